@@ -1,0 +1,1 @@
+"""Agents of the build pipeline and their prompts."""

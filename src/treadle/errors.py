@@ -1,0 +1,228 @@
+"""Every error that Treadle raises, and nothing else.
+
+    TreadleError
+    ├── UsageError              the request itself is wrong               exit 2
+    │   ├── ConfigError         a setting or a configuration file is wrong
+    │   ├── GraphError          compile() found problems; lists them all
+    │   ├── CodecError          a value cannot be written or read faithfully
+    │   └── UnknownName         no such model, graph, ...; names the nearest
+    ├── NotFound                no such run, task, event                  exit 3
+    ├── Refused                 not allowed                               exit 4
+    │   └── SandboxUnavailable  no sandbox can be had on this machine
+    ├── Unreachable             a server, a store or a disk did not answer exit 5
+    │   ├── StoreUnavailable
+    │   └── ModelUnavailable
+    ├── Conflict                somebody else changed it first            exit 1
+    ├── LeaseLost               the task is no longer ours                exit 1
+    ├── JournalMismatch         a replay asked for something else         exit 1
+    ├── RunFailed               the run ended in an error                 exit 1
+    │   ├── RunCancelled
+    │   └── RunTimedOut                                                   exit 124
+    ├── NodeError               a node failed
+    │   ├── NodeTimeout
+    │   ├── MergeConflict       two branches wrote one key without a reducer
+    │   ├── StepLimitExceeded
+    │   ├── BudgetExceeded
+    │   └── EffectInterrupted   an at-most-once effect was in flight at a crash
+    └── ModelError              a model answered, but not usably
+        └── ModelFileCorrupt    a model file fails its checksum           exit 5
+
+Each error has a stable `code`, a `hint` that says what to do, and the exit code that the command line ends with.
+A message names the object, the state found, and the consequence.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+class TreadleError(Exception):
+    """Anything that Treadle reports to its caller."""
+
+    code = "error"
+    hint = ""
+    exit_code = 1
+
+    def __init__(self, message: str, *, hint: str | None = None) -> None:
+        super().__init__(message)
+        if hint is not None:
+            self.hint = hint
+
+
+class UsageError(TreadleError):
+    """The request is wrong: nothing was done."""
+
+    code = "usage"
+    exit_code = 2
+
+
+class ConfigError(UsageError):
+    """A setting or a configuration file cannot be used."""
+
+    code = "config"
+
+
+class CodecError(UsageError):
+    """A value has no faithful form in the log; nothing was written."""
+
+    code = "codec"
+    hint = "Use JSON-like values, enums, dataclasses, pydantic models, datetime, Decimal, bytes or sets; or register the type."
+
+
+class GraphError(UsageError):
+    """A graph cannot be compiled. `problems` holds every problem with its cure."""
+
+    code = "graph"
+
+    def __init__(self, name: str, problems: Iterable[str]) -> None:
+        self.problems = list(problems)
+        lines = "\n".join(f"  - {problem}" for problem in self.problems)
+        super().__init__(f"Graph {name!r} cannot be compiled; {len(self.problems)} problem(s):\n{lines}")
+
+
+class UnknownName(UsageError):
+    """No such thing; the nearest known name is offered."""
+
+    code = "unknown_name"
+
+    def __init__(self, kind: str, name: str, known: Iterable[str]) -> None:
+        names = sorted(known)
+        near = difflib.get_close_matches(name, names, n=1, cutoff=0.5)
+        listed = ", ".join(names) or "none"
+        hint = f"Did you mean {near[0]!r}?" if near else f"Known: {listed}."
+        super().__init__(f"There is no {kind} {name!r}.", hint=hint)
+
+
+class NotFound(TreadleError):
+    """The named run, task or event does not exist."""
+
+    code = "not_found"
+    exit_code = 3
+
+
+class Refused(TreadleError):
+    """Treadle will not do this."""
+
+    code = "refused"
+    exit_code = 4
+
+
+class SandboxUnavailable(Refused):
+    """No sandbox can be had here, so nothing was run."""
+
+    code = "sandbox_unavailable"
+    hint = "Install bubblewrap (apt install bubblewrap, or pip install 'treadle[sandbox]'), or accept the risk with --sandbox none."
+
+
+class Unreachable(TreadleError):
+    """Something outside did not answer."""
+
+    code = "unreachable"
+    exit_code = 5
+
+
+class StoreUnavailable(Unreachable):
+    """The store was not reached; nothing was recorded."""
+
+    code = "store_unavailable"
+
+
+class ModelUnavailable(Unreachable):
+    """The model server was not reached, or broke off."""
+
+    code = "model_unavailable"
+
+
+class Conflict(TreadleError):
+    """The run has moved on since the version that the caller saw; nothing was changed."""
+
+    code = "conflict"
+    hint = "Read the run again and repeat the change against its present version."
+
+
+class LeaseLost(TreadleError):
+    """The task is no longer leased to this worker; its result was not recorded."""
+
+    code = "lease_lost"
+    hint = "Raise lease_seconds, or call ctx.heartbeat() inside long nodes."
+
+
+class JournalMismatch(TreadleError):
+    """A re-entered node asked for another effect than the one in its journal."""
+
+    code = "journal_mismatch"
+    hint = "A node must make the same calls in the same order when it is entered again; put chance and time inside ctx.step()."
+
+
+class RunFailed(TreadleError):
+    """The run ended in an error."""
+
+    code = "run_failed"
+
+
+class RunCancelled(RunFailed):
+    """The run was cancelled."""
+
+    code = "run_cancelled"
+
+
+class RunTimedOut(RunFailed):
+    """The run reached its deadline."""
+
+    code = "run_timed_out"
+    exit_code = 124
+
+
+class NodeError(TreadleError):
+    """A node failed."""
+
+    code = "node_error"
+
+
+class NodeTimeout(NodeError):
+    """A node ran longer than its timeout and was stopped."""
+
+    code = "node_timeout"
+
+
+class MergeConflict(NodeError):
+    """Two branches wrote the same key, and the key has no reducer."""
+
+    code = "merge_conflict"
+    hint = "Give the key a reducer, e.g. Annotated[list, operator.add], or let only one branch write it."
+
+
+class StepLimitExceeded(NodeError):
+    """A run took more steps than its limit."""
+
+    code = "step_limit"
+    hint = "Raise max_steps if the graph is meant to loop this often; otherwise look at the edge that closes the loop."
+
+
+class BudgetExceeded(NodeError):
+    """A budget of the run does not cover the next call; the call was not made."""
+
+    code = "budget"
+    hint = "Raise the budget (for example --budget-tokens) and retry the task."
+
+
+class EffectInterrupted(NodeError):
+    """An effect declared at_most_once was in flight when its worker died; it was not repeated."""
+
+    code = "effect_interrupted"
+    hint = "Check outside whether it happened. Declare effects='idempotent' if it may be repeated."
+
+
+class ModelError(TreadleError):
+    """A model answered, but the answer cannot be used."""
+
+    code = "model_error"
+
+
+class ModelFileCorrupt(ModelError):
+    """A model file does not have the size or checksum that the catalogue pins."""
+
+    code = "model_file_corrupt"
+    exit_code = 5
+    hint = "Remove it with `treadle models rm NAME` and fetch it again with `treadle models pull NAME`."

@@ -1,0 +1,1 @@
+"""What comes next: building, checking, planning and drawing graphs. Pure."""

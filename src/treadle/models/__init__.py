@@ -1,0 +1,1 @@
+"""Models: the catalogue, the embedded host, and one adapter per provider."""

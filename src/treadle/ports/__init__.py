@@ -1,0 +1,1 @@
+"""What Treadle needs from outside: protocols with their contracts. No implementation."""

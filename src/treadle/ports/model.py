@@ -1,0 +1,34 @@
+"""The model port: ask a language model one thing. How it is hosted is the adapter's business."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Protocol
+
+from treadle.domain.messages import ModelReply, ModelRequest
+
+OnDelta = Callable[[str], None]
+"""Called with each piece of text as it arrives."""
+
+
+class Model(Protocol):
+    """Something that answers model requests: an adapter, or a wrapper around one."""
+
+    @property
+    def provider(self) -> str:
+        """Short name of where the answers come from: `embedded`, `ollama`, `openai`."""
+
+    async def reply(self, request: ModelRequest, *, on_delta: OnDelta | None = None) -> ModelReply:
+        """Answer one request.
+
+        Not idempotent: asking twice costs twice. May be cancelled at any await, and then closes its connection.
+        `on_delta` sees the text in order; the reply holds the whole text again.
+
+        Raises:
+            ModelUnavailable: The server was not reached, stalled or broke off. There is no reply.
+            ModelError: The server answered with something that is no reply.
+            UnknownName: The server has no such model.
+        """
+
+    async def close(self) -> None:
+        """Give up connections. Idempotent."""

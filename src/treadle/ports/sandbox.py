@@ -1,0 +1,90 @@
+"""The sandbox port: run a command that nobody trusts. Says what each backend must hold, and how it reports what it cannot."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+from typing import Protocol
+
+MIB = 1024 * 1024
+
+
+class Guarantee(StrEnum):
+    """What a backend can promise. A missing one is shown to the user, never assumed."""
+
+    NO_NETWORK = "no_network"
+    FILES_CONFINED = "files_confined"
+    """Nothing outside the workspace can be written, and nothing but a read-only runtime can be read."""
+    PROCESSES_HIDDEN = "processes_hidden"
+    NO_CAPABILITIES = "no_capabilities"
+    TREE_KILLED = "tree_killed"
+    """Every process started by the call is gone when the call returns."""
+    MEMORY_LIMIT = "memory_limit"
+    PROCESS_LIMIT = "process_limit"
+    SYSCALL_FILTER = "syscall_filter"
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """Bounds of one call. Seconds and bytes."""
+
+    wall_seconds: float = 60.0
+    cpu_seconds: int = 60
+    memory_bytes: int = 1024 * MIB
+    processes: int = 128
+    file_bytes: int = 64 * MIB
+    open_files: int = 256
+    output_bytes: int = 1 * MIB
+    """Kept of stdout and of stderr each; the middle is dropped beyond it."""
+
+
+@dataclass(frozen=True, slots=True)
+class ExecResult:
+    """What became of one call."""
+
+    exit_code: int
+    """128 + signal if a signal ended it; 124 if the wall time ran out."""
+    stdout: str
+    stderr: str
+    seconds: float
+    timed_out: bool = False
+    truncated: bool = False
+
+
+class Sandbox(Protocol):
+    """One workspace folder, and a way to run commands that can reach nothing else."""
+
+    @property
+    def name(self) -> str:
+        """Backend name: `bubblewrap`, `landlock`, `none`."""
+
+    @property
+    def workspace(self) -> Path:
+        """The folder on this host that is writable inside."""
+
+    @property
+    def guarantees(self) -> frozenset[Guarantee]:
+        """What this backend holds on this machine, as probed, not as hoped."""
+
+    async def exec(
+        self,
+        argv: Sequence[str],
+        *,
+        limits: Limits | None = None,
+        env: Mapping[str, str] | None = None,
+        stdin: bytes = b"",
+    ) -> ExecResult:
+        """Run one command with the workspace as its folder and wait for its end.
+
+        Stateless: nothing but the workspace's files outlives the call. `argv[0]` is looked up inside.
+        `python` and `python3` name the Python that runs Treadle (with pytest if that has it). The environment is empty
+        but for a PATH, HOME, LANG and what `env` gives. Cancelling the call kills the whole process tree first.
+
+        Raises:
+            SandboxUnavailable: The backend failed to start. The command did not run.
+        """
+
+    async def close(self) -> None:
+        """End what is still running. Idempotent. The workspace stays."""

@@ -1,0 +1,1 @@
+"""Sandboxes: one backend per file, one contract."""

@@ -1,0 +1,1 @@
+"""What every face can ask for. No logic of the faces, no adapters."""

@@ -1,0 +1,1 @@
+"""Stores: one folder per backend, same operation names in each."""

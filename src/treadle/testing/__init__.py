@@ -1,0 +1,1 @@
+"""The public test kit: conformance suites, fake clock, scripted model, fault injectors."""

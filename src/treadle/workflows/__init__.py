@@ -1,0 +1,1 @@
+"""Shipped workflows; the build pipeline is one."""

@@ -1,0 +1,1 @@
+"""Workspaces: git trees, branches and snapshots of what agents wrote."""
