@@ -1,0 +1,49 @@
+# Treadle for its developers. Everything that these targets install goes into .venv; `make clean` takes it away again.
+
+SHELL := /bin/sh
+.DEFAULT_GOAL := help
+.PHONY: help setup demo test test-fast test-model check format bench clean
+
+PY := .venv/bin/python
+# The smallest model of the catalogue: what the tests marked `model` talk to.
+TEST_MODEL ?= smollm2:135m
+# More words for the tool behind a target, e.g. make test ARGS="-k lease -x"
+ARGS ?=
+
+help: ## list these targets
+	@echo "Usage: make TARGET [ARGS=...]"
+	@awk -F ':.*## ' '/^[a-z][a-z-]*:.*## / { printf "  %-12s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
+
+setup: ## make .venv with everything a developer needs
+	@scripts/setup dev
+
+demo: ## build a small real project with a local model
+	@scripts/setup demo
+	@$(PY) scripts/demo.py $(ARGS)
+
+test: test-model ## run all tests
+	@$(PY) -m pytest $(ARGS)
+
+test-fast: setup ## run the tests that need neither a model nor patience
+	@$(PY) -m pytest -m "not slow and not model" $(ARGS)
+
+test-model: setup
+	@.venv/bin/treadle models pull $(TEST_MODEL) || echo "No $(TEST_MODEL): the tests that need a model will be skipped." >&2
+
+check: setup ## check format, lint, types and import contracts
+	@$(PY) -m ruff format --check .
+	@$(PY) -m ruff check .
+	@$(PY) -m mypy
+	@.venv/bin/lint-imports
+
+format: setup ## format the code and mend what ruff can mend
+	@$(PY) -m ruff check --fix-only --quiet .
+	@$(PY) -m ruff format .
+
+bench: ## run the benchmarks; results go to bench/
+	@scripts/setup bench
+	@$(PY) -m bench $(ARGS)
+
+clean: ## remove .venv, caches and build outputs (runs and demo-* folders stay)
+	rm -rf .venv dist build .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache .coverage
+	find src tests scripts bench -type d -name __pycache__ -prune -exec rm -rf {} + 2>/dev/null || true
