@@ -66,7 +66,6 @@ def describe(project: Json, purpose: str) -> Json:
     deciding = {key: project[key] for key in ("build-system", "project")}
     extras, tools = PURPOSES[purpose]
     return {
-        **place(),
         "project": hashlib.sha256(json.dumps(deciding, sort_keys=True).encode()).hexdigest(),
         "names": sorted([*extras, *tools]),
     }
@@ -190,12 +189,21 @@ def install(project: Json, wanted: Json) -> None:
     tools = [line for line in known["dev"] if re.split(r"[^\w.-]", line)[0] in wanted["names"]]
     STAMP.unlink(missing_ok=True)
     say(f"installing treadle[{','.join(extras)}] and what it needs")
-    command = [str(PYTHON), "-m", "pip", "install", "--disable-pip-version-check", "--no-input", "--progress-bar", "off"]
+    command = [
+        str(PYTHON),
+        "-m",
+        "pip",
+        "install",
+        "--disable-pip-version-check",
+        "--no-input",
+        "--progress-bar",
+        "off",
+    ]
     tail = run_pip([*command, "--editable", f"{ROOT}[{','.join(extras)}]", *tools])
     if tail is not None:
         explain(tail)
     temporary = STAMP.with_suffix(".tmp")
-    temporary.write_text(json.dumps(wanted, indent=1) + "\n", encoding="utf-8")
+    temporary.write_text(json.dumps({**wanted, **place()}, indent=1) + "\n", encoding="utf-8")
     temporary.replace(STAMP)
 
 
@@ -234,7 +242,10 @@ def explain(errors: Sequence[str]) -> NoReturn:
     if "No space left" in log:
         fail("the disk is full; the installation was not finished.", "Free about 1 GB and try again.")
     if re.search(r"ConnectionError|NameResolution|Max retries|timed out|unreachable|ProxyError|ConnectTimeout", log):
-        fail("the package index cannot be reached; nothing was installed.", f"Check the network and pip's index-url. {hint}")
+        fail(
+            "the package index cannot be reached; nothing was installed.",
+            f"Check the network and pip's index-url. {hint}",
+        )
     fail(f"pip failed: {re.sub(r'^(ERROR|error): *', '', errors[-1])}", hint)
 
 
@@ -246,7 +257,9 @@ def child_env() -> dict[str, str]:
 
 
 def call(command: Sequence[str]) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(command, capture_output=True, text=True, env=child_env(), stdin=subprocess.DEVNULL, check=False)
+    return subprocess.run(
+        command, capture_output=True, text=True, env=child_env(), stdin=subprocess.DEVNULL, check=False
+    )
 
 
 def last_line(text: str) -> str:

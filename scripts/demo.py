@@ -71,7 +71,10 @@ def report(folder: Path, code: int, seconds: float) -> None:
         print(f"  {treadle} debug         every prompt, reply and test output, and why it failed", file=sys.stderr)
         print(f"  {treadle} resume        go on where it stopped", file=sys.stderr)
         return
-    print(f"\nDemo done in {seconds:.0f} s: ./{folder.name}/ is a git repository whose tests and our check pass.", file=sys.stderr)
+    print(
+        f"\nDemo done in {seconds:.0f} s: ./{folder.name}/ is a git repository whose tests and our check pass.",
+        file=sys.stderr,
+    )
     print(f"  git -C {folder.name} log --stat      what was committed, and which model wrote it", file=sys.stderr)
     print(f"  {treadle} debug         every prompt, reply and test output", file=sys.stderr)
     print(f'  {treadle} build "a command-line todo app that stores tasks in a JSON file"', file=sys.stderr)

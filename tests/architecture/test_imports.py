@@ -18,7 +18,9 @@ HEAVY = {"apsw", "httpx", "httpx2", "msgspec", "ollama", "openai", "pydantic", "
 
 
 def run_python(code: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, timeout=60, check=False)
+    return subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, timeout=60, check=False
+    )
 
 
 def test_every_import_contract_is_kept() -> None:

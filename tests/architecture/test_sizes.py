@@ -87,7 +87,9 @@ def test_every_exception_has_a_reason_and_is_still_needed() -> None:
 
 
 def test_no_module_has_a_name_that_says_nothing() -> None:
-    found = [name_of(path) for path in source_files() if {path.stem.strip("_"), path.parent.name} & NAMES_THAT_SAY_NOTHING]
+    found = [
+        name_of(path) for path in source_files() if {path.stem.strip("_"), path.parent.name} & NAMES_THAT_SAY_NOTHING
+    ]
     assert not found, f"name these after what belongs in them: {found}"
 
 
@@ -98,6 +100,8 @@ def test_every_module_says_what_belongs_in_it() -> None:
 
 
 def test_length_counts_the_code_of_a_function_and_not_its_docstring() -> None:
-    source = 'class A:\n    def f(self):\n        """One.\n\n        Two.\n        """\n        x = 1\n\n        return x\n'
+    source = (
+        'class A:\n    def f(self):\n        """One.\n\n        Two.\n        """\n        x = 1\n\n        return x\n'
+    )
     [(name, function)] = functions(ast.parse(source))
     assert (name, length(function)) == ("A.f", 4)
