@@ -1,0 +1,58 @@
+"""A workspace: one folder in which agents write, with snapshots of it that outlive the folder."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from treadle.workspace.paths import inside
+from treadle.workspace.snapshots import Snapshots
+
+
+class Workspace:
+    """The files of one run. Only the holder of the run's task may write to it; it is never shared between tasks."""
+
+    def __init__(self, folder: Path, snapshots: Snapshots, run_id: str) -> None:
+        self.folder = folder
+        self.snapshots = snapshots
+        self.run_id = run_id
+
+    @classmethod
+    async def open(cls, home: Path, run_id: str) -> Workspace:
+        """Open the workspace of a run under a `.treadle` folder, making what is missing. Idempotent."""
+        snapshots = Snapshots(home / "snapshots.git")
+        await snapshots.open()
+        folder = home / "work" / run_id
+        folder.mkdir(parents=True, exist_ok=True)
+        return cls(folder, snapshots, run_id)
+
+    async def restore(self, tree: str) -> None:
+        """Make the folder hold exactly the files of `tree`. Idempotent; see `Snapshots.restore`."""
+        await self.snapshots.restore(tree, self.folder)
+
+    async def write(self, tree: str, files: Mapping[str, str | None]) -> str:
+        """Put files on top of `tree` and return the tree that holds them. None as a text removes the file.
+
+        Idempotent: it starts from a tree, not from what an interrupted attempt left in the folder.
+
+        Raises:
+            PathRefused: A path leaves the workspace. Nothing was written.
+        """
+        await self.restore(tree)
+        places = {path: inside(self.folder, path) for path in files}
+        for path, text in files.items():
+            if text is None:
+                places[path].unlink(missing_ok=True)
+            else:
+                places[path].parent.mkdir(parents=True, exist_ok=True)
+                places[path].write_bytes(text.encode(errors="surrogateescape"))
+        kept = [path for path, text in files.items() if text is not None]
+        return await self.snapshots.take(self.folder, self.run_id, since=tree, also=kept)
+
+    async def read(self, tree: str, path: str) -> str | None:
+        """Return the text of a file of a tree, or None if the tree has no such file."""
+        return await self.snapshots.read(tree, path)
+
+    async def empty(self) -> str:
+        """Return the tree with no files."""
+        return await self.snapshots.empty_tree()

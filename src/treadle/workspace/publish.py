@@ -1,0 +1,146 @@
+"""Hand a result over: a new repository of its own, or a branch of the user's. Both happen whole or not at all."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+from treadle.errors import Conflict, UsageError
+from treadle.workspace.commit import CommitNote, is_of_run, make_commit
+from treadle.workspace.git import NO_OBJECT, Git, user_identity
+from treadle.workspace.repository import Repository
+from treadle.workspace.snapshots import Snapshots
+
+
+@dataclass(frozen=True, slots=True)
+class Published:
+    """Where a result is now."""
+
+    commit: str
+    place: str
+    """The folder of the repository."""
+    branch: str
+
+
+class Publisher(Protocol):
+    """Where the result of a build goes."""
+
+    async def base_tree(self) -> str:
+        """Return the tree that the work starts from, held by the snapshot store. Idempotent."""
+
+    async def publish(self, tree: str, note: CommitNote) -> Published:
+        """Commit the tree where the user will look for it. Idempotent for one run; whole or not at all."""
+
+
+class NewRepository:
+    """The result becomes a new repository in a folder that does not exist yet, or is empty."""
+
+    def __init__(self, out: Path, snapshots: Snapshots) -> None:
+        self.out = out.absolute()
+        self.snapshots = snapshots
+
+    async def base_tree(self) -> str:
+        """Return the empty tree."""
+        return await self.snapshots.empty_tree()
+
+    async def publish(self, tree: str, note: CommitNote) -> Published:
+        """Make the repository beside its place and rename it there, so that it is never seen half made.
+
+        Raises:
+            UsageError: The place is not empty by now, or cannot be written. Nothing was changed.
+        """
+        if self.out.is_dir() and await is_of_run(Git(git_dir=self.out / ".git"), "HEAD", note.run_id, tree):
+            return Published(await Git(git_dir=self.out / ".git").text("rev-parse", "HEAD"), str(self.out), "main")
+        refuse_unusable_out(self.out)
+        making = self.out.parent / f".{self.out.name}.treadle-{note.run_id}"
+        shutil.rmtree(making, ignore_errors=True)
+        try:
+            commit = await self._make(making, tree, note)
+            os.replace(making, self.out)
+        except OSError as error:
+            raise _unwritable(self.out, error) from error
+        finally:
+            shutil.rmtree(making, ignore_errors=True)
+        return Published(commit, str(self.out), "main")
+
+    async def _make(self, folder: Path, tree: str, note: CommitNote) -> str:
+        folder.mkdir(parents=True)
+        git = Git(git_dir=folder / ".git", work_tree=folder, cwd=folder)
+        await Git(cwd=folder).run("init", "--quiet", "--template=", "-b", "main")
+        await copy_objects(self.snapshots.git, git, [tree])
+        commit = await make_commit(git, tree, note, await user_identity())
+        await git.run("update-ref", "refs/heads/main", commit)
+        await git.run("reset", "--quiet", "--hard", "main")
+        return commit
+
+
+class RepositoryBranch:
+    """The result becomes one commit on the branch `treadle/<run>` of an existing repository."""
+
+    def __init__(self, repository: Repository, snapshots: Snapshots, run_id: str) -> None:
+        self.repository = repository
+        self.snapshots = snapshots
+        self.branch = f"treadle/{run_id}"
+        self.run_id = run_id
+
+    async def base_tree(self) -> str:
+        """Copy the files of the base commit, not its history, into the snapshot store."""
+        await copy_objects(self.repository.git, self.snapshots.git, [self.repository.tree])
+        await self.snapshots.protect(self.repository.tree, self.run_id)
+        return self.repository.tree
+
+    async def publish(self, tree: str, note: CommitNote) -> Published:
+        """Add the commit and the branch; the checkout, its index and every other branch stay as they are.
+
+        Raises:
+            Conflict: The branch exists and is not of this run. Nothing was changed but for unreachable objects.
+        """
+        git, ref = self.repository.git, f"refs/heads/{self.branch}"
+        _, out, _ = await git.attempt("rev-parse", "--verify", "--quiet", ref)
+        standing = out.decode().strip()
+        place = str(self.repository.folder)
+        if standing and await is_of_run(git, standing, note.run_id, tree):
+            return Published(standing, place, self.branch)
+        if standing:
+            raise Conflict(f"Branch {self.branch!r} of {place} exists already and is not of this result.")
+        await copy_objects(self.snapshots.git, git, [tree, f"^{self.repository.tree}"])
+        commit = await make_commit(git, tree, note, await user_identity(), parent=self.repository.commit)
+        await git.run("update-ref", "-m", f"treadle: {note.run_id}", ref, commit, NO_OBJECT)
+        return Published(commit, place, self.branch)
+
+
+async def copy_objects(source: Git, target: Git, revisions: list[str]) -> None:
+    """Copy the objects that `revisions` name, and those not behind a `^`, from one object store to another."""
+    pack = await source.run("pack-objects", "--revs", "--stdout", "-q", stdin="\n".join(revisions).encode() + b"\n")
+    await target.run("unpack-objects", "-q", stdin=pack)
+
+
+def refuse_unusable_out(out: Path) -> None:
+    """Check that a repository can be made at `out`; changes nothing.
+
+    Raises:
+        UsageError: `out` is a file or a folder that is not empty, or its parent cannot be written.
+    """
+    if out.is_symlink() or (out.exists() and not out.is_dir()):
+        raise UsageError(
+            f"--out {out} is not a folder; nothing was written.", hint="Name a folder that does not exist."
+        )
+    try:
+        if out.is_dir() and any(out.iterdir()):
+            hint = "Name another folder, or use --repo to work on an existing repository."
+            raise UsageError(f"--out {out} is not empty; nothing was written.", hint=hint)
+    except PermissionError as error:
+        raise _unwritable(out, error) from error
+    parent = next(folder for folder in out.absolute().parents if folder.exists())
+    if not parent.is_dir() or not os.access(parent, os.W_OK | os.X_OK):
+        raise UsageError(
+            f"{parent} cannot be written, so no repository can be made at {out}.", hint="Choose another --out."
+        )
+
+
+def _unwritable(out: Path, error: OSError) -> UsageError:
+    reason = error.strerror or str(error)
+    return UsageError(f"No repository can be made at {out}: {reason}.", hint="Choose another --out, or make room.")

@@ -1,0 +1,169 @@
+"""Snapshots of folders: git trees in a bare object store that lies outside them.
+
+A tree that `take` returned stays readable until its run is forgotten, whatever becomes of the folder. What a run's
+result becomes (a repository, a branch) is not decided here.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+import stat
+import tempfile
+import uuid
+from collections.abc import AsyncIterator, Iterable
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+from treadle.errors import NotFound
+from treadle.workspace.git import Git, GitError, split_fields
+
+# A repository's .gitattributes must not change a byte on the way in or out; info/attributes outranks it.
+_ATTRIBUTES = "* -text -eol -ident -filter -working-tree-encoding\n"
+_EXCLUDES = "__pycache__/\n*.pyc\n.pytest_cache/\n.mypy_cache/\n.ruff_cache/\n"
+
+
+class Snapshots:
+    """A bare object store for the trees of many runs. Several processes may use one store at the same time."""
+
+    def __init__(self, git_dir: Path) -> None:
+        self.git_dir = git_dir
+        self.git = Git(git_dir=git_dir)
+
+    async def open(self) -> None:
+        """Make the store if it is not there yet. Idempotent; a store half made by a crash is completed."""
+        if not (self.git_dir / "info" / "attributes").exists():
+            self.git_dir.parent.mkdir(parents=True, exist_ok=True)
+            await Git(cwd=self.git_dir.parent).run("init", "--quiet", "--bare", "--template=", str(self.git_dir))
+            (self.git_dir / "info").mkdir(exist_ok=True)
+            (self.git_dir / "info" / "exclude").write_text(_EXCLUDES)
+            (self.git_dir / "info" / "attributes").write_text(_ATTRIBUTES)
+
+    async def take(self, folder: Path, run_id: str, *, since: str | None = None, also: Iterable[str] = ()) -> str:
+        """Store the folder's files and return the tree's name. Idempotent: equal files give an equal name.
+
+        Files that the folder's .gitignore names are left out unless the tree `since` has them or `also` names them.
+        Empty folders and nested repositories are left out. On disk before it returns.
+        """
+        async with self._index(folder) as index:
+            git = Git(git_dir=self.git_dir, work_tree=folder, index=index, cwd=folder)
+            await git.run("read-tree", *(["-m", since] if since else ["--empty"]))
+            await git.run("add", "--all", "--", ".")
+            for path in also:
+                await git.run("--literal-pathspecs", "add", "--force", "--", path)
+            await self._drop_nested(git, since)
+            tree = await git.text("write-tree")
+        await self.protect(tree, run_id)
+        return tree
+
+    async def restore(self, tree: str, folder: Path) -> None:
+        """Make the folder hold exactly the files of `tree`, and nothing else. Idempotent; cheap if it already does.
+
+        Raises:
+            NotFound: The store has no such tree. The folder was not touched.
+        """
+        wanted = await self.files(tree)
+        folder.mkdir(parents=True, exist_ok=True)
+        _remove_others(folder, wanted)
+        async with self._index(folder) as index:
+            git = Git(git_dir=self.git_dir, work_tree=folder, index=index, cwd=folder)
+            await git.run("read-tree", "-m", tree)
+            await git.run("checkout-index", "--all", "--force", "--index")
+
+    async def files(self, tree: str) -> list[str]:
+        """List the paths in a tree, sorted. Raises NotFound if the store has no such tree."""
+        try:
+            return sorted(split_fields(await self.git.run("ls-tree", "-r", "-z", "--name-only", tree)))
+        except GitError as error:
+            raise NotFound(f"The snapshot store has no tree {tree!r}.") from error
+
+    async def read(self, tree: str, path: str) -> str | None:
+        """Return the text of one file of a tree, or None if the tree has no such file."""
+        code, out, _ = await self.git.attempt("cat-file", "blob", f"{tree}:{path}")
+        return out.decode(errors="replace") if code == 0 else None
+
+    async def diff(self, before: str, after: str) -> str:
+        """Return the unified diff between two trees."""
+        return await self.git.text("diff-tree", "-r", "-p", "--no-ext-diff", "--no-textconv", before, after)
+
+    async def empty_tree(self) -> str:
+        """Return the name of the tree with no files."""
+        return await self.git.text("mktree")
+
+    async def protect(self, tree: str, run_id: str) -> None:
+        """Keep a tree from ever being pruned while its run is known. Idempotent."""
+        ref = f"refs/treadle/{run_id}/{tree}"
+        code, _, _ = await self.git.attempt("update-ref", ref, tree)
+        if code != 0:
+            # A process killed in the middle leaves a lock of that name for good; another name does as well.
+            await self.git.run("update-ref", f"{ref}-{uuid.uuid4().hex[:8]}", tree)
+
+    async def forget(self, run_id: str) -> None:
+        """Let go of all trees of a run. Idempotent."""
+        refs = await self.git.text("for-each-ref", "--format=delete %(refname)", f"refs/treadle/{run_id}/")
+        if refs:
+            await self.git.run("update-ref", "--stdin", stdin=refs.encode() + b"\n")
+
+    async def _drop_nested(self, git: Git, since: str | None) -> None:
+        """Take repositories that appeared inside the folder out of the index: their files would not be stored."""
+        known = set(await self._links(self.git, since)) if since else set()
+        staged = split_fields(await git.run("ls-files", "--stage", "-z"))
+        nested = [line.partition("\t")[2] for line in staged if line.startswith("160000 ")]
+        for path in set(nested) - known:
+            await git.run("update-index", "--force-remove", "--", path)
+
+    async def _links(self, git: Git, tree: str) -> list[str]:
+        lines = split_fields(await git.run("ls-tree", "-r", "-z", tree))
+        return [line.partition("\t")[2] for line in lines if line.startswith("160000 ")]
+
+    @asynccontextmanager
+    async def _index(self, folder: Path) -> AsyncIterator[Path]:
+        """Lend a private copy of the folder's index, kept afterwards for its file times.
+
+        A copy, because a process killed while it holds the index leaves a lock that would stop all later ones.
+        """
+        kept = self.git_dir / "treadle" / f"{uuid.uuid5(uuid.NAMESPACE_URL, str(folder.absolute())).hex}.index"
+        kept.parent.mkdir(exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=kept.parent, prefix="index-") as scratch:
+            index = Path(scratch) / "index"
+            if _intact(kept):
+                shutil.copyfile(kept, index)
+            yield index
+            if index.exists():
+                os.replace(index, kept)
+
+
+def _remove_others(folder: Path, wanted: list[str]) -> None:
+    """Delete what `wanted` does not name, without following symbolic links."""
+    files = set(wanted)
+    _prune(folder, "", files, {parent for path in files for parent in _parents(path)})
+
+
+def _prune(folder: Path, prefix: str, files: set[str], folders: set[str]) -> None:
+    folder.chmod(folder.stat().st_mode | stat.S_IRWXU)  # untrusted code may have locked it
+    with os.scandir(folder) as entries:
+        found = list(entries)
+    for entry in found:
+        name = prefix + entry.name
+        if not entry.is_dir(follow_symlinks=False):
+            if name not in files:
+                os.unlink(entry.path)
+            continue
+        _prune(Path(entry.path), name + "/", files, folders)
+        if name not in folders and name not in files:
+            os.rmdir(entry.path)
+
+
+def _parents(path: str) -> list[str]:
+    parts = path.split("/")
+    return ["/".join(parts[:n]) for n in range(1, len(parts))]
+
+
+def _intact(index: Path) -> bool:
+    """Tell whether an index file ends with the checksum of the rest; a power cut can leave it cut short."""
+    try:
+        content = index.read_bytes()
+    except FileNotFoundError:
+        return False
+    return len(content) > 20 and hashlib.sha1(content[:-20], usedforsecurity=False).digest() == content[-20:]

@@ -1,0 +1,35 @@
+"""Paths from models are untrusted."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from treadle.workspace.paths import PathRefused, clean_path, inside
+
+
+@pytest.mark.parametrize(
+    "name",
+    (" ", "/etc/passwd", "../x.py", "a/../../x", "~/x", ".git/config", "sub/.GIT/hooks/x", ".git./x", "a\nb", "a\0b")
+    + ("", "..\\x", "C:\\x", "x" * 300, "/".join("abcdefghijklmn")),
+)
+def test_path_that_leaves_the_workspace_is_refused(name: str) -> None:
+    with pytest.raises(PathRefused):
+        clean_path(name)
+
+
+@pytest.mark.parametrize(
+    ("name", "clean"), [("./a.py", "a.py"), ("pkg//mod.py", "pkg/mod.py"), ("a\\b.py", "a/b.py"), (".gitignore",) * 2]
+)
+def test_path_inside_is_normalised(name: str, clean: str) -> None:
+    assert clean_path(name) == clean
+
+
+def test_path_through_a_symbolic_link_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "ws").mkdir()
+    (tmp_path / "ws" / "link").symlink_to(tmp_path)
+    (tmp_path / "ws" / "file").write_text("x")
+    for name in ("link", "link/x.py", "file/x.py"):
+        with pytest.raises(PathRefused):
+            inside(tmp_path / "ws", name)

@@ -1,0 +1,144 @@
+"""A result arrives whole or not at all, and never disturbs what the user has checked out."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from gitcalls import git
+
+from treadle.errors import Conflict, UsageError
+from treadle.workspace import (
+    CommitNote,
+    NewRepository,
+    RepositoryBranch,
+    Workspace,
+    open_repository,
+    refuse_unusable_out,
+)
+
+NOTE = CommitNote("run-1", "Add slug.py", "Written by a model.", {"Treadle-Model": "m", "Treadle-Tokens": "12"})
+
+
+async def test_new_repository_is_complete_and_clean(workspace: Workspace, tmp_path: Path) -> None:
+    tree = await workspace.write(await workspace.empty(), {"slug.py": "x = 1\n", "pkg/y.py": "y\n"})
+    out = tmp_path / "new" / "slug"
+    published = await NewRepository(out, workspace.snapshots).publish(tree, NOTE)
+    assert git(out, "rev-parse", "HEAD") == published.commit
+    assert git(out, "status", "--porcelain") == ""
+    assert git(out, "fsck", "--full") == ""
+    assert git(out, "symbolic-ref", "--short", "HEAD") == "main" == published.branch
+    assert git(out, "log", "-1", "--format=%(trailers)").splitlines() == [
+        "Treadle-Run: run-1",
+        "Treadle-Model: m",
+        "Treadle-Tokens: 12",
+    ]
+    assert sorted(path.name for path in out.parent.iterdir()) == ["slug"]
+
+
+async def test_publishing_again_after_a_crash_gives_the_same_commit(workspace: Workspace, tmp_path: Path) -> None:
+    tree = await workspace.write(await workspace.empty(), {"slug.py": "x = 1\n"})
+    publisher = NewRepository(tmp_path / "slug", workspace.snapshots)
+    (tmp_path / ".slug.treadle-run-1").mkdir()
+    first = await publisher.publish(tree, NOTE)
+    assert await publisher.publish(tree, NOTE) == first
+
+
+async def test_a_place_that_filled_up_meanwhile_is_left_alone(workspace: Workspace, tmp_path: Path) -> None:
+    tree = await workspace.write(await workspace.empty(), {"slug.py": "x = 1\n"})
+    (tmp_path / "slug").mkdir()
+    (tmp_path / "slug" / "mine").write_text("mine")
+    with pytest.raises(UsageError, match="not empty"):
+        await NewRepository(tmp_path / "slug", workspace.snapshots).publish(tree, NOTE)
+    assert [path.name for path in (tmp_path / "slug").iterdir()] == ["mine"]
+    assert not (tmp_path / ".slug.treadle-run-1").exists()
+
+
+def test_unusable_places_are_refused_at_the_start(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "file").write_text("x")
+    (tmp_path / "link").symlink_to(tmp_path / "nowhere")
+    for name in ("file", "file/below", "link"):
+        with pytest.raises(UsageError):
+            refuse_unusable_out(tmp_path / name)
+    refuse_unusable_out(tmp_path / "new" / "deep")
+    monkeypatch.setattr("os.access", lambda *_: False)  # root may write anywhere, so ask as if we were not
+    with pytest.raises(UsageError, match="cannot be written"):
+        refuse_unusable_out(tmp_path / "new")
+
+
+async def test_branch_leaves_checkout_index_and_changes_alone(workspace: Workspace, repo: Path) -> None:
+    (repo / "a.py").write_text("A = 'uncommitted'\n")
+    (repo / "staged.py").write_text("S\n")
+    git(repo, "add", "staged.py")
+    index = (repo / ".git" / "index").read_bytes()
+    found = await open_repository(repo / "sub")
+    publisher = RepositoryBranch(found, workspace.snapshots, "run-1")
+    base = await publisher.base_tree()
+    await workspace.restore(base)
+    assert (workspace.folder / "a.py").read_text() == "A = 1\n"
+    tree = await workspace.write(base, {"a.py": "A = 3\n"})
+    head = git(repo, "rev-parse", "HEAD")
+    published = await publisher.publish(tree, NOTE)
+    assert (found.uncommitted, found.branch, published.branch) == (2, "trunk", "treadle/run-1")
+    assert (repo / ".git" / "index").read_bytes() == index
+    assert (repo / "a.py").read_text() == "A = 'uncommitted'\n"
+    assert git(repo, "rev-parse", "HEAD") == head == git(repo, "rev-parse", "treadle/run-1^")
+    assert git(repo, "diff", "--stat", "trunk", "treadle/run-1", "--name-only") == "a.py"
+    assert git(repo, "fsck", "--full", "--connectivity-only") == ""
+    assert await publisher.publish(tree, NOTE) == published
+
+
+async def test_branch_of_somebody_else_is_not_overwritten(workspace: Workspace, repo: Path) -> None:
+    git(repo, "branch", "treadle/run-1")
+    publisher = RepositoryBranch(await open_repository(repo), workspace.snapshots, "run-1")
+    with pytest.raises(Conflict):
+        await publisher.publish(await publisher.base_tree(), NOTE)
+
+
+async def test_hooks_and_signing_of_the_repository_are_not_run(
+    workspace: Workspace, repo: Path, tmp_path: Path
+) -> None:
+    for hook in ("pre-commit", "post-commit", "reference-transaction", "post-checkout"):
+        script = repo / ".git" / "hooks" / hook
+        script.parent.mkdir(exist_ok=True)
+        script.write_text(f"#!/bin/sh\ntouch {tmp_path}/hook-ran\n")
+        script.chmod(0o755)
+    git(repo, "config", "commit.gpgsign", "true")
+    publisher = RepositoryBranch(await open_repository(repo), workspace.snapshots, "run-1")
+    await publisher.publish(await workspace.write(await publisher.base_tree(), {"n.py": "n\n"}), NOTE)
+    assert not (tmp_path / "hook-ran").exists()
+
+
+async def test_repositories_that_cannot_be_used_say_why(repo: Path, tmp_path: Path) -> None:
+    git(repo, "checkout", "-qb", "other", "HEAD^")
+    (repo / "sub").mkdir()
+    (repo / "sub" / "b.py").write_text("B = 'other'\n")
+    git(repo, "add", "-A")
+    git(repo, "commit", "-qm", "Other")
+    with pytest.raises(Exception, match="non-zero"):
+        git(repo, "merge", "trunk")
+    with pytest.raises(UsageError, match="middle of a merge"):
+        await open_repository(repo)
+    for name, args, reason in (("fresh", [], "no commit yet"), ("bare", ["--bare"], "bare repository")):
+        git(tmp_path, "init", "-q", *args, name)
+        with pytest.raises(UsageError, match=reason):
+            await open_repository(tmp_path / name)
+    (tmp_path / "plain").mkdir()
+    with pytest.raises(UsageError, match="not a git repository"):
+        await open_repository(tmp_path / "plain")
+    with pytest.raises(UsageError, match="not a folder"):
+        await open_repository(tmp_path / "nothing")
+
+
+async def test_a_shallow_clone_can_be_worked_on(workspace: Workspace, repo: Path, tmp_path: Path) -> None:
+    git(tmp_path, "clone", "-q", "--depth=1", f"file://{repo}", "shallow")
+    publisher = RepositoryBranch(await open_repository(tmp_path / "shallow"), workspace.snapshots, "run-1")
+    await publisher.publish(await workspace.write(await publisher.base_tree(), {"n.py": "n\n"}), NOTE)
+    assert git(tmp_path / "shallow", "log", "--oneline", "treadle/run-1").count("\n") == 1
+
+
+def test_message_cannot_be_made_to_carry_a_forged_trailer() -> None:
+    note = CommitNote("r", "Do\nit " + "long " * 30, "Treadle-Run: forged", {"Treadle-Model": "m\nTreadle-Run: forged"})
+    lines = note.message().splitlines()
+    assert lines[0].startswith("Do it long") and len(lines[0]) <= 72
+    assert [line for line in lines if line.startswith("Treadle-Run:")] == ["Treadle-Run: r"]
