@@ -37,6 +37,7 @@ PURPOSES: dict[str, tuple[list[str], list[str]]] = {
     "bench": (["local", "sandbox", "dev", "bench"], []),
 }
 WORTH_A_LINE = 2_000_000  # bytes; smaller downloads are only counted
+NO_INDEX = "ConnectionError|NameResolution|Max retries|timed out|unreachable|ProxyError|ConnectTimeout|versions: none"
 
 Json = dict[str, Any]
 
@@ -46,14 +47,14 @@ def main(argv: Sequence[str]) -> int:
     purpose = argv[0] if len(argv) == 1 else ""
     if purpose not in PURPOSES:
         fail(f"usage: scripts/setup {'|'.join(PURPOSES)}")
-    with only_one():
+    with only_one() as lock:
         project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
         wanted = describe(project, purpose)
         if satisfies(read_stamp(), wanted):
             return 0
         started = time.monotonic()
         prepare_venv()
-        install(project, merge(read_stamp(), wanted))
+        install(project, merge(read_stamp(), wanted), lock)
         say(f"ready in {time.monotonic() - started:.0f} s")
     return 0
 
@@ -62,7 +63,7 @@ def main(argv: Sequence[str]) -> int:
 
 
 def describe(project: Json, purpose: str) -> Json:
-    """Return what the stamp will say: the part of pyproject.toml that decides what is installed, and the purpose's names."""
+    """Return what a stamp must cover: the part of pyproject.toml that decides what is installed, and the purpose's."""
     deciding = {key: project[key] for key in ("build-system", "project")}
     extras, tools = PURPOSES[purpose]
     return {
@@ -72,7 +73,7 @@ def describe(project: Json, purpose: str) -> Json:
 
 
 def place() -> Json:
-    """Return what a stamp must agree with: this folder, and the Python that `.venv` leads to (it changes with the system's)."""
+    """Return what a stamp must agree with: this folder, and the Python that `.venv` leads to (upgrades change it)."""
     return {"root": str(ROOT), "python": os.path.realpath(PYTHON)}
 
 
@@ -90,13 +91,13 @@ def satisfies(stamp: Json | None, wanted: Json) -> bool:
 
 
 def merge(stamp: Json | None, wanted: Json) -> Json:
-    """Keep what an earlier purpose had: `make demo` after `make setup` must not take the developer's tools out of date."""
+    """Keep what an earlier purpose had: `make demo` after `make setup` must not leave developers' tools behind."""
     return {**wanted, "names": sorted({*wanted["names"], *(stamp or wanted)["names"]})}
 
 
 @contextmanager
-def only_one() -> Iterator[None]:
-    """Hold the lock of this checkout: an flock on its folder, which leaves no file behind and dies with the process."""
+def only_one() -> Iterator[int]:
+    """Hold the lock of this checkout: an flock on its folder, which leaves no file and ends with its last holder."""
     handle = os.open(ROOT, os.O_RDONLY)
     try:
         try:
@@ -104,7 +105,7 @@ def only_one() -> Iterator[None]:
         except BlockingIOError:
             say("waiting for another set-up of this folder")
             fcntl.flock(handle, fcntl.LOCK_EX)
-        yield
+        yield handle
     finally:
         os.close(handle)
 
@@ -114,7 +115,7 @@ def only_one() -> Iterator[None]:
 
 def prepare_venv() -> None:
     """Make sure that `.venv` is a virtual environment of a fitting Python, with pip in it."""
-    if os.path.lexists(VENV):
+    if VENV.is_symlink() or (VENV.exists() and any(VENV.iterdir())):
         discard_unfit()
     if not PYTHON.exists():
         say(f"making .venv with Python {sys.version.split()[0]} ({sys.executable})")
@@ -156,7 +157,7 @@ def has_pip() -> bool:
 
 
 def provide_pip() -> None:
-    """Put pip into `.venv`: from Python itself, else with the pip of the Python outside, else from the package index."""
+    """Put pip into `.venv`: from Python itself, else with the pip of the Python outside, else from the index."""
     if importlib.util.find_spec("ensurepip"):
         say("adding pip")
         if call([str(PYTHON), "-I", "-m", "ensurepip", "--default-pip"]).returncode == 0:
@@ -167,7 +168,7 @@ def provide_pip() -> None:
         if call([*outside, "install", "--quiet", "pip"]).returncode == 0 and has_pip():
             return
     say("adding pip from the package index (this Python has no ensurepip)")
-    import fetch_pip  # here, because few machines come to this line
+    import fetch_pip  # noqa: PLC0415 - few machines come to this line, and it loads much
 
     try:
         wheel = fetch_pip.newest(VENV / "pip-wheel", os.environ)
@@ -182,8 +183,8 @@ def provide_pip() -> None:
 # --- the installation ---
 
 
-def install(project: Json, wanted: Json) -> None:
-    """Install Treadle in place with what is wanted, then write the stamp. On failure no stamp is left, so it is done again."""
+def install(project: Json, wanted: Json, lock: int) -> None:
+    """Install Treadle in place with what is wanted, then write the stamp. A failure leaves none: it is done again."""
     known = project["project"]["optional-dependencies"]
     extras = [name for name in wanted["names"] if name in known]
     tools = [line for line in known["dev"] if re.split(r"[^\w.-]", line)[0] in wanted["names"]]
@@ -199,7 +200,7 @@ def install(project: Json, wanted: Json) -> None:
         "--progress-bar",
         "off",
     ]
-    tail = run_pip([*command, "--editable", f"{ROOT}[{','.join(extras)}]", *tools])
+    tail = run_pip([*command, "--editable", f"{ROOT}[{','.join(extras)}]", *tools], lock)
     if tail is not None:
         explain(tail)
     temporary = STAMP.with_suffix(".tmp")
@@ -207,13 +208,18 @@ def install(project: Json, wanted: Json) -> None:
     temporary.replace(STAMP)
 
 
-def run_pip(command: Sequence[str]) -> list[str] | None:
-    """Run pip, show large downloads as they start, and keep everything in the log. Return the errors if it failed."""
+def run_pip(command: Sequence[str], lock: int) -> list[str] | None:
+    """Run pip, show large downloads as they start, and keep everything in the log. Return the errors if it failed.
+
+    It holds the lock too: if we are killed, it goes on, and nobody else may install before it ends.
+    """
     counted, errors = 0, []
     pipes: Json = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "stdin": subprocess.DEVNULL}
     with (
         LOG.open("w", encoding="utf-8") as log,
-        subprocess.Popen(command, **pipes, encoding="utf-8", errors="replace", env=child_env()) as process,
+        subprocess.Popen(
+            command, **pipes, pass_fds=[lock], encoding="utf-8", errors="replace", env=child_env()
+        ) as process,
     ):
         for line in process.stdout or ():
             log.write(line)
@@ -232,6 +238,8 @@ def progress(line: str, counted: int) -> None:
         if size >= WORTH_A_LINE:
             name = fetched[1].rsplit("/", 1)[-1].split("-")[0]
             say(f"  fetching {name} ({fetched[2]} {fetched[3]})")
+    elif "Retrying (Retry(total=4" in line:
+        say("  the package index does not answer; trying again")
     elif line.startswith("Installing collected packages"):
         say(f"  installing {line.count(',') + 1} packages ({counted} downloaded)")
 
@@ -241,7 +249,7 @@ def explain(errors: Sequence[str]) -> NoReturn:
     log, hint = LOG.read_text(encoding="utf-8"), f"The whole story is in {LOG.relative_to(ROOT)}."
     if "No space left" in log:
         fail("the disk is full; the installation was not finished.", "Free about 1 GB and try again.")
-    if re.search(r"ConnectionError|NameResolution|Max retries|timed out|unreachable|ProxyError|ConnectTimeout", log):
+    if re.search(NO_INDEX, log):
         fail(
             "the package index cannot be reached; nothing was installed.",
             f"Check the network and pip's index-url. {hint}",

@@ -84,7 +84,7 @@ class Links(HTMLParser):
 
 
 def suits(requires: str | None) -> bool:
-    """Tell whether this Python meets the lower bounds of a `requires-python`; pip's has had no upper bound since Python 3."""
+    """Tell whether this Python meets the lower bounds of a `requires-python` (pip's has no upper bound)."""
     bounds = re.findall(r">=\s*(\d+)\.(\d+)", requires or "")
     return all(sys.version_info[:2] >= (int(major), int(minor)) for major, minor in bounds)
 

@@ -38,7 +38,7 @@ def drawn_tree() -> dict[str, tuple[str | None, int | None]]:
 
 
 def drawn_exit_code(name: str | None) -> int:
-    """Return the exit code that the tree promises: that of the line, else of the nearest parent that has one, else 1."""
+    """Return the exit code that the tree promises: that of the line, else of the nearest parent with one, else 1."""
     while name is not None:
         name, code = drawn_tree()[name]
         if code is not None:

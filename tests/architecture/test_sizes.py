@@ -1,4 +1,4 @@
-"""Functions and files stay short: what can be read at one sitting gets read. Docstrings do not count as length of a function."""
+"""Functions and files stay short: what can be read at one sitting gets read. Docstrings do not count."""
 
 from __future__ import annotations
 
