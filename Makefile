@@ -2,7 +2,7 @@
 
 SHELL := /bin/sh
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-fast test-model check format bench clean
+.PHONY: help setup demo test test-fast test-model check check-format check-lint check-types check-imports format bench clean
 
 PY := .venv/bin/python
 # The smallest model of the catalogue: what the tests marked `model` talk to.
@@ -30,10 +30,18 @@ test-fast: setup ## run the tests that need neither a model nor patience
 test-model: setup
 	@.venv/bin/treadle models pull $(TEST_MODEL) || echo "No $(TEST_MODEL): the tests that need a model will be skipped." >&2
 
-check: setup ## check format, lint, types and import contracts
+check: check-format check-lint check-types check-imports ## check format, lint, types and import contracts
+
+check-format: setup
 	@$(PY) -m ruff format --check .
+
+check-lint: setup
 	@$(PY) -m ruff check .
+
+check-types: setup
 	@$(PY) -m mypy
+
+check-imports: setup
 	@.venv/bin/lint-imports
 
 format: setup ## format the code and mend what ruff can mend

@@ -33,8 +33,8 @@ LOG = VENV / "treadle-setup.log"
 # What each purpose installs besides Treadle itself: extras of pyproject.toml, and single requirements of its dev extra.
 PURPOSES: dict[str, tuple[list[str], list[str]]] = {
     "demo": (["local", "sandbox"], ["pytest"]),  # builds run their tests with the pytest of this .venv
-    "dev": (["local", "sandbox", "dev"], []),
-    "bench": (["local", "sandbox", "dev", "bench"], []),
+    "dev": (["local", "sandbox", "dev"], ["pytest"]),
+    "bench": (["local", "sandbox", "dev", "bench"], ["pytest"]),
 }
 WORTH_A_LINE = 2_000_000  # bytes; smaller downloads are only counted
 NO_INDEX = "ConnectionError|NameResolution|Max retries|timed out|unreachable|ProxyError|ConnectTimeout|versions: none"

@@ -38,7 +38,7 @@ def main(arguments: Sequence[str]) -> int:
     """Run one build in a fresh folder and return its exit code."""
     folder = fresh_folder(Path.cwd())
     check = f"python -c {shlex.quote(CHECK)}"
-    shown = f"treadle build {shlex.quote(GOAL)} --out ./{folder.name}/ --check '<the demo's own check>'"
+    shown = f"treadle build {shlex.quote(GOAL)} --out ./{folder.name}/ --check '<the check in scripts/demo.py>'"
     print(" ".join([f"$ {shown}", *map(shlex.quote, arguments)]), file=sys.stderr, flush=True)
     started = time.monotonic()
     command = [str(TREADLE), "build", GOAL, "--out", f"./{folder.name}/", "--check", check]
