@@ -1,0 +1,123 @@
+"""Where the model host of a user is found: its files, and what they say.
+
+gate.lock   taken for a moment by everyone on the way in, and for long by the one who changes the host: nobody overtakes
+use.lock    held shared during each request, exclusively by the one who stops a host; its time is the time of last use
+life.lock   held by the host itself from before its start until its death: the only proof that it lives
+host.json   where it listens and its token; worth nothing unless life.lock is held
+host.log    what llama.cpp said
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from dataclasses import asdict, dataclass, field, fields
+from pathlib import Path
+from typing import Any
+
+from treadle.errors import ConfigError
+
+PROTOCOL = 1
+"""Raised when hosts and clients of different Treadle versions no longer understand each other."""
+
+
+@dataclass(frozen=True, slots=True)
+class HostSpec:
+    """What a host is to load, and how."""
+
+    folder: str
+    """The place it is found at."""
+    model: str
+    path: str
+    size: int
+    mtime_ns: int
+    """With the size, tells whether the file is still the one that was loaded."""
+    context: int
+    """Tokens per request."""
+    parallel: int
+    threads: int
+    idle_seconds: float
+    api_key: str = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Host:
+    """A host as it describes itself."""
+
+    protocol: int
+    pid: int
+    base_url: str
+    """Empty while it loads."""
+    api_key: str = field(repr=False)
+    model: str
+    path: str
+    size: int
+    mtime_ns: int
+    context: int
+    parallel: int
+    threads: int
+    started: float
+    """Seconds since 1970."""
+
+    @classmethod
+    def of(cls, spec: HostSpec, *, pid: int, base_url: str, started: float) -> Host:
+        own: dict[str, Any] = {"protocol": PROTOCOL, "pid": pid, "base_url": base_url, "started": started}
+        taken = {item.name for item in fields(cls)} - own.keys()
+        return cls(**own, **{name: value for name, value in asdict(spec).items() if name in taken})
+
+    def serves(self, spec: HostSpec) -> bool:
+        """Tell whether this host can answer for what is asked; more context than asked for does no harm."""
+        mine = (self.protocol, self.path, self.size, self.mtime_ns)
+        return mine == (PROTOCOL, spec.path, spec.size, spec.mtime_ns) and self.context >= spec.context
+
+
+class Place:
+    """The files of one user's model host."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.gate = folder / "gate.lock"
+        self.use = folder / "use.lock"
+        self.life = folder / "life.lock"
+        self.address = folder / "host.json"
+        self.log = folder / "host.log"
+
+    def prepare(self) -> None:
+        """Make the folder, for this user alone.
+
+        Raises:
+            ConfigError: It cannot be made, or belongs to somebody else.
+        """
+        try:
+            self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            found = self.folder.lstat()
+            if found.st_uid != os.geteuid():
+                raise PermissionError(f"it belongs to user {found.st_uid}")
+            if found.st_mode & 0o077:
+                self.folder.chmod(0o700)
+        except OSError as exc:
+            raise ConfigError(
+                f"The runtime folder {self.folder} cannot be used ({exc.strerror or exc}); no model was loaded.",
+                hint="Name another one with TREADLE_RUNTIME_DIR.",
+            ) from exc
+
+    def write(self, host: Host) -> None:
+        """Publish the address. Atomic; readable for this user only."""
+        draft = self.address.with_suffix(".new")
+        draft.unlink(missing_ok=True)
+        fd = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        with os.fdopen(fd, "w") as file:
+            json.dump(asdict(host), file)
+        draft.replace(self.address)
+
+    def read(self) -> Host | None:
+        """Return what the address file says; None if there is none that can be read."""
+        try:
+            data: Any = json.loads(self.address.read_text())
+            return Host(**data)
+        except (OSError, ValueError, TypeError):
+            return None
+
+    def clear(self) -> None:
+        """Remove the address. Idempotent."""
+        self.address.unlink(missing_ok=True)
