@@ -326,7 +326,7 @@ async def _stop(place: Place, host: Host) -> None:
 
 
 def _not_loaded(place: Place, spec: HostSpec, error: object) -> Exception:
-    """Say why a model was not loaded, in llama.cpp's own words; its first errors name the cause, later ones repeat it."""
+    """Say why a model was not loaded, in llama.cpp's own words; the first errors name the cause, others repeat it."""
     lines = place.log.read_text(errors="replace").splitlines() if place.log.is_file() else []
     told = [line.split(" E ", 1)[1].strip() for line in lines if " E " in line]
     # A traceback of our own ends in the line that says it.
