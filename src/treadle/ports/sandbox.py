@@ -1,4 +1,4 @@
-"""The sandbox port: run a command that nobody trusts. Says what each backend must hold, and how it reports what it cannot."""
+"""The sandbox port: run a command that nobody trusts. What each backend must hold, and how it says what it cannot."""
 
 from __future__ import annotations
 
@@ -17,11 +17,16 @@ class Guarantee(StrEnum):
     NO_NETWORK = "no_network"
     FILES_CONFINED = "files_confined"
     """Nothing outside the workspace can be written, and nothing but a read-only runtime can be read."""
+    GIT_PROTECTED = "git_protected"
+    """`.git` at the top of the workspace can neither be read nor changed nor made: git outside runs what it names."""
     PROCESSES_HIDDEN = "processes_hidden"
     NO_CAPABILITIES = "no_capabilities"
     TREE_KILLED = "tree_killed"
     """Every process started by the call is gone when the call returns."""
     MEMORY_LIMIT = "memory_limit"
+    """All processes of a call together, with their files in memory. Needs a cgroup."""
+    PROCESS_MEMORY_LIMIT = "process_memory_limit"
+    """Each process by itself."""
     PROCESS_LIMIT = "process_limit"
     SYSCALL_FILTER = "syscall_filter"
 
@@ -51,6 +56,8 @@ class ExecResult:
     seconds: float
     timed_out: bool = False
     truncated: bool = False
+    out_of_memory: bool = False
+    """The kernel killed a process of the call at its memory limit. Known only where MEMORY_LIMIT is held."""
 
 
 class Sandbox(Protocol):

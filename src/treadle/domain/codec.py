@@ -1,0 +1,237 @@
+"""Values to bytes and back, faithfully: a closed, versioned registry of types. Nothing here does I/O.
+
+Plain JSON values are written as they are. Every other type is written as `{"$t": tag, "v": value}`. A type that is not
+registered fails at the write, loudly; nothing is ever turned into something else on the way.
+"""
+
+from __future__ import annotations
+
+import base64
+import dataclasses
+import enum
+import hashlib
+import math
+import sys
+import typing
+import uuid
+from collections.abc import Callable
+from datetime import date, datetime, time, timedelta
+from decimal import Decimal
+from pathlib import PurePath, PurePosixPath
+from typing import Any, NamedTuple, TypeVar
+
+import msgspec
+
+from treadle.errors import CodecError
+
+C = TypeVar("C", bound=type)
+MARK = "$t"
+_MAX_INT = 2**63 - 1
+_encode_json = msgspec.json.Encoder().encode
+_decode_json = msgspec.json.Decoder().decode
+
+
+class _Entry(NamedTuple):
+    tag: str
+    pack: Callable[[Any], Any]
+    unpack: Callable[[Any], Any]
+
+
+_by_type: dict[type, _Entry] = {}
+_by_tag: dict[str, _Entry] = {}
+
+
+def _add(cls: type, tag: str, pack: Callable[[Any], Any], unpack: Callable[[Any], Any]) -> None:
+    known = _by_tag.get(tag)
+    if known is not None and cls not in _by_type:
+        raise CodecError(f"The type tag {tag!r} is taken by another type.", hint="Give register_type() another name.")
+    entry = _Entry(tag, pack, unpack)
+    _by_type[cls] = entry
+    _by_tag[tag] = entry
+
+
+def register_type(
+    cls: C | None = None, *, name: str | None = None, version: int = 1, upgrade: Callable[[int, Any], Any] | None = None
+) -> Any:
+    """Let values of an enum, dataclass, NamedTuple, msgspec Struct or pydantic model into state and log.
+
+    Usable as a decorator. `name` is what the log calls the type (default: its qualified name), so a class can move.
+    Older versions are read through `upgrade(old_version, plain_fields) -> plain_fields`.
+
+    Raises:
+        CodecError: The class is none of these, or the name is taken.
+    """
+    if cls is None:
+        return lambda c: register_type(c, name=name, version=version, upgrade=upgrade)
+    tag = name or f"{cls.__module__}.{cls.__qualname__}"
+    pack, unpack = _shape(cls)
+    _add(cls, f"{tag}@{version}", pack, unpack)
+    for old in range(1, version):
+        _by_tag[f"{tag}@{old}"] = _Entry(tag, pack, _upgrading(unpack, upgrade, old, tag))
+    return cls
+
+
+def _upgrading(
+    unpack: Callable[[Any], Any], upgrade: Callable[[int, Any], Any] | None, old: int, tag: str
+) -> Callable[[Any], Any]:
+    def read(value: Any) -> Any:
+        if upgrade is None:
+            raise CodecError(f"A value of {tag!r} version {old} cannot be read.", hint="Pass upgrade= to register_type.")
+        return unpack(upgrade(old, value))
+
+    return read
+
+
+def _shape(cls: type) -> tuple[Callable[[Any], Any], Callable[[Any], Any]]:
+    if issubclass(cls, enum.Enum):
+        return (lambda v: v.name), (lambda v: cls[v])
+    if dataclasses.is_dataclass(cls):
+        names = [f.name for f in dataclasses.fields(cls)]
+        return (lambda v: {n: to_plain(getattr(v, n)) for n in names}), (lambda v: _rebuild(cls, v))
+    if issubclass(cls, tuple) and hasattr(cls, "_fields"):
+        return (lambda v: [to_plain(x) for x in v]), (lambda v: cls(*map(from_plain, v)))
+    if issubclass(cls, msgspec.Struct):
+        return (
+            lambda v: {n: to_plain(getattr(v, n)) for n in cls.__struct_fields__},
+            lambda v: cls(**{k: from_plain(x) for k, x in v.items()}),
+        )
+    if hasattr(cls, "model_dump") and hasattr(cls, "model_validate"):  # pydantic, without importing it
+        model: Any = cls
+        return (
+            lambda v: {n: to_plain(getattr(v, n)) for n in model.model_fields},
+            lambda v: model.model_validate({k: from_plain(x) for k, x in v.items()}),
+        )
+    raise CodecError(f"{cls.__qualname__} is not an enum, dataclass, NamedTuple, Struct or pydantic model.")
+
+
+def _rebuild(cls: Any, fields: dict[str, Any]) -> Any:
+    init = {f.name: from_plain(fields[f.name]) for f in dataclasses.fields(cls) if f.init and f.name in fields}
+    return cls(**init)
+
+
+def register_annotation(annotation: Any) -> None:
+    """Register the types that a state annotation names, so that declaring them in the state is enough."""
+    for part in (annotation, *typing.get_args(annotation)):
+        if isinstance(part, type) and part not in _by_type and typing.get_origin(part) is None:
+            try:
+                _shape(part)
+            except CodecError:
+                continue
+            register_type(part)
+            hints = typing.get_type_hints(part) if not issubclass(part, enum.Enum) else {}
+            for hint in hints.values():
+                register_annotation(hint)
+        elif part is not annotation:
+            register_annotation(part)
+
+
+def to_plain(value: Any) -> Any:
+    """Turn a value into JSON-ready form. Raises CodecError for a type that is not registered."""
+    cls = type(value)
+    if cls is str or value is None or cls is bool:
+        return value
+    if cls is int:
+        return value if -_MAX_INT <= value <= _MAX_INT else {MARK: "int", "v": str(value)}
+    if cls is float:
+        return value if math.isfinite(value) else {MARK: "float", "v": repr(value)}
+    if cls is dict:
+        return _plain_dict(value)
+    if cls is list:
+        return [to_plain(item) for item in value]
+    if cls is tuple:
+        return {MARK: "tuple", "v": [to_plain(item) for item in value]}
+    entry = _by_type.get(cls) or _late(value)
+    return {MARK: entry.tag, "v": entry.pack(value)}
+
+
+def _plain_dict(value: dict[Any, Any]) -> Any:
+    if all(type(key) is str for key in value) and MARK not in value:
+        return {key: to_plain(item) for key, item in value.items()}
+    return {MARK: "map", "v": [[to_plain(key), to_plain(item)] for key, item in value.items()]}
+
+
+def _late(value: Any) -> _Entry:
+    if isinstance(value, PurePath):
+        return _by_type[PurePosixPath]
+    if "numpy" in sys.modules:
+        numpy = sys.modules["numpy"]
+        if isinstance(value, numpy.ndarray | numpy.generic):
+            _register_numpy(numpy)
+            return _by_tag["ndarray"] if isinstance(value, numpy.ndarray) else _by_tag["npscalar"]
+    name = f"{type(value).__module__}.{type(value).__qualname__}"
+    raise CodecError(f"A value of type {name} has no form in the log; nothing was written.")
+
+
+def _register_numpy(numpy: Any) -> None:
+    if "ndarray" in _by_tag:
+        return
+
+    def pack(v: Any) -> Any:
+        if v.dtype.hasobject:
+            raise CodecError("A numpy array of objects has no form in the log; nothing was written.")
+        return [v.dtype.str, list(v.shape), base64.b64encode(numpy.ascontiguousarray(v).tobytes()).decode()]
+
+    def unpack(v: Any) -> Any:
+        return numpy.frombuffer(base64.b64decode(v[2]), dtype=v[0]).reshape(v[1]).copy()
+
+    _add(numpy.ndarray, "ndarray", pack, unpack)
+    _by_tag["npscalar"] = _Entry("npscalar", lambda v: pack(numpy.asarray(v)), lambda v: unpack(v)[()])
+
+
+def from_plain(value: Any) -> Any:
+    """Undo `to_plain`. Raises CodecError for a tag that is not registered."""
+    cls = type(value)
+    if cls is dict:
+        tag = value.get(MARK)
+        if tag is None:
+            return {key: from_plain(item) for key, item in value.items()}
+        entry = _by_tag.get(tag)
+        if entry is None and tag in ("ndarray", "npscalar"):
+            _register_numpy(__import__("numpy"))
+            entry = _by_tag[tag]
+        if entry is None:
+            raise CodecError(
+                f"The log holds a value of type {tag!r}, which is not registered here; it was not read.",
+                hint="Import the module that defines the type, or register it with treadle.register_type.",
+            )
+        return entry.unpack(value["v"])
+    if cls is list:
+        return [from_plain(item) for item in value]
+    return value
+
+
+def encode(value: Any) -> bytes:
+    """Encode any registered value as JSON bytes. Raises CodecError; nothing is written by halves."""
+    return _encode_json(to_plain(value))
+
+
+def decode(data: bytes | msgspec.Raw) -> Any:
+    """Undo `encode`."""
+    return from_plain(_decode_json(data))
+
+
+def digest(value: Any) -> str:
+    """Name a value by its content: the same for equal values, whatever the order of their keys."""
+    return hashlib.sha256(msgspec.json.encode(to_plain(value), order="sorted")).hexdigest()
+
+
+_add(int, "int", str, int)
+_add(float, "float", repr, float)
+_add(tuple, "tuple", lambda v: [to_plain(x) for x in v], lambda v: tuple(map(from_plain, v)))
+_add(dict, "map", lambda v: [[to_plain(k), to_plain(x)] for k, x in v.items()],
+     lambda v: {from_plain(k): from_plain(x) for k, x in v})  # fmt: skip
+_add(bytes, "bytes", lambda v: base64.b64encode(v).decode(), base64.b64decode)
+_add(set, "set", lambda v: _sorted_items(v), lambda v: set(map(from_plain, v)))
+_add(frozenset, "frozenset", lambda v: _sorted_items(v), lambda v: frozenset(map(from_plain, v)))
+_add(datetime, "datetime", datetime.isoformat, datetime.fromisoformat)
+_add(date, "date", date.isoformat, date.fromisoformat)
+_add(time, "time", time.isoformat, time.fromisoformat)
+_add(timedelta, "timedelta", lambda v: [v.days, v.seconds, v.microseconds], lambda v: timedelta(*v))
+_add(Decimal, "decimal", str, Decimal)
+_add(uuid.UUID, "uuid", str, uuid.UUID)
+_add(PurePosixPath, "path", str, PurePosixPath)
+_add(complex, "complex", lambda v: [v.real, v.imag], lambda v: complex(*v))
+
+
+def _sorted_items(value: Any) -> list[Any]:
+    return sorted((to_plain(item) for item in value), key=_encode_json)

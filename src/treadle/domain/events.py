@@ -1,0 +1,224 @@
+"""The facts of the log: one struct per type, past tense, versioned. A type that is not here cannot be written.
+
+State values inside events are raw JSON, already encoded by `domain.codec`, so that this module knows no user types.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+from treadle.errors import CodecError
+
+_EMPTY = msgspec.Raw(b"{}")
+_NULL = msgspec.Raw(b"null")
+
+
+class Payload(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
+    """What an event says, beyond its envelope."""
+
+
+class RunStarted(Payload):
+    state: msgspec.Raw = _EMPTY
+    """The first state."""
+    route: tuple[Any, ...] = ()
+    labels: dict[str, str] = {}
+    spec: msgspec.Raw = _NULL
+    """Topology of the pinned graph, for readers that do not have its code."""
+
+
+class RunForked(Payload):
+    source: str
+    at: int
+    """Sequence number in the source run that the fork starts after."""
+
+
+class NodeFinished(Payload):
+    node: str
+    update: msgspec.Raw = _EMPTY
+    route: tuple[Any, ...] = ()
+    """Where conditional edges and Command went: node names, or [node, raw data] for a Send."""
+    next: tuple[str, ...] = ()
+    """Activations that this one made ready."""
+    worker: str = ""
+    attempt: int = 1
+    seconds: float = 0.0
+    cached: bool = False
+
+
+class NodeFailed(Payload):
+    node: str
+    error: str
+    code: str
+    attempt: int
+    retry_seconds: float | None = None
+    """Seconds until the next attempt; None when the task is dead-lettered."""
+    trace: str = ""
+    worker: str = ""
+
+
+class TaskClaimed(Payload):
+    worker: str
+    attempt: int
+    lease_seq: int
+
+
+class TaskReleased(Payload):
+    reason: str
+    """`lapsed`: the lease ran out; `released`: the worker gave it back; `due`: a delay is over."""
+    lease_seq: int
+
+
+class TaskQuarantined(Payload):
+    attempts: int
+    """So many workers died holding it."""
+
+
+class TaskRetried(Payload):
+    """Somebody asked for a failed task to be tried again."""
+
+
+class InterruptRaised(Payload):
+    key: str
+    node: str
+    value: msgspec.Raw = _NULL
+
+
+class InterruptAnswered(Payload):
+    key: str
+    value: msgspec.Raw = _NULL
+
+
+class StateUpdated(Payload):
+    update: msgspec.Raw
+    """From outside: applies to everything that has not started yet, and to the result."""
+
+
+class EffectStarted(Payload):
+    kind: str
+    digest: str
+    request: msgspec.Raw = _NULL
+    effects: str = "at_most_once"
+
+
+class StepRecorded(Payload):
+    kind: str
+    digest: str
+    request: msgspec.Raw = _NULL
+    result: msgspec.Raw = _NULL
+    seconds: float = 0.0
+
+
+class ModelReplied(StepRecorded):
+    """A model's answer to a request."""
+
+
+class ToolReturned(StepRecorded):
+    """A tool's result; if it changed the workspace, the result names the tree it left."""
+
+
+class BudgetSettled(Payload):
+    kind: str
+    amount: float
+    spent: float
+
+
+class LogWritten(Payload):
+    message: str
+    fields: dict[str, Any] = {}
+
+
+class RunPaused(Payload):
+    pass
+
+
+class RunResumed(Payload):
+    pass
+
+
+class RunFinished(Payload):
+    result: msgspec.Raw = _NULL
+    """The last state, when it is small; otherwise rebuild it from the log."""
+
+
+class RunErrored(Payload):
+    error: str
+    code: str
+
+
+class RunCancelled(Payload):
+    reason: str = ""
+
+
+class TaskCancelled(Payload):
+    reason: str = ""
+
+
+class RunMigrated(Payload):
+    old: str
+    new: str
+
+
+TYPES: dict[str, tuple[type[Payload], int]] = {
+    cls.__name__: (cls, 1)
+    for cls in (
+        RunStarted, RunForked, NodeFinished, NodeFailed, TaskClaimed, TaskReleased, TaskQuarantined, TaskRetried,
+        InterruptRaised, InterruptAnswered, StateUpdated, EffectStarted, StepRecorded, ModelReplied, ToolReturned,
+        BudgetSettled, LogWritten, RunPaused, RunResumed, RunFinished, RunErrored, RunCancelled, TaskCancelled,
+        RunMigrated,
+    )
+}  # fmt: skip
+"""Every type that may be written, with its present version."""
+
+
+class Draft(msgspec.Struct, frozen=True, gc=False):
+    """An event about to be written; the store adds sequence number and time."""
+
+    payload: Payload
+    activation: str | None = None
+    step: str | None = None
+    """Journal key within the activation; unique there per event type."""
+
+
+class Event(msgspec.Struct, frozen=True):
+    """A written event with its whole envelope."""
+
+    seq: int
+    at: float
+    run_id: str
+    activation: str | None
+    type: str
+    version: int
+    tenant: str
+    project: str
+    payload: Payload
+    step: str | None = None
+
+
+_encode = msgspec.json.Encoder().encode
+_decoders = {name: msgspec.json.Decoder(cls).decode for name, (cls, _) in TYPES.items()}
+
+
+def type_of(payload: Payload) -> tuple[str, int]:
+    """Name and version under which a payload is written. Raises CodecError if the type is not of this module."""
+    name = type(payload).__name__
+    known = TYPES.get(name)
+    if known is None or known[0] is not type(payload):
+        raise CodecError(f"{name!r} is not a registered event type; nothing was written.")
+    return name, known[1]
+
+
+def encode_payload(payload: Payload) -> bytes:
+    return _encode(payload)
+
+
+def decode_payload(name: str, version: int, data: bytes) -> Payload:
+    """Raises CodecError for a type, or a newer version, that this release does not know."""
+    known = TYPES.get(name)
+    if known is None or version > known[1]:
+        raise CodecError(
+            f"The log holds an event {name!r} version {version}, which this release cannot read.",
+            hint="It was written by a newer Treadle; upgrade this one.",
+        )
+    return _decoders[name](data)

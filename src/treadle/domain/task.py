@@ -1,0 +1,129 @@
+"""Tasks and runs: their states and the moves between them. Pure tables; the stores enforce them."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+import msgspec
+
+from treadle.errors import UsageError
+
+
+class TaskState(StrEnum):
+    """Where one activation of a node stands."""
+
+    WAITING = "waiting"
+    """Not yet due: a retry or sleep in the future, or an interrupt nobody has answered."""
+    READY = "ready"
+    LEASED = "leased"
+    DONE = "done"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+
+
+class RunStatus(StrEnum):
+    """Where a run stands."""
+
+    PENDING = "pending"
+    RUNNING = "running"
+    WAITING = "waiting"
+    """Paused, or nothing can move until somebody answers."""
+    DONE = "done"
+    ERROR = "error"
+    CANCELLED = "cancelled"
+
+    @property
+    def ended(self) -> bool:
+        return self in _ENDED
+
+
+_ENDED = frozenset({RunStatus.DONE, RunStatus.ERROR, RunStatus.CANCELLED})
+
+TASK_MOVES: dict[TaskState, frozenset[TaskState]] = {
+    TaskState.WAITING: frozenset({TaskState.READY, TaskState.CANCELLED}),
+    TaskState.READY: frozenset({TaskState.LEASED, TaskState.WAITING, TaskState.CANCELLED}),
+    TaskState.LEASED: frozenset(
+        {TaskState.DONE, TaskState.FAILED, TaskState.WAITING, TaskState.READY, TaskState.CANCELLED}
+    ),
+    TaskState.DONE: frozenset(),
+    TaskState.FAILED: frozenset({TaskState.READY, TaskState.CANCELLED}),
+    TaskState.CANCELLED: frozenset(),
+}
+"""Every move a task may make. `leased -> ready` is a lapsed or released lease; `failed -> ready` is `retry`."""
+
+
+def check_move(old: TaskState, new: TaskState) -> None:
+    """Raise UsageError for a move that the table does not allow."""
+    if new not in TASK_MOVES[old]:
+        raise UsageError(f"A task cannot go from {old.value!r} to {new.value!r}.")
+
+
+class NewTask(msgspec.Struct, frozen=True, gc=False):
+    """A task to be created by a commit."""
+
+    activation: str
+    node: str
+    """Qualified name in the graph: `sub/edit` for a node of a subgraph."""
+    node_type: str
+    queue: str = "default"
+    priority: int = 0
+    """Higher is claimed first."""
+    delay_seconds: float | None = None
+    """None: due now. Otherwise waiting until then."""
+    held: bool = False
+    """Waiting for an answer; no clock makes it ready."""
+    lease: bool = False
+    """Hand on: the committing worker gets it, leased, in the same commit."""
+
+
+class Claim(msgspec.Struct, frozen=True, gc=False):
+    """A task leased to a worker. `lease_seq` fences: a commit that names an older one changes nothing."""
+
+    task_id: int
+    run_id: str
+    activation: str
+    node: str
+    node_type: str
+    graph: str
+    """`name@hash` of the graph that the run is pinned to."""
+    attempt: int
+    lease_seq: int
+
+
+class TaskRow(msgspec.Struct, frozen=True):
+    """A live or failed task as a reader sees it. Done tasks live on in the log only."""
+
+    task_id: int
+    run_id: str
+    activation: str
+    node: str
+    node_type: str
+    queue: str
+    state: TaskState
+    attempt: int
+    lease_seq: int
+    worker: str | None
+    lease_until: float | None
+    not_before: float | None
+    error: str | None
+
+
+class RunRow(msgspec.Struct, frozen=True):
+    """A run as a reader sees it."""
+
+    run_id: str
+    graph: str
+    status: RunStatus
+    version: int
+    """Rises with every planned commit and every change from outside, which names the version it saw."""
+    last_seq: int
+    """Sequence number of its newest event."""
+    tenant: str
+    project: str
+    created_at: float
+    updated_at: float
+    deadline: float | None = None
+    paused: bool = False
+    error: str | None = None
+    labels: dict[str, str] = {}
+    """What the starter of the run wrote on it, e.g. the goal."""

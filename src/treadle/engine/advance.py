@@ -1,0 +1,168 @@
+"""From an outcome to a commit: what the log says happened, and which tasks come next. Keeps the positions of live runs."""
+
+from __future__ import annotations
+
+import traceback
+from collections.abc import Iterator, Mapping, Sequence
+
+import msgspec
+
+from treadle.domain import codec
+from treadle.domain.events import (
+    Draft,
+    InterruptRaised,
+    NodeFailed,
+    NodeFinished,
+    Payload,
+    RunErrored,
+    RunFinished,
+    StepRecorded,
+)
+from treadle.domain.state import Values
+from treadle.domain.task import Claim, NewTask, RunStatus
+from treadle.engine.execute import Outcome
+from treadle.engine.signals import Pause, Sleep
+from treadle.errors import NodeError, TreadleError
+from treadle.graph.fold import pack_route, rebuild
+from treadle.graph.plan import Live, Position
+from treadle.graph.spec import CompiledGraph
+from treadle.ports.store import Commit, Store, TaskMove
+
+DONE = TaskMove("done")
+EMPTY = msgspec.Raw(b"{}")
+RESULT_LIMIT = 8 * 1024
+"""Bytes; a larger result is not repeated in the last event, since the log rebuilds it."""
+
+
+class View:
+    """The position of one run, and the version of the run that it stands for."""
+
+    __slots__ = ("position", "version")
+
+    def __init__(self, position: Position, version: int) -> None:
+        self.position = position
+        self.version = version
+
+
+async def load_view(store: Store, graph: CompiledGraph, run_id: str) -> View:
+    """Rebuild a position from the log."""
+    while True:
+        row = await store.run(run_id)
+        events = await store.events(run_id, until=row.last_seq)
+        if (await store.run(run_id)).version == row.version:  # else a commit came in between
+            return View(rebuild(graph, events), row.version)
+
+
+def finished(view: View, claim: Claim, outcome: Outcome, notes: Sequence[Draft], worker: str, seconds: float,
+             hand_on: int, runs_here: Mapping[str, bool] | None) -> Commit:  # fmt: skip
+    """Plan what follows a node that has finished, and say it as one commit. Moves the view's position.
+
+    Args:
+        hand_on: So many of the next tasks are leased to this worker at once.
+        runs_here: Node type -> whether this worker can run it; None: all of them.
+
+    Raises:
+        MergeConflict, StepLimitExceeded, CodecError: The view must be thrown away; commit a failure instead.
+    """
+    position = view.position
+    update = msgspec.Raw(codec.encode(outcome.update)) if outcome.update else EMPTY
+    frame = position.index[claim.activation].frame
+    hold_after = bool(frame.graph.interrupt_after) and position.index[claim.activation].node.name in frame.graph.interrupt_after
+    started = position.finish(claim.activation, outcome.update, outcome.route)
+    tasks = list(_new_tasks(started, hold_after, hand_on, runs_here))
+    payload = NodeFinished(
+        node=claim.node,
+        update=update,
+        route=pack_route(outcome.route) if outcome.route else (),
+        next=tuple([live.id for live in started]),
+        worker=worker,
+        attempt=claim.attempt,
+        seconds=round(seconds, 6),
+        cached=outcome.cached,
+    )
+    events = [*notes, Draft(payload, claim.activation)] if notes else [Draft(payload, claim.activation)]
+    status = error = None
+    if hold_after or any(task.held for task in tasks):
+        events += _held(started, tasks)
+    if not position.index:
+        end, status, error = _end(position)
+        events.append(Draft(end))
+    return Commit(
+        claim.run_id, claim.task_id, claim.lease_seq, worker, events, DONE, view.version, tasks, status, error
+    )  # fmt: skip
+
+
+def _new_tasks(
+    started: list[Live], hold_after: bool, hand_on: int, runs_here: Mapping[str, bool] | None
+) -> Iterator[NewTask]:
+    for live in started:
+        node = live.node
+        held = hold_after or node.name in live.frame.graph.interrupt_before
+        lease = hand_on > 0 and not held and (runs_here is None or runs_here.get(node.node_type, False))
+        hand_on -= lease
+        name = live.qualified if live.frame.parent else node.name
+        yield NewTask(live.id, name, node.node_type, node.queue, node.priority, None, held, lease)
+
+
+def _held(started: list[Live], tasks: list[NewTask]) -> list[Draft]:
+    return [
+        Draft(InterruptRaised("before", task.node, msgspec.Raw(codec.encode(live.state()))), task.activation)
+        for live, task in zip(started, tasks, strict=True)
+        if task.held
+    ]
+
+
+def first_tasks(started: list[Live], hand_on: int) -> tuple[list[NewTask], list[Draft]]:
+    """The entry tasks of a new run, and what has to be said about them."""
+    tasks = list(_new_tasks(started, False, hand_on, None))
+    return tasks, _held(started, tasks)
+
+
+def ending(position: Position) -> tuple[Payload, RunStatus, str | None]:
+    return _end(position)
+
+
+def _end(position: Position) -> tuple[Payload, RunStatus, str | None]:
+    if position.stuck:
+        error = f"Nothing is left to run, but {position.stuck}, which did not come."
+        return RunErrored(error, "join_waits"), RunStatus.ERROR, error
+    result = codec.encode(position.result or {})
+    small = msgspec.Raw(result) if len(result) <= RESULT_LIMIT else msgspec.Raw(b"null")
+    return RunFinished(small), RunStatus.DONE, None
+
+
+def failed(claim: Claim, error: BaseException, notes: Sequence[Draft], worker: str, delay: float | None) -> Commit:
+    """A node failed: try again after `delay` seconds, or (None) dead-letter it and end the run in error."""
+    code = error.code if isinstance(error, TreadleError) else type(error).__name__
+    text = str(error) or type(error).__name__
+    if not isinstance(error, TreadleError):
+        text = f"{type(error).__name__}: {text}"
+    trace = "" if isinstance(error, NodeError) else "".join(traceback.format_exception(error))[-6000:]
+    payload = NodeFailed(claim.node, text, code, claim.attempt, delay, trace, worker)
+    events = [*notes, Draft(payload, claim.activation)]
+    if delay is not None:
+        move = TaskMove("waiting", delay, text)
+        return Commit(claim.run_id, claim.task_id, claim.lease_seq, worker, events, move)
+    summary = f"Node {claim.node!r} failed: {text}"
+    events.append(Draft(RunErrored(summary, code)))
+    return Commit(
+        claim.run_id, claim.task_id, claim.lease_seq, worker, events, TaskMove("failed", None, text),
+        status=RunStatus.ERROR, error=summary,
+    )  # fmt: skip
+
+
+def suspended(claim: Claim, signal: Pause | Sleep, notes: Sequence[Draft], worker: str) -> Commit:
+    """A node asked to wait: for an answer, or for time to pass."""
+    if isinstance(signal, Pause):
+        raised = InterruptRaised(signal.key, claim.node, msgspec.Raw(codec.encode(signal.value)))
+        drafts = [Draft(raised, claim.activation)]
+        move = TaskMove("waiting", None, uncounted=True)
+    else:
+        slept = StepRecorded(kind="sleep", digest="", seconds=signal.seconds)
+        drafts = [Draft(slept, claim.activation, signal.key)]
+        move = TaskMove("waiting", signal.seconds, uncounted=True)
+    return Commit(claim.run_id, claim.task_id, claim.lease_seq, worker, [*notes, *drafts], move)
+
+
+def values_of(view: View) -> Values:
+    return view.position.values()

@@ -1,0 +1,213 @@
+"""The context that a node is given: journal, budget, interrupts. One per execution of a node."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import inspect
+import logging
+import time
+from collections.abc import Awaitable, Callable, Mapping
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import msgspec
+
+from treadle.domain import codec
+from treadle.domain.events import (
+    Draft,
+    EffectStarted,
+    Event,
+    InterruptAnswered,
+    LogWritten,
+    ModelReplied,
+    StepRecorded,
+    ToolReturned,
+)
+from treadle.domain.task import Claim
+from treadle.engine.signals import Pause, Sleep
+from treadle.errors import EffectInterrupted, JournalMismatch, UsageError
+from treadle.ports.context import Amounts, Effects
+from treadle.ports.store import Budget, JournalEntry, Store
+
+if TYPE_CHECKING:
+    from treadle.engine.worker import Worker
+
+T = TypeVar("T")
+_KINDS: dict[str, type[StepRecorded]] = {"model": ModelReplied, "tool": ToolReturned}
+_RECORDS = frozenset({"StepRecorded", "ModelReplied", "ToolReturned"})
+
+
+class Context:
+    """Implements `ports.context.NodeContext` over a store."""
+
+    def __init__(self, claim: Claim, store: Store, worker: Worker) -> None:
+        self._claim = claim
+        self._store = store
+        self._worker = worker
+        self._journal: dict[tuple[str, str], Event] = {}
+        self._asked = 0
+        self.notes: list[Draft] = []
+        """Log lines to be written with the outcome."""
+        self.blobs = Blobs(store)
+        self.logger = logging.getLogger("treadle.node")
+
+    @property
+    def run_id(self) -> str:
+        return self._claim.run_id
+
+    @property
+    def activation(self) -> str:
+        return self._claim.activation
+
+    @property
+    def attempt(self) -> int:
+        return self._claim.attempt
+
+    @property
+    def idempotency_key(self) -> str:
+        return hashlib.sha256(f"{self.run_id}\n{self.activation}".encode()).hexdigest()[:32]
+
+    async def load(self) -> None:
+        """Read the journal, if this activation was ever entered before."""
+        if self._claim.lease_seq > 1:
+            for event in await self._store.journal(self.run_id, self.activation):
+                assert event.step is not None
+                self._journal.setdefault((event.step, _slot(event)), event)
+
+    async def step(
+        self,
+        key: str,
+        fn: Callable[[], Awaitable[T] | T],
+        *,
+        kind: str = "step",
+        request: Any = None,
+        effects: Effects = "idempotent",
+        reserve: Amounts | None = None,
+        settle: Callable[[T], Amounts] | None = None,
+    ) -> T:
+        """See `ports.context.NodeContext.step`."""
+        plain = codec.encode(request)
+        digest = hashlib.sha256(plain).hexdigest()
+        known = self._journal.get((key, "record"))
+        if known is not None:
+            return self._recorded(known, key, digest)  # type: ignore[no-any-return]
+        await self._begin(key, kind, digest, plain, effects, reserve)
+        started = time.perf_counter()
+        result = await _call(fn)
+        payload = _KINDS.get(kind, StepRecorded)(
+            kind=kind,
+            digest=digest,
+            request=msgspec.Raw(plain),
+            result=msgspec.Raw(codec.encode(result)),
+            seconds=round(time.perf_counter() - started, 6),
+        )
+        entry = JournalEntry(Draft(payload, self.activation, key), settle(result) if settle else {})
+        event = await self._store.record(self.run_id, self.activation, entry)
+        self._journal[key, "record"] = event
+        return result if event.payload is payload else self._recorded(event, key, digest)
+
+    async def _begin(
+        self, key: str, kind: str, digest: str, plain: bytes, effects: Effects, reserve: Amounts | None
+    ) -> None:
+        if (key, "start") in self._journal:
+            raise EffectInterrupted(f"The effect {key!r} of {self.activation!r} was in flight when its worker died.")
+        if reserve:
+            await self._store.reserve(self.run_id, self.activation, key, reserve)
+        if effects == "at_most_once":
+            start = EffectStarted(kind=kind, digest=digest, request=msgspec.Raw(plain))
+            await self._store.record(self.run_id, self.activation, JournalEntry(Draft(start, self.activation, key)))
+
+    def _recorded(self, event: Event, key: str, digest: str) -> Any:
+        payload = event.payload
+        assert isinstance(payload, StepRecorded)
+        if payload.digest != digest:
+            raise JournalMismatch(f"Step {key!r} of {self.activation!r} was recorded for another request; nothing was done.")
+        return codec.decode(payload.result)
+
+    def interrupt(self, value: Any) -> Any:
+        key = f"interrupt:{self._asked}"
+        self._asked += 1
+        answered = self._journal.get((key, "answer"))
+        if answered is None:
+            raise Pause(key, value)
+        assert isinstance(answered.payload, InterruptAnswered)
+        return codec.decode(answered.payload.value)
+
+    async def sleep(self, seconds: float) -> None:
+        """Let go of the worker and start again from the top after so long; costs nothing while it waits."""
+        key = f"sleep:{self._asked}"
+        self._asked += 1
+        if (key, "record") not in self._journal:
+            raise Sleep(key, seconds)
+
+    def emit(self, value: Any) -> None:
+        self._worker.emit(self.run_id, self.activation, "custom", value)
+
+    def emit_token(self, text: str) -> None:
+        """Show a piece of a model's answer to whoever streams tokens."""
+        self._worker.emit(self.run_id, self.activation, "tokens", text)
+
+    async def heartbeat(self) -> None:
+        await self._worker.heartbeat(self._claim)
+
+    async def budget(self) -> Mapping[str, Budget]:
+        """The run's budgets by kind, as they stand."""
+        return {budget.kind: budget for budget in await self._store.budgets(self.run_id)}
+
+    def log(self, message: str, **fields: Any) -> None:
+        self.notes.append(Draft(LogWritten(message, codec.to_plain(fields)), self.activation))
+        self.logger.info(message, extra={"run": self.run_id, "activation": self.activation})
+
+
+class Blobs:
+    """Large bytes beside the log, by content."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+
+    async def put(self, data: bytes) -> str:
+        return await self._store.put_blob(data)
+
+    async def get(self, digest: str) -> bytes:
+        return await self._store.get_blob(digest)
+
+
+class ThreadContext:
+    """The context as a sync node sees it from its thread: what is async there blocks here."""
+
+    def __init__(self, context: Context, loop: asyncio.AbstractEventLoop) -> None:
+        self._context = context
+        self._loop = loop
+
+    def __getattr__(self, name: str) -> Any:
+        found = getattr(self._context, name)
+        if not inspect.iscoroutinefunction(found):
+            return found
+
+        def blocking(*args: Any, **kwargs: Any) -> Any:
+            if asyncio._get_running_loop() is not None:
+                raise UsageError(f"ctx.{name} of a sync node was called from a running event loop.")
+            return asyncio.run_coroutine_threadsafe(found(*args, **kwargs), self._loop).result()
+
+        return blocking
+
+
+async def _call(fn: Callable[[], Awaitable[T] | T]) -> T:
+    if inspect.iscoroutinefunction(fn):
+        return await fn()  # type: ignore[no-any-return]
+    result = fn() if _is_lambda_of_coroutine(fn) else await asyncio.to_thread(fn)
+    return await result if inspect.isawaitable(result) else result
+
+
+def _is_lambda_of_coroutine(fn: Callable[..., Any]) -> bool:
+    """`lambda: model.reply(...)` makes a coroutine: it must be called on the loop, and quickly returns."""
+    return getattr(fn, "__name__", "") == "<lambda>" or isinstance(fn, _PARTIAL)
+
+
+_PARTIAL = type(__import__("functools").partial(int))
+
+
+def _slot(event: Event) -> str:
+    if event.type in _RECORDS:
+        return "record"
+    return {"EffectStarted": "start", "InterruptAnswered": "answer"}.get(event.type, event.type)

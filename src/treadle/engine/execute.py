@@ -1,0 +1,152 @@
+"""One execution of one node: prepare, call, read what it returned, choose where to go. Knows nothing of leases."""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from treadle.domain.state import Values
+from treadle.engine.child import call_in_child
+from treadle.engine.context import Context, ThreadContext
+from treadle.engine.signals import current_context
+from treadle.errors import NodeError, NodeTimeout, UnknownName, UsageError
+from treadle.graph.build import takes_context
+from treadle.graph.plan import Live, Target
+from treadle.graph.spec import END, Branch, Command, CompiledGraph, Node, Send
+
+
+@dataclass(slots=True)
+class Outcome:
+    """What a node's execution came to."""
+
+    update: Values
+    route: Sequence[Target] = ()
+    cached: bool = False
+
+
+_NOTHING = Outcome({})
+
+
+@dataclass(frozen=True, slots=True)
+class Callee:
+    """A node's function, and how to call it. Found once per function."""
+
+    func: Callable[..., Any]
+    is_async: bool
+    wants_context: bool
+
+    @classmethod
+    def of(cls, func: Callable[..., Any]) -> Callee:
+        target = func if inspect.isroutine(func) or inspect.isclass(func) else getattr(func, "__call__", func)  # noqa: B004
+        return cls(func, inspect.iscoroutinefunction(target), takes_context(func))
+
+
+async def execute(live: Live, callee: Callee | None, context: Context) -> Outcome:
+    """Run one activation.
+
+    Raises:
+        NodeTimeout: It took longer than its timeout, and was stopped.
+        Signal: It asked to wait.
+        Exception: Whatever the node raised.
+    """
+    graph, node = live.frame.graph, live.node
+    if live.after or callee is None:  # a subgraph that is over: only its conditional edges are left
+        return Outcome({}, await _route(graph, node, live.state(), (), context)) if node.name in graph.branches else _NOTHING
+    returned = await _call(live, node, callee, context)
+    update, goto = _read(graph, node, returned)
+    if not goto and node.name not in graph.branches:
+        return Outcome(update)
+    return Outcome(update, await _route(graph, node, graph.schema.apply(live.state(), update), goto, context))
+
+
+async def _call(live: Live, node: Node, callee: Callee, context: Context) -> Any:
+    token = current_context.set(context)
+    try:
+        view = _view(live, context.run_id)
+        if callee.is_async:
+            call = callee.func(view, context) if callee.wants_context else callee.func(view)
+            if node.timeout is None:
+                return await call
+            return await _bounded(call, node)
+        if node.timeout is not None:
+            return await call_in_child(callee, view, context, node)
+        if callee.wants_context:
+            context_view = ThreadContext(context, asyncio.get_running_loop())
+            return await asyncio.to_thread(callee.func, view, context_view)
+        return await asyncio.to_thread(callee.func, view)
+    finally:
+        current_context.reset(token)
+
+
+async def _bounded(call: Awaitable[Any], node: Node) -> Any:
+    try:
+        async with asyncio.timeout(node.timeout) as bound:
+            return await call
+    except TimeoutError:
+        if bound.expired():
+            raise NodeTimeout(f"Node {node.name!r} ran longer than {node.timeout:g} s; it was stopped.") from None
+        raise
+
+
+def _view(live: Live, run_id: str) -> Any:
+    schema = live.frame.graph.schema
+    if live.data is not None and not isinstance(live.data, Mapping):
+        return live.data
+    values = live.state()
+    if live.data is not None and schema.wrap is not None and schema.keys is not None and not schema.keys >= values.keys():
+        return dict(values)  # a Send may carry more than the declared state has room for
+    return schema.view(values, run_id)
+
+
+def _read(graph: CompiledGraph, node: Node, returned: Any) -> tuple[Values, Sequence[str | Send]]:
+    goto: Sequence[str | Send] = ()
+    if isinstance(returned, Command):
+        goto = (returned.goto,) if isinstance(returned.goto, str | Send) else tuple(returned.goto)
+        returned = returned.update
+    update = graph.schema.as_update(returned)
+    graph.schema.check_keys(update)
+    for target in goto:
+        name = target.node if isinstance(target, Send) else target
+        if (node.name, name) not in graph.hops and not (name == END and END in node.destinations):
+            raise UsageError(
+                f"Node {node.name!r} went to {name!r}, which is not one of its declared targets; its result was not recorded.",
+                hint=f"Declare it: add_node({node.name!r}, ..., destinations=[{name!r}]).",
+            )
+    return update, goto
+
+
+async def _route(
+    graph: CompiledGraph, node: Node, state: Values, goto: Sequence[str | Send], context: Context
+) -> list[Target]:
+    route: list[Target] = list(goto)
+    for branch in graph.branches.get(node.name, ()):
+        chosen = await _choose(branch, graph.schema.view(state, context.run_id), context)
+        picked = list(chosen) if isinstance(chosen, list | tuple) else [chosen]
+        if not picked:
+            route.append(Send("", list(dict.fromkeys(branch.targets.values()))))
+        route += [_target(graph, branch, label) for label in picked]
+    return route
+
+
+async def _choose(branch: Branch, view: Any, context: Context) -> Any:
+    args = (view, context) if takes_context(branch.condition) else (view,)
+    chosen = branch.condition(*args)
+    if inspect.isawaitable(chosen):
+        chosen = await chosen
+    if chosen is None:
+        raise NodeError(
+            f"The condition {branch.name!r} after {branch.source!r} returned None; nothing was chosen.",
+            hint="Return a label, a node, a Send, or [] to go nowhere.",
+        )
+    return chosen
+
+
+def _target(graph: CompiledGraph, branch: Branch, label: Any) -> Target:
+    name = label.node if isinstance(label, Send) else branch.targets.get(label, label)
+    allowed = branch.targets.values() or [*graph.nodes, END]
+    if name not in allowed:
+        raise UnknownName(f"target of the conditional edge after {branch.source!r}", str(name), map(str, {*branch.targets, *allowed}))
+    return label if isinstance(label, Send) else str(name)

@@ -1,0 +1,593 @@
+"""The orchestrator: starts runs, waits for them, and changes them from outside. Every face and library user comes here."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import secrets
+import socket
+from collections.abc import AsyncIterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal, Self
+
+import msgspec
+
+from treadle.domain import codec
+from treadle.domain.events import (
+    Draft,
+    Event,
+    InterruptAnswered,
+    InterruptRaised,
+    NodeFinished,
+    Payload,
+    RunCancelled,
+    RunErrored,
+    RunForked,
+    RunMigrated,
+    RunPaused,
+    RunResumed,
+    RunStarted,
+    StateUpdated,
+    TaskRetried,
+)
+from treadle.domain.state import State, Values
+from treadle.domain.task import NewTask, RunRow, RunStatus, TaskRow, TaskState
+from treadle.engine import advance
+from treadle.engine.advance import View
+from treadle.engine.registry import NodeRegistry
+from treadle.engine.worker import Ending, Worker, WorkerSettings
+from treadle.errors import Conflict, NotFound, RunFailed, UsageError
+from treadle.errors import RunCancelled as RunCancelledError
+from treadle.errors import RunTimedOut as RunTimedOutError
+from treadle.graph.build import Graph, as_compiled
+from treadle.graph.fold import rebuild
+from treadle.graph.plan import Position
+from treadle.graph.spec import CompiledGraph
+from treadle.ports.store import Change, NewRun, Store
+
+AnyGraph = Graph | CompiledGraph
+Mode = Literal["values", "updates", "events", "custom", "tokens"]
+_OPEN = frozenset({RunStatus.PENDING, RunStatus.RUNNING, RunStatus.WAITING})
+
+
+@dataclass(frozen=True, slots=True)
+class Interrupt:
+    """A question of a run that nobody has answered yet."""
+
+    activation: str
+    key: str
+    node: str
+    value: Any
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One entry of a run's history."""
+
+    seq: int
+    at: float
+    activation: str
+    node: str
+    update: Values
+
+
+class Result(State):
+    """The state in which a run came to rest."""
+
+    __slots__ = ("interrupts", "status")
+
+    def __init__(self, values: Values, run_id: str, status: RunStatus, interrupts: Sequence[Interrupt] = ()) -> None:
+        super().__init__(values, workflow_id=run_id)
+        self.status = status
+        self.interrupts = tuple(interrupts)
+
+    @property
+    def run_id(self) -> str:
+        return self.workflow_id
+
+
+@dataclass(frozen=True, slots=True)
+class RunOptions:
+    """What may be said when a run starts."""
+
+    run_id: str | None = None
+    tenant: str = "default"
+    project: str = "default"
+    labels: Mapping[str, str] = field(default_factory=dict)
+    deadline_seconds: float | None = None
+    budgets: Mapping[str, float] = field(default_factory=dict)
+    """Limits by kind: `tokens`, `money`, `steps`, `seconds`."""
+
+
+def new_run_id() -> str:
+    """Short enough to type, random enough never to meet another."""
+    return secrets.token_hex(6)
+
+
+class Orchestrator:
+    """Runs graphs over a store, with a worker of its own in this process.
+
+    Usable as `async with`; otherwise it starts on first use, and `close()` ends it.
+    """
+
+    def __init__(
+        self, store: Store, registry: NodeRegistry | None = None, *, settings: WorkerSettings | None = None
+    ) -> None:
+        self.store = store
+        self.worker = Worker(store, registry=registry, settings=settings)
+        self._opened = False
+
+    async def __aenter__(self) -> Self:
+        await self._open()
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.close()
+
+    async def _open(self) -> None:
+        if not self._opened:
+            await self.store.open()
+            await self.worker.start()
+            self._opened = True
+
+    async def close(self) -> None:
+        """Stop the worker (its unfinished tasks go back to the store) and the store. Idempotent."""
+        if self._opened:
+            self._opened = False
+            await self.worker.stop()
+            await self.store.close()
+
+    # -- starting --------------------------------------------------------------------------------------------------
+
+    def add_graph(self, graph: AnyGraph) -> CompiledGraph:
+        """Let this process run, and plan, runs of this graph. Raises UnknownName for a node without a function."""
+        compiled = as_compiled(graph)
+        if self.worker.graph(compiled.pin) is not compiled:
+            for node in compiled.listed.values():
+                if node.func is None and node.subgraph is None:
+                    self.worker.registry.find(node.node_type)
+            self.worker.add_graph(compiled)
+        return compiled
+
+    async def start(self, graph: AnyGraph, initial_state: Any = None, *, options: RunOptions | None = None) -> str:
+        """Start a run and return its id at once; it goes on in this process, and after a crash in any other.
+
+        Raises:
+            Conflict: A run with this id exists; it was not touched.
+        """
+        compiled = self.add_graph(graph)
+        await self._open()
+        options = options or RunOptions()
+        run_id = options.run_id or new_run_id()
+        state = compiled.schema.initial({} if initial_state is None else initial_state)
+        position = Position(compiled)
+        tasks, held = advance.first_tasks(position.start(state), self.worker.settings.capacity)
+        started = RunStarted(
+            state=msgspec.Raw(codec.encode(state)), labels=dict(options.labels), spec=msgspec.Raw(compiled.spec)
+        )
+        events: list[Draft] = [Draft(started), *held]
+        status = RunStatus.RUNNING
+        if not tasks:
+            end, status, _ = advance.ending(position)
+            events.append(Draft(end))
+        await self._create(compiled, run_id, options, position, tasks, events, status)
+        return run_id
+
+    async def _create(
+        self, graph: CompiledGraph, run_id: str, options: RunOptions, position: Position, tasks: list[NewTask],
+        events: list[Draft], status: RunStatus,
+    ) -> None:  # fmt: skip
+        result = await self.store.create_run(
+            NewRun(
+                run_id, graph.pin, events, tasks, self.worker.name, self.worker.settings.lease_seconds, options.tenant,
+                options.project, options.labels, options.deadline_seconds, options.budgets, status,
+            )  # fmt: skip
+        )
+        if result.status != "committed":
+            raise Conflict(f"Run {run_id!r} exists already; it was not touched.", hint="Choose another run_id, or resume it.")
+        self.worker.adopt(run_id, View(position, result.version), result.claims)
+
+    async def execute(
+        self,
+        graph: AnyGraph,
+        initial_state: Any = None,
+        *,
+        options: RunOptions | None = None,
+        timeout: float | None = None,
+    ) -> Result:
+        """Start a run and wait until it comes to rest; returns its last state.
+
+        A run that waits for an answer is returned with `status` waiting and its `interrupts`.
+
+        Raises:
+            RunFailed: It ended in an error; `treadle debug` and `retry` work on it.
+            TimeoutError: `timeout` seconds passed; the run goes on.
+        """
+        options = options or RunOptions(run_id=new_run_id())
+        if options.run_id is None:
+            options = RunOptions(**{**_fields(options), "run_id": new_run_id()})
+        assert options.run_id is not None
+        await self._open()
+        ending = self.worker.ending(options.run_id)
+        await self.start(graph, initial_state, options=options)
+        return await self._rest(options.run_id, ending, timeout)
+
+    async def wait(self, run_id: str, *, timeout: float | None = None) -> Result:
+        """Wait until a run comes to rest, whoever runs it. Raises as `execute`."""
+        await self._open()
+        return await self._rest(run_id, self.worker.ending(run_id), timeout)
+
+    async def _rest(self, run_id: str, ending: asyncio.Future[Ending], timeout: float | None) -> Result:
+        async with asyncio.timeout(timeout):
+            while not ending.done():
+                row = await self.store.run(run_id)
+                if row.status.ended or (row.status is RunStatus.WAITING and not row.paused):
+                    break
+                await asyncio.wait([ending], timeout=self.worker.settings.poll_seconds)
+        if ending.done() and ending.result().status is RunStatus.DONE:
+            values = ending.result().values
+            if values is not None:
+                return Result(values, run_id, RunStatus.DONE)
+        return await self._result(run_id)
+
+    async def _result(self, run_id: str) -> Result:
+        row = await self.store.run(run_id)
+        if row.status is RunStatus.CANCELLED:
+            raise RunCancelledError(f"Run {run_id!r} was cancelled.")
+        if row.status is RunStatus.ERROR:
+            hint = f"See `treadle debug --run {run_id}`; then `treadle retry {run_id}`."
+            last = (await self.store.events(run_id, after=row.last_seq - 1))[-1].payload
+            timed_out = isinstance(last, RunErrored) and last.code == "run_timed_out"
+            raise (RunTimedOutError if timed_out else RunFailed)(f"Run {run_id!r} failed. {row.error}", hint=hint)
+        view = await self._view(row)
+        return Result(view.position.values(), run_id, row.status, await self.interrupts(run_id))
+
+    async def resume(self, run_id: str, graph: AnyGraph | None = None) -> RunRow:
+        """Go on with a paused run, or one whose process died; attaches to one that is alive.
+
+        Tasks held by a process of this host that is no longer there are taken back at once; those of other hosts when
+        their lease ends.
+
+        Raises:
+            Conflict: The run has ended, or is pinned to another version of the graph.
+        """
+        if graph is not None:
+            self.add_graph(graph)
+        await self._open()
+        row = await self.store.run(run_id)
+        if row.status.ended:
+            raise Conflict(f"Run {run_id!r} is {row.status.value}; there is nothing to resume.", hint="A failed run: retry it.")
+        self._known_graph(row)
+        if row.paused:
+            await self._change(Change(run_id, [Draft(RunResumed())], paused=False, status=RunStatus.RUNNING))
+        for task in await self.store.tasks(run_id):
+            if task.state is TaskState.LEASED and task.worker and _is_dead(task.worker):
+                await self.store.release(task.worker, {task.task_id: task.lease_seq}, died=True)
+        return await self.store.run(run_id)
+
+    # -- looking ---------------------------------------------------------------------------------------------------
+
+    async def status(self, run_id: str) -> RunRow:
+        """Raises NotFound."""
+        await self._open()
+        return await self.store.run(run_id)
+
+    async def list(self, *, status: frozenset[RunStatus] = frozenset(), limit: int = 100) -> list[RunRow]:
+        """Newest first."""
+        await self._open()
+        return await self.store.runs(status=status, limit=limit)
+
+    async def interrupts(self, run_id: str) -> Sequence[Interrupt]:
+        """Questions that wait for an answer."""
+        waiting = {t.activation: t for t in await self.store.tasks(run_id) if _asks(t)}
+        if not waiting:
+            return []
+        asked: dict[str, Interrupt] = {}
+        for event in await self.store.events(run_id):
+            payload = event.payload
+            if isinstance(payload, InterruptRaised) and event.activation in waiting:
+                value = codec.decode(payload.value)
+                asked[event.activation] = Interrupt(event.activation, payload.key, payload.node, value)
+        return [*asked.values()]
+
+    async def state_at(self, run_id: str, event: int | None = None) -> State:
+        """The state after event number `event` (None: now)."""
+        row = await self.status(run_id)
+        events = await self.store.events(run_id, until=event)
+        if not events or (event is not None and event > row.last_seq):
+            raise NotFound(f"Run {run_id!r} has no event {event}; it has {row.last_seq}.")
+        return State(rebuild(self._known_graph(row), events).values(), workflow_id=run_id)
+
+    async def history(self, run_id: str) -> Sequence[Step]:
+        """What each node changed, in the order of the log."""
+        await self._open()
+        return [
+            Step(event.seq, event.at, event.activation or "", event.payload.node, codec.decode(event.payload.update))
+            for event in await self.store.events(run_id)
+            if isinstance(event.payload, NodeFinished)
+        ]
+
+    async def stream(
+        self, graph: AnyGraph, initial_state: Any = None, *, modes: Mode | Sequence[Mode] = "updates",
+        options: RunOptions | None = None,
+    ) -> AsyncIterator[Any]:  # fmt: skip
+        """Start a run and yield what happens until it comes to rest: data for one mode, (mode, data) for several.
+
+        `values`: the whole state after each node; `updates`: {node: update}; `events`: log events; `custom`: what nodes
+        emit; `tokens`: pieces of model answers. The last two are heard only from nodes run in this process.
+        """
+        options = options or RunOptions()
+        options = RunOptions(**{**_fields(options), "run_id": options.run_id or new_run_id()})
+        assert options.run_id is not None
+        await self._open()
+        follower = Follower(self, options.run_id, modes)
+        try:
+            await self.start(graph, initial_state, options=options)
+            async for item in follower:
+                yield item
+        finally:
+            follower.close()
+
+    async def follow(self, run_id: str, *, modes: Mode | Sequence[Mode] = "events", after: int = 0) -> AsyncIterator[Any]:
+        """Yield what happens in a run that exists, from event number `after` on, until it comes to rest."""
+        await self._open()
+        follower = Follower(self, run_id, modes, after)
+        try:
+            async for item in follower:
+                yield item
+        finally:
+            follower.close()
+
+    # -- changing --------------------------------------------------------------------------------------------------
+
+    async def cancel(self, run_id: str, reason: str = "") -> RunRow:
+        """End a run; what is being run of it is stopped. Raises Conflict if it has ended."""
+        await self._open()
+        await self._change(
+            Change(run_id, [Draft(RunCancelled(reason))], status=RunStatus.CANCELLED, only_if=_OPEN, error=reason or None)
+        )
+        self.worker.drop_run(run_id)
+        return await self.store.run(run_id)
+
+    async def pause(self, run_id: str) -> RunRow:
+        """Start nothing more of a run until it is resumed; what runs may finish. Raises Conflict if it has ended."""
+        await self._open()
+        await self._change(Change(run_id, [Draft(RunPaused())], paused=True, status=RunStatus.WAITING, only_if=_OPEN))
+        return await self.store.run(run_id)
+
+    async def answer(self, run_id: str, value: Any = None, *, interrupt: str | None = None) -> RunRow:
+        """Answer a question of a run. `interrupt` names its activation; it may be left out if there is only one.
+
+        Raises:
+            NotFound: Nothing is asked there.
+            UsageError: Several things are asked; name one.
+        """
+        await self._open()
+        open_ = [q for q in await self.interrupts(run_id) if interrupt in (None, q.activation)]
+        if not open_:
+            raise NotFound(f"Run {run_id!r} asks nothing{f' at {interrupt!r}' if interrupt else ''}; nothing was answered.")
+        if len(open_) > 1:
+            names = ", ".join(question.activation for question in open_)
+            raise UsageError(f"Run {run_id!r} asks {len(open_)} things; nothing was answered.", hint=f"Name one of: {names}.")
+        question = open_[0]
+        answered = InterruptAnswered(question.key, msgspec.Raw(codec.encode(value)))
+        row = await self.store.run(run_id)
+        status = RunStatus.WAITING if row.paused else RunStatus.RUNNING
+        draft = Draft(answered, question.activation, question.key)
+        await self._change(Change(run_id, [draft], ready=[question.activation], status=status, only_if=_OPEN))
+        return await self.store.run(run_id)
+
+    async def update_state(self, run_id: str, update: Mapping[str, Any], *, expected_version: int | None = None) -> int:
+        """Change the state of a run from outside; returns the new version.
+
+        It applies to everything that has not started yet, and to the result. Raises Conflict if the run has moved on
+        since `expected_version`; then nothing was changed.
+        """
+        row = await self.status(run_id)
+        graph = self._known_graph(row)
+        graph.schema.check_keys(dict(update))
+        draft = Draft(StateUpdated(msgspec.Raw(codec.encode(dict(update)))))
+        return await self._change(Change(run_id, [draft], expected=expected_version))
+
+    async def retry(self, run_id: str, task: str | None = None) -> RunRow:
+        """Try failed tasks of a failed run again (or the one named). Raises NotFound if none failed."""
+        await self._open()
+        failed = [t.activation for t in await self.store.tasks(run_id) if t.state is TaskState.FAILED]
+        chosen = [name for name in failed if task in (None, name)]
+        if not chosen:
+            raise NotFound(f"Run {run_id!r} has no failed task{f' {task!r}' if task else ''}; nothing was retried.")
+        drafts = [Draft(TaskRetried(), name) for name in chosen]
+        await self._change(
+            Change(run_id, drafts, ready=chosen, status=RunStatus.RUNNING, only_if=_OPEN | {RunStatus.ERROR})
+        )
+        return await self.store.run(run_id)
+
+    async def fork(
+        self, run_id: str, event: int | None = None, changes: Mapping[str, Any] | None = None,
+        *, options: RunOptions | None = None,
+    ) -> str:  # fmt: skip
+        """Start a new run that shares the history of this one up to event number `event` (None: all of it).
+
+        The past is copied, so the runs are independent from there on; recorded effects of what was in progress are
+        not repeated. `changes` is applied to the state first.
+        """
+        row = await self.status(run_id)
+        graph = self._known_graph(row)
+        at = row.last_seq if event is None else event
+        if not 0 < at <= row.last_seq:
+            raise NotFound(f"Run {run_id!r} has no event {at}; it has {row.last_seq}.")
+        past = [e for e in await self.store.events(run_id, until=at)]
+        drafts = [Draft(e.payload, e.activation, e.step) for e in past] + [Draft(RunForked(run_id, at))]
+        position = rebuild(graph, past)
+        if changes:
+            graph.schema.check_keys(dict(changes))
+            drafts.append(Draft(StateUpdated(msgspec.Raw(codec.encode(dict(changes))))))
+            position.external(f"@{len(drafts)}", dict(changes))
+        tasks, held = advance.first_tasks([v for v in position.index.values() if not v.child], 0)
+        status = RunStatus.RUNNING if tasks else RunStatus.DONE
+        options = options or RunOptions(labels={**row.labels, "fork_of": run_id})
+        fork_id = options.run_id or new_run_id()
+        await self._create(graph, fork_id, options, position, tasks, [*drafts, *held], status)
+        return fork_id
+
+    async def migrate(self, run_id: str, graph: AnyGraph) -> RunRow:
+        """Pin a run to another version of its graph, if its log still makes sense there.
+
+        Raises:
+            Conflict: What has happened, or what is in progress, does not fit the new graph; nothing was changed.
+        """
+        compiled = self.add_graph(graph)
+        row = await self.status(run_id)
+        events = await self.store.events(run_id, until=row.last_seq)
+        try:
+            live = set(rebuild(compiled, events).index)
+        except (KeyError, AttributeError) as error:
+            raise Conflict(f"The log of run {run_id!r} does not fit {compiled.pin!r} ({error}); it was not migrated.") from None
+        tasks = {task.activation for task in await self.store.tasks(run_id)}
+        if not row.status.ended and not tasks <= live:
+            raise Conflict(f"Run {run_id!r} is at {sorted(tasks)}; {compiled.pin!r} would be at {sorted(live)}.")
+        draft = Draft(RunMigrated(row.graph, compiled.pin))
+        await self._change(Change(run_id, [draft], expected=row.version, graph=compiled.pin))
+        return await self.store.run(run_id)
+
+    async def _change(self, change: Change) -> int:
+        version = await self.store.change(change)
+        self.worker.forget_view(change.run_id)
+        return version
+
+    # -- graphs of runs --------------------------------------------------------------------------------------------
+
+    def _known_graph(self, row: RunRow) -> CompiledGraph:
+        graph = self.worker.graph(row.graph)
+        if graph is not None:
+            return graph
+        name = row.graph.rsplit("@", 1)[0]
+        for pin in self.worker.graph_pins():
+            if pin.rsplit("@", 1)[0] == name:
+                raise Conflict(
+                    f"Run {row.run_id!r} is pinned to {row.graph!r}, and this code has {pin!r}; it was not touched.",
+                    hint="Run it with the code it started with, or call migrate(run_id, graph).",
+                )
+        raise NotFound(f"Graph {row.graph!r} of run {row.run_id!r} is not known here.", hint="Pass the graph, or add_graph() it.")
+
+    async def _view(self, row: RunRow) -> View:
+        return await advance.load_view(self.store, self._known_graph(row), row.run_id)
+
+    get_workflow_status = status
+    cancel_workflow = cancel
+    list_workflows = list
+
+
+class Follower:
+    """Yields what happens in one run until it comes to rest."""
+
+    def __init__(self, orchestrator: Orchestrator, run_id: str, modes: Mode | Sequence[Mode], after: int = 0) -> None:
+        self._orchestrator = orchestrator
+        self._run_id = run_id
+        self._modes: Sequence[str] = (modes,) if isinstance(modes, str) else tuple(modes)
+        for mode in self._modes:
+            if mode not in ("values", "updates", "events", "custom", "tokens"):
+                raise UsageError(f"There is no stream mode {mode!r}.", hint="Use values, updates, events, custom or tokens.")
+        self._single = isinstance(modes, str)
+        self._after = after
+        self._position: Position | None = None
+        self._heard: asyncio.Queue[tuple[str, Any]] = asyncio.Queue()
+        self._stop = orchestrator.worker.listen(run_id, self._hear)
+
+    def close(self) -> None:
+        self._stop()
+
+    def _hear(self, activation: str, kind: str, value: Any) -> None:
+        if kind in self._modes:
+            self._heard.put_nowait((kind, value))
+
+    async def __aiter__(self) -> AsyncIterator[Any]:
+        store, run_id = self._orchestrator.store, self._run_id
+        mark = -1
+        resting = False
+        while True:
+            row = await store.run(run_id)
+            resting = row.status.ended or (row.status is RunStatus.WAITING and not row.paused)
+            while not self._heard.empty():
+                yield self._shaped(*self._heard.get_nowait())
+            for event in await store.events(run_id, after=self._after):
+                self._after = event.seq
+                for mode, data in self._read(event, row):
+                    yield self._shaped(mode, data)
+            if resting and self._heard.empty():
+                return
+            mark = await self._next(mark)
+
+    async def _next(self, mark: int) -> int:
+        poll = self._orchestrator.worker.settings.poll_seconds
+        news = asyncio.ensure_future(self._orchestrator.store.wait(self._run_id, mark, poll))
+        if not {"custom", "tokens"} & set(self._modes):
+            return await news
+        heard = asyncio.ensure_future(self._heard.get())
+        try:
+            await asyncio.wait((news, heard), return_when=asyncio.FIRST_COMPLETED)
+            if heard.done():
+                self._heard.put_nowait(heard.result())
+            return news.result() if news.done() else mark
+        finally:
+            heard.cancel()
+            news.cancel()
+
+    def _shaped(self, mode: str, data: Any) -> Any:
+        return data if self._single else (mode, data)
+
+    def _read(self, event: Event, row: RunRow) -> list[tuple[str, Any]]:
+        found: list[tuple[str, Any]] = []
+        payload: Payload = event.payload
+        if "events" in self._modes:
+            found.append(("events", event))
+        if isinstance(payload, NodeFinished) and "updates" in self._modes:
+            found.append(("updates", {payload.node: codec.decode(payload.update)}))
+        if "values" in self._modes:
+            found += self._fold(event, row)
+        return found
+
+    def _fold(self, event: Event, row: RunRow) -> list[tuple[str, Any]]:
+        payload = event.payload
+        if isinstance(payload, RunStarted):
+            self._position = rebuild(self._orchestrator._known_graph(row), [event])
+        elif isinstance(payload, NodeFinished | StateUpdated) and self._position is not None:
+            self._position = replayed(self._position, event)
+        else:
+            return []
+        assert self._position is not None
+        return [("values", dict(self._position.values()))]
+
+
+def replayed(position: Position, event: Event) -> Position:
+    """Move a position by one more event."""
+    from treadle.graph.fold import unpack_route  # noqa: PLC0415
+
+    payload = event.payload
+    if isinstance(payload, NodeFinished):
+        position.finish(event.activation or "", codec.decode(payload.update), unpack_route(payload.route))
+    elif isinstance(payload, StateUpdated):
+        position.external(f"@{event.seq}", codec.decode(payload.update))
+    return position
+
+
+def _fields(options: RunOptions) -> dict[str, Any]:
+    return {name: getattr(options, name) for name in options.__slots__}
+
+
+def _asks(task: TaskRow) -> bool:
+    return task.state is TaskState.WAITING and task.not_before is None
+
+
+def _is_dead(worker: str) -> bool:
+    """Whether a worker was a process of this host that is gone. Its name is `host-pid-random`."""
+    host, _, rest = worker.rpartition("-")[0].rpartition("-")
+    if host != socket.gethostname() or not rest.isdigit():
+        return False
+    try:
+        os.kill(int(rest), 0)
+    except ProcessLookupError:
+        return True
+    except PermissionError:
+        return False
+    return False

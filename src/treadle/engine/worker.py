@@ -1,0 +1,421 @@
+"""The worker: claims tasks, runs them in slots, commits outcomes, and goes straight on with what was handed to it."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import random
+import socket
+import time
+import uuid
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from treadle.domain import codec
+from treadle.domain.state import Values
+from treadle.domain.task import Claim, RunStatus
+from treadle.engine import advance
+from treadle.engine.advance import View
+from treadle.engine.context import Context
+from treadle.engine.execute import Callee, Outcome, execute
+from treadle.engine.lease import Heartbeat
+from treadle.engine.registry import NodeRegistry
+from treadle.engine.signals import Pause, Sleep
+from treadle.errors import LeaseLost, NodeError, TreadleError
+from treadle.graph.plan import Live
+from treadle.graph.spec import CompiledGraph, Node
+from treadle.ports.store import TASKS, Commit, CommitResult, Store, WorkerRow
+
+logger = logging.getLogger("treadle.worker")
+Listener = Callable[[str, str, Any], None]
+"""(activation, kind, value): what nodes of one run emit."""
+
+
+@dataclass(frozen=True, slots=True)
+class Ending:
+    """How a run came to rest."""
+
+    status: RunStatus
+    values: Values | None
+    """The last state, if it is at hand."""
+    error: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerSettings:
+    """How a worker behaves. Seconds."""
+
+    capacity: int = 100
+    """Tasks run at once."""
+    queues: tuple[str, ...] = ("default",)
+    lease_seconds: float = 10.0
+    sweep_seconds: float = 2.0
+    poll_seconds: float = 1.0
+    """How late a change by another process may be noticed if no wake-up comes."""
+    max_deaths: int = 5
+    """A task whose holders died so often is quarantined."""
+    heartbeat: bool = True
+    serve: bool = True
+    """Look for work in the store; without it, only what is handed on is run."""
+
+
+class Worker:
+    """Runs tasks of the graphs it knows."""
+
+    def __init__(
+        self,
+        store: Store,
+        *,
+        registry: NodeRegistry | None = None,
+        settings: WorkerSettings | None = None,
+        name: str | None = None,
+        chance: Callable[[], float] = random.random,
+    ) -> None:
+        self.store = store
+        self.registry = registry or NodeRegistry()
+        self.settings = settings or WorkerSettings()
+        self.name = name or f"{socket.gethostname()}-{os.getpid()}-{uuid.uuid4().hex[:6]}"
+        self.held: dict[int, int] = {}
+        """Task id -> lease_seq of what is being run."""
+        self._chance = chance
+        self._graphs: dict[str, CompiledGraph] = {}
+        self._callees: dict[int, Callee | None] = {}
+        self._views: dict[str, View] = {}
+        self._running: dict[int, tuple[asyncio.Task[None], str]] = {}
+        self._users: dict[str, int] = {}
+        """Run -> slots at work on it; its view is kept as long."""
+        self._ends: dict[str, list[asyncio.Future[Ending]]] = {}
+        self._chains: set[asyncio.Task[None]] = set()
+        self._listeners: dict[str, list[Listener]] = {}
+        self._cache: dict[str, tuple[float, Any]] = {}
+        self._stopping = False
+        self._slot_free = asyncio.Event()
+        self._server: asyncio.Task[None] | None = None
+        self._heartbeat: Heartbeat | None = None
+
+    # -- life ------------------------------------------------------------------------------------------------------
+
+    def add_graph(self, graph: CompiledGraph) -> None:
+        """Let this worker run, and plan, runs pinned to this graph."""
+        if graph.pin not in self._graphs:
+            self._graphs[graph.pin] = graph
+            self._slot_free.set()
+
+    def graph(self, pin: str) -> CompiledGraph | None:
+        return self._graphs.get(pin)
+
+    def graph_pins(self) -> list[str]:
+        return list(self._graphs)
+
+    async def start(self) -> None:
+        """Begin to look for work. Idempotent."""
+        if self._server is not None:
+            return
+        loop = asyncio.get_running_loop()
+        settings = self.settings
+        if settings.heartbeat:
+
+            def lost(task_ids: frozenset[int]) -> None:
+                loop.call_soon_threadsafe(self._drop, task_ids)
+
+            self._heartbeat = Heartbeat(self.store.renewer, self.name, self.held, settings.lease_seconds, lost)
+            self._heartbeat.start()
+        if settings.serve:
+            self._server = loop.create_task(self._serve(), name=f"serve {self.name}")
+
+    async def stop(self, *, drain_seconds: float = 0.0) -> None:
+        """Claim no more; let what runs finish for so long, then cancel it and give its tasks back. Idempotent."""
+        self._stopping = True
+        if self._server is not None:
+            self._server.cancel()
+            await asyncio.gather(self._server, return_exceptions=True)
+        if self._chains and drain_seconds:
+            await asyncio.wait(self._chains, timeout=drain_seconds)
+        chains = list(self._chains)
+        for chain in chains:
+            chain.cancel()
+        await asyncio.gather(*chains, return_exceptions=True)
+        held = dict(self.held)
+        if self._heartbeat is not None:
+            self._heartbeat.stop()
+            self._heartbeat = None
+        if held:
+            await self.store.release(self.name, held)
+            self.held.clear()
+        if self._server is not None:
+            await self.store.announce(self._row(0))
+            self._server = None
+
+    def _row(self, capacity: int) -> WorkerRow:
+        now = time.time()
+        return WorkerRow(self.name, socket.gethostname(), os.getpid(), capacity, self.settings.queues, now, now, 0)
+
+    async def _serve(self) -> None:
+        settings = self.settings
+        mark = 0
+        next_sweep = 0.0
+        due: float | None = None
+        while not self._stopping:
+            try:
+                if time.monotonic() >= next_sweep or (due is not None and due <= 0):
+                    due = await self.store.sweep(max_attempts=settings.max_deaths)
+                    await self.store.announce(self._row(settings.capacity))
+                    next_sweep = time.monotonic() + settings.sweep_seconds
+                if await self._claim():
+                    continue
+                pause = min(settings.poll_seconds * (0.75 + 0.5 * self._chance()), next_sweep - time.monotonic())
+                if due is not None:
+                    pause = min(pause, due)
+                    due -= pause
+                mark = await self._rest(mark, max(pause, 0.001))
+            except TreadleError as error:  # the store is away: keep trying, hold on to what runs
+                logger.warning("Worker %s: %s", self.name, error)
+                await asyncio.sleep(settings.poll_seconds)
+
+    async def _claim(self) -> bool:
+        """Fill free slots; returns whether there may be more to claim."""
+        free = self.settings.capacity - len(self._chains)
+        if free <= 0 or not self._graphs:
+            return False
+        claims = await self.store.claim(
+            self.name,
+            queues=self.settings.queues,
+            limit=free,
+            lease_seconds=self.settings.lease_seconds,
+            graphs=list(self._graphs),
+        )
+        for claim in claims:
+            self.spawn(claim)
+        return len(claims) == free
+
+    async def _rest(self, mark: int, seconds: float) -> int:
+        """Wait for a task, a free slot, or time to pass."""
+        self._slot_free.clear()
+        news = asyncio.ensure_future(self.store.wait(TASKS, mark, seconds))
+        slot = asyncio.ensure_future(self._slot_free.wait())
+        try:
+            await asyncio.wait((news, slot), return_when=asyncio.FIRST_COMPLETED)
+            return news.result() if news.done() else mark
+        finally:
+            slot.cancel()
+            if not news.done():
+                news.cancel()
+
+    # -- running tasks ---------------------------------------------------------------------------------------------
+
+    def adopt(self, run_id: str, view: View, claims: Sequence[Claim]) -> None:
+        """Take over a run that was just created here, with the tasks that were leased to this worker."""
+        self._views[run_id] = view
+        for claim in claims:
+            self.spawn(claim)
+
+    def spawn(self, claim: Claim) -> None:
+        """Run a claimed task, and whatever is handed on from it, in a slot of its own."""
+        run_id = claim.run_id
+        self._users[run_id] = self._users.get(run_id, 0) + 1
+        chain = asyncio.get_running_loop().create_task(self._chain(claim), name=run_id)
+        self._chains.add(chain)
+        chain.add_done_callback(self._chain_ended)
+
+    def _chain_ended(self, chain: asyncio.Task[None]) -> None:
+        self._chains.discard(chain)
+        self._slot_free.set()
+        run_id = chain.get_name()
+        self._users[run_id] -= 1
+        if not self._users[run_id]:
+            del self._users[run_id]
+            self._views.pop(run_id, None)
+        if not chain.cancelled() and chain.exception() is not None:
+            logger.error("A slot of worker %s broke", self.name, exc_info=chain.exception())
+
+    async def _chain(self, claim: Claim | None) -> None:
+        me = asyncio.current_task()
+        assert me is not None and claim is not None
+        running = (me, claim.run_id)
+        while claim is not None:
+            task_id = claim.task_id
+            self.held[task_id] = claim.lease_seq
+            self._running[task_id] = running
+            try:
+                claim = await self._one(claim)
+            except asyncio.CancelledError:
+                if task_id in self.held:  # not fenced: the worker stops, and gives the task back
+                    raise
+                return
+            finally:
+                self._running.pop(task_id, None)
+            self.held.pop(task_id, None)
+
+    async def _one(self, claim: Claim) -> Claim | None:
+        """Run one task and commit its outcome; returns the next task to run in this slot."""
+        context = Context(claim, self.store, self)
+        started = time.perf_counter()
+        try:
+            view = self._views.get(claim.run_id) or await self._load(claim)
+            live = view.position.index.get(claim.activation)
+            if live is None:
+                view = await self._load(claim)
+                live = view.position.index[claim.activation]
+            if claim.lease_seq > 1:
+                await context.load()
+                self._refuse_repeat(claim, live)
+            outcome = await self._execute(live, context)
+        except (Pause, Sleep) as signal:
+            return await self._commit_plain(advance.suspended(claim, signal, context.notes, self.name))
+        except LeaseLost:
+            return None
+        except Exception as error:  # noqa: BLE001  # the task boundary: every failure of a node becomes its outcome
+            return await self._fail(claim, error, context)
+        return await self._finish(claim, outcome, context, time.perf_counter() - started)
+
+    def _refuse_repeat(self, claim: Claim, live: Live) -> None:
+        if live.node.effects == "at_most_once" and claim.attempt > 1:
+            raise NodeError(
+                f"Node {live.node.name!r} is declared at_most_once and its worker died; it was not run again.",
+                hint="Check outside what it did, then `treadle retry` the task.",
+            )
+
+    async def _execute(self, live: Live, context: Context) -> Outcome:
+        cache = live.node.cache
+        if cache is None:
+            return await execute(live, self._callee(live.node), context)
+        state = live.state()
+        key = codec.digest([live.frame.graph.pin, live.qualified, cache.key(state) if cache.key else state])
+        found = self._cache.get(key)
+        if found is not None and (cache.ttl_seconds is None or time.monotonic() - found[0] < cache.ttl_seconds):
+            return Outcome(found[1].update, found[1].route, cached=True)
+        outcome = await execute(live, self._callee(live.node), context)
+        self._cache[key] = (time.monotonic(), outcome)
+        return outcome
+
+    def _callee(self, node: Node) -> Callee | None:
+        try:
+            return self._callees[id(node)]
+        except KeyError:
+            func = None if node.subgraph else node.func or self.registry.find(node.node_type)
+            callee = self._callees[id(node)] = Callee.of(func) if func else None
+            return callee
+
+    async def _load(self, claim: Claim) -> View:
+        graph = self._graphs.get(claim.graph)
+        if graph is None:
+            raise NodeError(f"Worker {self.name!r} does not know graph {claim.graph!r}.")
+        view = self._views[claim.run_id] = await advance.load_view(self.store, graph, claim.run_id)
+        return view
+
+    async def _finish(self, claim: Claim, outcome: Outcome, context: Context, seconds: float) -> Claim | None:
+        while True:
+            view = self._views.get(claim.run_id) or await self._load(claim)
+            free = self.settings.capacity - len(self._chains) + 1
+            try:
+                commit = advance.finished(view, claim, outcome, context.notes, self.name, seconds, free, None)
+            except TreadleError as error:
+                self._views.pop(claim.run_id, None)
+                return await self._commit_plain(advance.failed(claim, error, context.notes, self.name, None))
+            view.version += 1
+            result = await self._commit(commit)
+            if result.status == "committed":
+                break
+            if self._views.get(claim.run_id) is view:
+                del self._views[claim.run_id]
+            if result.status == "fenced":
+                self.held.pop(claim.task_id, None)
+                return None
+        if result.run_status is not RunStatus.RUNNING:
+            self._ended(commit, result.run_status, view)
+        return self._next(result.claims)
+
+    def _next(self, claims: Sequence[Claim]) -> Claim | None:
+        if not claims:
+            return None
+        for other in claims[1:]:
+            self.held[other.task_id] = other.lease_seq
+            self.spawn(other)
+        return claims[0]
+
+    async def _fail(self, claim: Claim, error: Exception, context: Context) -> Claim | None:
+        graph = self._graphs.get(claim.graph)
+        delay = None
+        if graph is not None and claim.node in graph.listed:
+            retry = graph.listed[claim.node].retry
+            if retry.retries(error, claim.attempt):
+                delay = retry.delay_seconds(claim.attempt, self._chance())
+        return await self._commit_plain(advance.failed(claim, error, context.notes, self.name, delay))
+
+    async def _commit_plain(self, commit: Commit) -> None:
+        result = await self._commit(commit)
+        if result.status != "committed":
+            self._views.pop(commit.run_id, None)
+        elif result.run_status is not RunStatus.RUNNING:
+            self._ended(commit, result.run_status, None)
+        self._slot_free.set()  # a delay may be due sooner than the next sweep
+
+    async def _commit(self, commit: Commit) -> CommitResult:
+        return (await self.store.commit((commit,), lease_seconds=self.settings.lease_seconds))[0]
+
+    # -- leases and listeners --------------------------------------------------------------------------------------
+
+    def _drop(self, task_ids: Iterable[int]) -> None:
+        """Stop running tasks whose lease is lost."""
+        for task_id in task_ids:
+            self.held.pop(task_id, None)
+            running = self._running.get(task_id)
+            if running is not None:
+                running[0].cancel()
+
+    def drop_run(self, run_id: str, *, but: int | None = None) -> None:
+        """Stop what is being run of a run that has ended; its tasks are fenced out."""
+        self._views.pop(run_id, None)
+        self._drop([task_id for task_id, (_, of) in self._running.items() if of == run_id and task_id != but])
+
+    def forget_view(self, run_id: str) -> None:
+        """The run changed from outside: read its log again before planning on."""
+        self._views.pop(run_id, None)
+
+    def _ended(self, commit: Commit, status: RunStatus, view: View | None) -> None:
+        if status.ended:
+            self.drop_run(commit.run_id, but=commit.task_id)
+        values = view.position.result if view is not None and status is RunStatus.DONE else None
+        for waiter in self._ends.pop(commit.run_id, ()):
+            if not waiter.done():
+                waiter.set_result(Ending(status, values, commit.error))
+
+    def ending(self, run_id: str) -> asyncio.Future[Ending]:
+        """A future that is set when this worker sees the run end, or come to wait."""
+        future: asyncio.Future[Ending] = asyncio.get_running_loop().create_future()
+        self._ends.setdefault(run_id, []).append(future)
+        return future
+
+    async def heartbeat(self, claim: Claim) -> None:
+        """Renew one lease now. Raises LeaseLost."""
+        renewer = self.store.renewer()
+        try:
+            lost = await asyncio.to_thread(
+                renewer.renew, self.name, {claim.task_id: claim.lease_seq}, self.settings.lease_seconds
+            )
+        finally:
+            renewer.close()
+        if lost:
+            self.held.pop(claim.task_id, None)
+            raise LeaseLost(
+                f"Task {claim.activation!r} attempt {claim.attempt} is no longer leased to {self.name!r}; "
+                f"its result was not recorded."
+            )
+
+    def listen(self, run_id: str, listener: Listener) -> Callable[[], None]:
+        """Hear what nodes of a run emit in this process; returns how to stop."""
+        self._listeners.setdefault(run_id, []).append(listener)
+
+        def stop() -> None:
+            self._listeners[run_id].remove(listener)
+            if not self._listeners[run_id]:
+                del self._listeners[run_id]
+
+        return stop
+
+    def emit(self, run_id: str, activation: str, kind: str, value: Any) -> None:
+        for listener in self._listeners.get(run_id, ()):
+            listener(activation, kind, value)
+

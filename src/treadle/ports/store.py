@@ -1,0 +1,249 @@
+"""The store port: runs, tasks, leases, events, journal and budgets behind one contract.
+
+A store knows nothing of graphs: it keeps rows, fences commits and appends events. What comes next is decided by
+`graph.plan` over the log. `treadle.testing.store_suite` is this contract as tests.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Literal, Protocol
+
+import msgspec
+
+from treadle.domain.events import Draft, Event
+from treadle.domain.task import Claim, NewTask, RunRow, RunStatus, TaskRow
+
+
+TASKS = "tasks"
+"""Topic of `Store.wait`: a task became ready."""
+
+
+class NewRun(msgspec.Struct, frozen=True):
+    """A run to be created, with its entry tasks."""
+
+    run_id: str
+    graph: str
+    events: Sequence[Draft]
+    tasks: Sequence[NewTask]
+    worker: str | None = None
+    """Takes the tasks marked `lease`."""
+    lease_seconds: float = 10.0
+    tenant: str = "default"
+    project: str = "default"
+    labels: Mapping[str, str] = {}
+    deadline_seconds: float | None = None
+    budgets: Mapping[str, float] = {}
+    """Limit by kind; a kind without a limit is only counted."""
+    status: RunStatus = RunStatus.RUNNING
+
+
+class TaskMove(msgspec.Struct, frozen=True, gc=False):
+    """What a commit does to its task."""
+
+    to: Literal["done", "ready", "waiting", "failed"]
+    delay_seconds: float | None = None
+    """For `waiting`: due after so long; None waits for an answer."""
+    error: str | None = None
+    uncounted: bool = False
+    """The attempt does not count: the node did not fail, it asked to wait."""
+
+
+class Commit(msgspec.Struct, frozen=True, gc=False):
+    """The outcome of one task: applied whole, or not at all."""
+
+    run_id: str
+    task_id: int
+    lease_seq: int
+    worker: str
+    events: Sequence[Draft]
+    move: TaskMove
+    expected: int | None = None
+    """Run version that the plan was made against; None when nothing was planned. A planned commit raises it by one."""
+    tasks: Sequence[NewTask] = ()
+    status: RunStatus | None = None
+    """New status of the run, if it changes."""
+    error: str | None = None
+
+
+class CommitResult(msgspec.Struct, frozen=True, gc=False):
+    """`committed`; `fenced`: the lease is gone; `conflict`: the run moved on, so plan again. Only the first changed anything."""
+
+    status: Literal["committed", "fenced", "conflict"]
+    version: int
+    """The run's version after this item."""
+    claims: tuple[Claim, ...] = ()
+    """Created tasks that were handed on, in the order of `tasks`. None are while the run is paused."""
+    run_status: RunStatus = RunStatus.RUNNING
+    """The run's status after this item."""
+
+
+class Change(msgspec.Struct, frozen=True):
+    """A change of a run from outside its tasks: pause, resume, cancel, answer, retry, update."""
+
+    run_id: str
+    events: Sequence[Draft]
+    expected: int | None = None
+    """Version the caller saw; None: whatever it is now."""
+    status: RunStatus | None = None
+    """`cancelled` or `done` cancels every live task; holders are fenced out."""
+    only_if: frozenset[RunStatus] = frozenset()
+    """If given, the run must be in one of these states."""
+    ready: Sequence[str] = ()
+    """Activations whose waiting or failed task becomes ready."""
+    paused: bool | None = None
+    error: str | None = None
+    budgets: Mapping[str, float] = {}
+    """New limits by kind."""
+    graph: str | None = None
+    """Pin the run to another graph (a migration)."""
+
+
+class Budget(msgspec.Struct, frozen=True):
+    """One kind of budget of a run. Holds at all times: spent + reserved <= limit."""
+
+    kind: str
+    limit: float | None
+    spent: float
+    reserved: float
+
+
+class JournalEntry(msgspec.Struct, frozen=True):
+    """A recorded effect of an activation."""
+
+    draft: Draft
+    settle: Mapping[str, float] = {}
+    """Replaces what was reserved under the same key."""
+
+
+class WorkerRow(msgspec.Struct, frozen=True):
+    """A worker as the store knows it."""
+
+    worker: str
+    host: str
+    pid: int
+    capacity: int
+    queues: tuple[str, ...]
+    started_at: float
+    seen_at: float
+    held: int
+
+
+class Renewer(Protocol):
+    """Renews leases from a thread of its own, over a connection of its own."""
+
+    def renew(self, worker: str, held: Mapping[int, int], lease_seconds: float) -> frozenset[int]:
+        """Extend the leases of `held` (task id -> lease_seq); returns those that are lost. Blocking; idempotent."""
+
+    def close(self) -> None: ...
+
+
+class Store(Protocol):
+    """Atomic and durable unless a method says otherwise. Time is the store's own. Rows come in a stated order."""
+
+    async def open(self) -> None:
+        """Connect and migrate. Idempotent. Raises StoreUnavailable."""
+
+    async def close(self) -> None:
+        """Finish what was accepted, then disconnect. Idempotent."""
+
+    async def create_run(self, run: NewRun) -> CommitResult:
+        """Create a run with its entry tasks and first events.
+
+        Idempotent by run id: a second call answers `conflict` and changes nothing.
+        """
+
+    async def claim(
+        self,
+        worker: str,
+        *,
+        queues: Sequence[str],
+        limit: int,
+        lease_seconds: float,
+        graphs: Sequence[str] | None = None,
+        node_types: Sequence[str] | None = None,
+    ) -> list[Claim]:
+        """Lease up to `limit` ready tasks of runs that are neither ended nor paused.
+
+        Two workers never hold one task. Never waits; [] when nothing is ready. Ordered by priority, then task id. The
+        attempt is counted here and `lease_seq` rises. `graphs` and `node_types` narrow it to what the caller can run.
+        """
+
+    async def commit(self, items: Sequence[Commit], *, lease_seconds: float) -> list[CommitResult]:
+        """Record outcomes, one result per item, in order. Atomic per run: an item that is refused leaves no trace.
+
+        An item is `fenced` unless its task is leased under exactly that `lease_seq` and its run goes on. A run whose
+        live tasks all wait for answers becomes `waiting`. A run that ends in `error` keeps its tasks for a retry.
+        """
+
+    async def release(self, worker: str, held: Mapping[int, int], *, died: bool = False) -> None:
+        """Give leased tasks back; what is no longer held is left alone.
+
+        The attempt is not counted, unless the worker is known to have died holding them: then it is a death.
+        """
+
+    def renewer(self) -> Renewer:
+        """A connection for the heartbeat thread."""
+
+    async def sweep(self, *, max_attempts: int) -> float | None:
+        """Return lapsed leases to ready, wake delayed tasks that are due, end runs past their deadline.
+
+        A task whose holders died `max_attempts` times fails and its run with it. Any number of processes may sweep.
+        Returns seconds until the next delayed task is due, or None.
+        """
+
+    async def record(self, run_id: str, activation: str, entry: JournalEntry) -> Event:
+        """Add an effect to the journal; the first record of a key wins and is returned, whoever brings it."""
+
+    async def journal(self, run_id: str, activation: str) -> list[Event]:
+        """All journal events of one activation, oldest first."""
+
+    async def reserve(self, run_id: str, activation: str, key: str, amounts: Mapping[str, float]) -> None:
+        """Book amounts against the run's budgets. Idempotent by key. Raises BudgetExceeded; nothing is booked then."""
+
+    async def change(self, change: Change) -> int:
+        """Apply a change from outside; returns the new version.
+
+        Raises:
+            NotFound: No such run.
+            Conflict: The version differs from `expected`, or the status is not one of `only_if`. Nothing changed.
+        """
+
+    async def events(self, run_id: str, *, after: int = 0, until: int | None = None, limit: int = 0) -> list[Event]:
+        """Events with after < seq <= until, in order; `limit` 0 means all."""
+
+    async def run(self, run_id: str) -> RunRow:
+        """Raises NotFound."""
+
+    async def runs(
+        self, *, prefix: str = "", status: frozenset[RunStatus] = frozenset(), limit: int = 100
+    ) -> list[RunRow]:
+        """Runs whose id starts so, newest first."""
+
+    async def tasks(self, run_id: str) -> list[TaskRow]:
+        """Live and failed tasks of a run, by task id."""
+
+    async def budgets(self, run_id: str) -> list[Budget]:
+        """By kind."""
+
+    async def workers(self) -> list[WorkerRow]:
+        """Workers seen lately, by name."""
+
+    async def announce(self, worker: WorkerRow) -> None:
+        """Say that a worker is alive, or (capacity 0) that it has left."""
+
+    async def put_blob(self, data: bytes) -> str:
+        """Keep bytes under the SHA-256 of their content; returns it. Idempotent."""
+
+    async def get_blob(self, digest: str) -> bytes:
+        """Raises NotFound."""
+
+    async def wait(self, topic: str, seen: int, timeout: float) -> int:
+        """Wait until something about `topic` changed, or `timeout` seconds; returns a mark to pass as `seen` next time.
+
+        Topics: TASKS (some task became ready) or a run id (it has new events). A hint only: it may return early, and
+        it may be late for changes made by another process, so a read must follow.
+        """
+
+    async def delete_run(self, run_id: str) -> None:
+        """Remove an ended run and all that is only its own. Raises Conflict while it goes on."""

@@ -1,0 +1,497 @@
+"""The store contract in plain Python, for one process: the executable specification of `ports.store`.
+
+Nothing here awaits, so every method is atomic. Read this to know what the other stores must do.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import heapq
+from collections.abc import Iterable, Mapping, Sequence
+
+from treadle.domain.events import (
+    BudgetSettled,
+    Draft,
+    Event,
+    RunErrored,
+    TaskCancelled,
+    TaskClaimed,
+    TaskQuarantined,
+    TaskReleased,
+    type_of,
+)
+from treadle.domain.task import Claim, NewTask, RunRow, RunStatus, TaskRow, TaskState
+from treadle.errors import BudgetExceeded, Conflict, NotFound
+from treadle.ports.clock import Clock, SystemClock
+from treadle.ports.store import (
+    Budget,
+    Change,
+    Commit,
+    CommitResult,
+    JournalEntry,
+    TASKS,
+    NewRun,
+    Renewer,
+    WorkerRow,
+)
+
+READY, LEASED, WAITING, FAILED = TaskState.READY, TaskState.LEASED, TaskState.WAITING, TaskState.FAILED
+
+
+class _Task:
+    __slots__ = (
+        "activation", "attempt", "deaths", "error", "held", "lease_seq", "lease_until", "node", "node_type",
+        "not_before", "priority", "queue", "run", "state", "task_id", "worker",
+    )  # fmt: skip
+
+    def __init__(self, task_id: int, run: _Run, new: NewTask) -> None:
+        self.task_id = task_id
+        self.run = run
+        self.activation = new.activation
+        self.node = new.node
+        self.node_type = new.node_type
+        self.queue = new.queue
+        self.priority = new.priority
+        self.state = READY
+        self.attempt = 0
+        self.deaths = 0
+        self.lease_seq = 0
+        self.worker: str | None = None
+        self.lease_until: float | None = None
+        self.not_before: float | None = None
+        self.error: str | None = None
+
+    def row(self) -> TaskRow:
+        return TaskRow(
+            self.task_id, self.run.run_id, self.activation, self.node, self.node_type, self.queue, self.state,
+            self.attempt, self.lease_seq, self.worker, self.lease_until, self.not_before, self.error,
+        )  # fmt: skip
+
+    def claim(self) -> Claim:
+        return Claim(
+            self.task_id, self.run.run_id, self.activation, self.node, self.node_type, self.run.graph, self.attempt,
+            self.lease_seq,
+        )  # fmt: skip
+
+
+class _Run:
+    def __init__(self, new: NewRun, now: float) -> None:
+        self.run_id = new.run_id
+        self.graph = new.graph
+        self.tenant = new.tenant
+        self.project = new.project
+        self.labels = dict(new.labels)
+        self.status = new.status
+        self.ended = False
+        self.paused = False
+        self.version = 1
+        self.created_at = self.updated_at = now
+        self.deadline = None if new.deadline_seconds is None else now + new.deadline_seconds
+        self.error: str | None = None
+        self.events: list[Event] = []
+        self.tasks: dict[str, _Task] = {}
+        self.journal: dict[tuple[str, str, str], Event] = {}
+        self.budgets = {kind: [limit, 0.0, 0.0] for kind, limit in new.budgets.items()}
+        self.reserved: dict[tuple[str, str], dict[str, float]] = {}
+
+    def row(self) -> RunRow:
+        return RunRow(
+            self.run_id, self.graph, self.status, self.version, len(self.events), self.tenant, self.project,
+            self.created_at, self.updated_at, self.deadline, self.paused, self.error, self.labels,
+        )  # fmt: skip
+
+
+class MemoryStore:
+    """Keeps everything in this process; gone when it ends."""
+
+    def __init__(self, clock: Clock | None = None) -> None:
+        self._clock = clock or SystemClock()
+        self._runs: dict[str, _Run] = {}
+        self._tasks: dict[int, _Task] = {}
+        self._ready: dict[str, list[tuple[int, int]]] = {}
+        self._last_task = 0
+        self._workers: dict[str, WorkerRow] = {}
+        self._blobs: dict[str, bytes] = {}
+        self._marks: dict[str, int] = {}
+        self._waiters: dict[str, list[asyncio.Future[None]]] = {}
+
+    async def open(self) -> None:
+        """Nothing to do."""
+
+    async def close(self) -> None:
+        """Nothing to do; the runs stay readable."""
+
+    # -- runs and commits ------------------------------------------------------------------------------------------
+
+    async def create_run(self, new: NewRun) -> CommitResult:
+        if new.run_id in self._runs:
+            return CommitResult("conflict", self._runs[new.run_id].version)
+        now = self._clock.now()
+        run = self._runs[new.run_id] = _Run(new, now)
+        self._append(run, new.events, now)
+        claims = self._create(run, new.tasks, new.worker, now, new.lease_seconds)
+        if new.status.ended:
+            self._set_status(run, new.status, None, now)
+        elif all(t.state is WAITING and t.not_before is None for t in run.tasks.values()):
+            self._set_status(run, RunStatus.WAITING, None, now)
+        return CommitResult("committed", run.version, claims, run.status)
+
+    async def claim(
+        self,
+        worker: str,
+        *,
+        queues: Sequence[str],
+        limit: int,
+        lease_seconds: float,
+        graphs: Sequence[str] | None = None,
+        node_types: Sequence[str] | None = None,
+    ) -> list[Claim]:
+        now = self._clock.now()
+        claims: list[Claim] = []
+        passed: list[tuple[str, tuple[int, int]]] = []
+        ready = [(self._ready[queue], queue) for queue in queues if self._ready.get(queue)]
+        while ready and len(claims) < limit:
+            heap, queue = min(ready, key=lambda pair: pair[0][0])
+            entry = heapq.heappop(heap)
+            if not heap:
+                ready = [pair for pair in ready if pair[0]]
+            task = self._tasks.get(entry[1])
+            if task is None or task.state is not READY or task.run.ended:
+                continue
+            wanted = (graphs is None or task.run.graph in graphs) and (node_types is None or task.node_type in node_types)
+            if task.run.paused or not wanted:
+                passed.append((queue, entry))
+                continue
+            self._lease(task, worker, now + lease_seconds)
+            self._append(task.run, [_claimed(task)], now)
+            claims.append(task.claim())
+        for queue, entry in passed:
+            heapq.heappush(self._ready[queue], entry)
+        return claims
+
+    async def commit(self, items: Sequence[Commit], *, lease_seconds: float) -> list[CommitResult]:
+        now = self._clock.now()
+        return [self._commit(item, now, lease_seconds) for item in items]
+
+    def _commit(self, item: Commit, now: float, lease_seconds: float) -> CommitResult:
+        task = self._tasks.get(item.task_id)
+        run = self._runs.get(item.run_id)
+        if (
+            task is None
+            or run is None
+            or run.ended
+            or task.state is not LEASED
+            or task.lease_seq != item.lease_seq
+            or task.worker != item.worker
+        ):
+            return CommitResult("fenced", run.version if run else 0, (), run.status if run else RunStatus.CANCELLED)
+        if item.expected is not None:
+            if item.expected != run.version:
+                return CommitResult("conflict", run.version, (), run.status)
+            run.version += 1
+        self._append(run, item.events, now)
+        self._move(task, item, now)
+        claims = self._create(run, item.tasks, item.worker, now, lease_seconds) if item.tasks else ()
+        if item.status is not None:
+            self._set_status(run, item.status, item.error, now)
+        elif not claims and run.tasks and all(t.state is WAITING and t.not_before is None for t in run.tasks.values()):
+            self._set_status(run, RunStatus.WAITING, None, now)
+        return CommitResult("committed", run.version, claims, run.status)
+
+    def _move(self, task: _Task, item: Commit, now: float) -> None:
+        move = item.move
+        task.worker = task.lease_until = None
+        task.attempt -= move.uncounted
+        if move.to == "done":
+            del task.run.tasks[task.activation], self._tasks[task.task_id]
+            return
+        task.error = move.error
+        task.state = TaskState(move.to)
+        task.not_before = None if move.delay_seconds is None else now + move.delay_seconds
+        if task.state is READY:
+            self._queue(task)
+
+    def _create(
+        self, run: _Run, tasks: Iterable[NewTask], worker: str | None, now: float, lease_seconds: float
+    ) -> tuple[Claim, ...]:
+        claims = []
+        for new in tasks:
+            self._last_task += 1
+            task = _Task(self._last_task, run, new)
+            run.tasks[new.activation] = self._tasks[task.task_id] = task
+            if new.held or new.delay_seconds is not None:
+                task.state = WAITING
+                task.not_before = None if new.delay_seconds is None else now + new.delay_seconds
+            elif new.lease and worker is not None and not run.paused:
+                self._lease(task, worker, now + lease_seconds)
+                claims.append(task.claim())
+            else:
+                self._queue(task)
+        return tuple(claims)
+
+    def _lease(self, task: _Task, worker: str, until: float) -> None:
+        task.state = LEASED
+        task.attempt += 1
+        task.lease_seq += 1
+        task.worker = worker
+        task.lease_until = until
+
+    def _queue(self, task: _Task) -> None:
+        task.state = READY
+        heapq.heappush(self._ready.setdefault(task.queue, []), (-task.priority, task.task_id))
+        self._wake(TASKS)
+
+    def _append(self, run: _Run, drafts: Iterable[Draft], now: float) -> None:
+        events = run.events
+        for draft in drafts:
+            name, version = type_of(draft.payload)
+            event = Event(
+                len(events) + 1, now, run.run_id, draft.activation, name, version, run.tenant, run.project,
+                draft.payload, draft.step,
+            )  # fmt: skip
+            events.append(event)
+            if draft.step is not None and draft.activation is not None:
+                run.journal.setdefault((draft.activation, draft.step, name), event)
+        run.updated_at = now
+        if run.run_id in self._waiters:
+            self._wake(run.run_id)
+
+    def _set_status(self, run: _Run, status: RunStatus, error: str | None, now: float) -> None:
+        run.status = status
+        run.error = error
+        run.ended = status.ended
+        if not run.ended:
+            return
+        run.reserved.clear()
+        for limits in run.budgets.values():
+            limits[2] = 0.0
+        for task in list(run.tasks.values()):
+            if status is not RunStatus.ERROR:
+                self._cancel(task, now)
+            elif task.state is LEASED:  # kept for a retry of the run; its holder is fenced out
+                task.state, task.worker, task.lease_until = READY, None, None
+                task.lease_seq += 1
+        self._wake(run.run_id)
+
+    def _cancel(self, task: _Task, now: float) -> None:
+        self._append(task.run, [Draft(TaskCancelled(), task.activation)], now)
+        del task.run.tasks[task.activation], self._tasks[task.task_id]
+
+    async def change(self, change: Change) -> int:
+        run = self._run(change.run_id)
+        now = self._clock.now()
+        if change.expected is not None and change.expected != run.version:
+            raise Conflict(f"Run {run.run_id!r} is at version {run.version}, not {change.expected}; nothing was changed.")
+        if change.only_if and run.status not in change.only_if:
+            raise Conflict(f"Run {run.run_id!r} is {run.status.value}; nothing was changed.")
+        run.version += 1
+        self._append(run, change.events, now)
+        if change.graph is not None:
+            run.graph = change.graph
+        for kind, limit in change.budgets.items():
+            run.budgets.setdefault(kind, [limit, 0.0, 0.0])[0] = limit
+        if change.paused is not None:
+            run.paused = change.paused
+        if change.status is not None:
+            self._set_status(run, change.status, change.error, now)
+            for task in run.tasks.values():
+                if task.state is READY:
+                    self._queue(task)
+        for activation in change.ready:
+            task = run.tasks[activation]
+            if task.state in (WAITING, FAILED):
+                task.attempt = 0 if task.state is FAILED else task.attempt
+                task.deaths, task.not_before = 0, None
+                self._queue(task)
+        self._wake(run.run_id)
+        return run.version
+
+    # -- leases ----------------------------------------------------------------------------------------------------
+
+    async def release(self, worker: str, held: Mapping[int, int], *, died: bool = False) -> None:
+        now = self._clock.now()
+        for task_id, lease_seq in held.items():
+            task = self._tasks.get(task_id)
+            if task and task.state is LEASED and task.lease_seq == lease_seq and task.worker == worker:
+                task.attempt -= not died
+                task.deaths += died
+                self._free(task, "lapsed" if died else "released", now)
+
+    def _free(self, task: _Task, reason: str, now: float) -> None:
+        task.lease_seq += 1
+        task.worker = task.lease_until = task.not_before = None
+        self._append(task.run, [Draft(TaskReleased(reason, task.lease_seq), task.activation)], now)
+        self._queue(task)
+
+    def renewer(self) -> Renewer:
+        return _MemoryRenewer(self)
+
+    def renew(self, worker: str, held: Mapping[int, int], lease_seconds: float) -> frozenset[int]:
+        now = self._clock.now()
+        lost = set()
+        for task_id, lease_seq in held.items():
+            task = self._tasks.get(task_id)
+            if task and task.state is LEASED and task.lease_seq == lease_seq and task.worker == worker:
+                task.lease_until = now + lease_seconds
+            else:
+                lost.add(task_id)
+        return frozenset(lost)
+
+    async def sweep(self, *, max_attempts: int) -> float | None:
+        now = self._clock.now()
+        due: float | None = None
+        for run in list(self._runs.values()):
+            if not run.ended and run.deadline is not None and run.deadline <= now:
+                self._append(run, [Draft(RunErrored("The run reached its deadline.", "run_timed_out"))], now)
+                self._set_status(run, RunStatus.ERROR, "The run reached its deadline.", now)
+        for task in list(self._tasks.values()):
+            if task.state is LEASED and task.lease_until is not None and task.lease_until <= now:
+                task.deaths += 1
+                if task.deaths >= max_attempts:
+                    self._quarantine(task, now)
+                else:
+                    self._free(task, "lapsed", now)
+            elif task.state is WAITING and task.not_before is not None:
+                if task.not_before <= now:
+                    task.not_before = None
+                    self._queue(task)
+                else:
+                    due = min(due or task.not_before, task.not_before)
+        return None if due is None else due - now
+
+    def _quarantine(self, task: _Task, now: float) -> None:
+        error = f"{task.deaths} workers died holding {task.activation!r}; it was not tried again."
+        task.state, task.error, task.worker, task.lease_until = FAILED, error, None, None
+        drafts = [Draft(TaskQuarantined(task.deaths), task.activation), Draft(RunErrored(error, "quarantined"))]
+        self._append(task.run, drafts, now)
+        self._set_status(task.run, RunStatus.ERROR, error, now)
+
+    # -- journal and budgets ---------------------------------------------------------------------------------------
+
+    async def record(self, run_id: str, activation: str, entry: JournalEntry) -> Event:
+        run = self._run(run_id)
+        now = self._clock.now()
+        key = (activation, entry.draft.step or "", type_of(entry.draft.payload)[0])
+        if key not in run.journal:
+            self._append(run, [entry.draft], now)
+            self._settle(run, (activation, key[1]), entry.settle, now)
+        return run.journal[key]
+
+    async def journal(self, run_id: str, activation: str) -> list[Event]:
+        return [event for event in self._run(run_id).events if event.activation == activation and event.step is not None]
+
+    async def reserve(self, run_id: str, activation: str, key: str, amounts: Mapping[str, float]) -> None:
+        run = self._run(run_id)
+        booked = run.reserved.get((activation, key), {})
+        wanted = {kind: amount - booked.get(kind, 0.0) for kind, amount in amounts.items()}
+        for kind, more in wanted.items():
+            limit, spent, reserved = run.budgets.setdefault(kind, [None, 0.0, 0.0])  # type: ignore[list-item]
+            if limit is not None and spent + reserved + more > limit:
+                raise BudgetExceeded(
+                    f"The next call may take {amounts[kind]:g} {kind}; {limit - spent - reserved:g} of {limit:g} are left. "
+                    f"It was not made."
+                )
+        for kind, more in wanted.items():
+            run.budgets[kind][2] += more
+        run.reserved[activation, key] = {**booked, **amounts}
+
+    def _settle(self, run: _Run, key: tuple[str, str], amounts: Mapping[str, float], now: float) -> None:
+        for kind, amount in run.reserved.pop(key, {}).items():
+            run.budgets[kind][2] -= amount
+        for kind, amount in amounts.items():
+            limits = run.budgets.setdefault(kind, [None, 0.0, 0.0])  # type: ignore[list-item]
+            limits[1] += amount
+            self._append(run, [Draft(BudgetSettled(kind, amount, limits[1]), key[0])], now)
+
+    # -- reading ---------------------------------------------------------------------------------------------------
+
+    def _run(self, run_id: str) -> _Run:
+        try:
+            return self._runs[run_id]
+        except KeyError:
+            raise NotFound(f"There is no run {run_id!r}.", hint="List them with `treadle runs`.") from None
+
+    async def events(self, run_id: str, *, after: int = 0, until: int | None = None, limit: int = 0) -> list[Event]:
+        found = self._run(run_id).events[after:until]
+        return found[:limit] if limit else found
+
+    async def run(self, run_id: str) -> RunRow:
+        return self._run(run_id).row()
+
+    async def runs(
+        self, *, prefix: str = "", status: frozenset[RunStatus] = frozenset(), limit: int = 100
+    ) -> list[RunRow]:
+        rows = [run.row() for run in self._runs.values() if run.run_id.startswith(prefix)]
+        rows = [row for row in rows if not status or row.status in status]
+        return sorted(rows, key=lambda row: (row.created_at, row.run_id), reverse=True)[:limit]
+
+    async def tasks(self, run_id: str) -> list[TaskRow]:
+        return [task.row() for task in sorted(self._run(run_id).tasks.values(), key=lambda task: task.task_id)]
+
+    async def budgets(self, run_id: str) -> list[Budget]:
+        return [Budget(kind, *limits) for kind, limits in sorted(self._run(run_id).budgets.items())]
+
+    async def workers(self) -> list[WorkerRow]:
+        held: dict[str | None, int] = {}
+        for task in self._tasks.values():
+            held[task.worker] = held.get(task.worker, 0) + 1
+        rows = sorted(self._workers.values(), key=lambda row: row.worker)
+        return [WorkerRow(*(getattr(row, f) for f in row.__struct_fields__[:-1]), held.get(row.worker, 0)) for row in rows]
+
+    async def announce(self, worker: WorkerRow) -> None:
+        if worker.capacity:
+            self._workers[worker.worker] = worker
+        else:
+            self._workers.pop(worker.worker, None)
+
+    async def put_blob(self, data: bytes) -> str:
+        digest = hashlib.sha256(data).hexdigest()
+        self._blobs[digest] = data
+        return digest
+
+    async def get_blob(self, digest: str) -> bytes:
+        try:
+            return self._blobs[digest]
+        except KeyError:
+            raise NotFound(f"There is no blob {digest!r}.") from None
+
+    async def delete_run(self, run_id: str) -> None:
+        run = self._run(run_id)
+        if not run.ended:
+            raise Conflict(f"Run {run_id!r} is {run.status.value}; it was not removed.", hint="Cancel it first.")
+        for task in run.tasks.values():
+            self._tasks.pop(task.task_id, None)
+        del self._runs[run_id]
+
+    # -- waking ----------------------------------------------------------------------------------------------------
+
+    def _wake(self, topic: str) -> None:
+        self._marks[topic] = self._marks.get(topic, 0) + 1
+        for waiter in self._waiters.pop(topic, ()):
+            if not waiter.done():
+                waiter.set_result(None)
+
+    async def wait(self, topic: str, seen: int, timeout: float) -> int:
+        if seen == self._marks.get(topic, 0):
+            waiter = asyncio.get_running_loop().create_future()
+            self._waiters.setdefault(topic, []).append(waiter)
+            await asyncio.wait([waiter], timeout=timeout)
+            waiter.cancel()
+        return self._marks.get(topic, 0)
+
+
+def _claimed(task: _Task) -> Draft:
+    assert task.worker is not None
+    return Draft(TaskClaimed(task.worker, task.attempt, task.lease_seq), task.activation)
+
+
+class _MemoryRenewer:
+    def __init__(self, store: MemoryStore) -> None:
+        self._store = store
+
+    def renew(self, worker: str, held: Mapping[int, int], lease_seconds: float) -> frozenset[int]:
+        return self._store.renew(worker, held, lease_seconds)
+
+    def close(self) -> None:
+        """Nothing to do."""
