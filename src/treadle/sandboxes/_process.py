@@ -1,0 +1,252 @@
+"""Start one child, keep head and tail of what it prints, and see to it that it ends. Knows nothing of confinement."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import subprocess
+import tempfile
+import time
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
+from typing import IO
+
+_CHUNK = 64 * 1024
+_END_GRACE_SECONDS = 5.0
+"""How long a stopped child may take to end before it is killed outright."""
+_PIPE_GRACE_SECONDS = 1.0
+"""How long a pipe may stay open after its child has ended; only an escaped process can hold it that long."""
+
+
+@dataclass(frozen=True, slots=True)
+class Command:
+    """What to start on the host. The environment is exactly `env`; only `pass_fds` are inherited."""
+
+    argv: tuple[str, ...]
+    env: Mapping[str, str]
+    cwd: str
+    pass_fds: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Finished:
+    """How the host's child ended; `exit_code` is negative for a signal, as in `subprocess`."""
+
+    exit_code: int
+    stdout: str
+    stderr: str
+    seconds: float
+    timed_out: bool
+    truncated: bool
+
+
+class Drain:
+    """Reads one pipe to its end and keeps at most `keep` bytes: the first half and the last half."""
+
+    def __init__(self, fd: int, keep: int) -> None:
+        self._fd = fd
+        self._head_size = keep // 2
+        self._tail_size = keep - self._head_size
+        self._head = bytearray()
+        self._tail = bytearray()
+        self._seen = 0
+        self.ended = asyncio.get_running_loop().create_future()
+        os.set_blocking(fd, False)
+        asyncio.get_running_loop().add_reader(fd, self._on_readable)
+
+    @property
+    def dropped(self) -> int:
+        """Bytes that were read and not kept."""
+        return max(0, self._seen - self._head_size - self._tail_size)
+
+    def close(self) -> None:
+        """Stop reading. Idempotent."""
+        asyncio.get_running_loop().remove_reader(self._fd)
+        if not self.ended.done():
+            self.ended.set_result(None)
+
+    def text(self) -> str:
+        """What was kept, with a line that says how much is missing; bytes that are no UTF-8 are replaced."""
+        tail = self._tail[-self._tail_size :] if self._tail_size else bytearray()
+        if not self.dropped:
+            return (self._head + tail).decode("utf-8", "replace")
+        note = f"\n[... {self.dropped} bytes left out ...]\n"
+        return self._head.decode("utf-8", "replace") + note + tail.decode("utf-8", "replace")
+
+    def _on_readable(self) -> None:
+        try:
+            data = os.read(self._fd, _CHUNK)
+        except BlockingIOError:
+            return
+        if not data:
+            self.close()
+            return
+        self._seen += len(data)
+        room = self._head_size - len(self._head)
+        self._head += data[:room]
+        self._tail += data[room:]
+        if len(self._tail) > 2 * self._tail_size + _CHUNK:
+            del self._tail[: len(self._tail) - self._tail_size]
+
+
+class Child:
+    """One running child process, watched by the running event loop."""
+
+    def __init__(self, command: Command, *, stdin: bytes, keep: int) -> None:
+        """Start it.
+
+        Raises:
+            OSError: The program could not be started; nothing runs.
+        """
+        self.started_at = time.monotonic()
+        with _stdin_file(stdin) as source:
+            self._popen = subprocess.Popen(
+                command.argv,
+                stdin=source,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                env=dict(command.env),
+                cwd=command.cwd,
+                pass_fds=command.pass_fds,
+                start_new_session=True,
+                bufsize=0,
+            )
+        assert self._popen.stdout is not None and self._popen.stderr is not None
+        self.stdout = Drain(self._popen.stdout.fileno(), keep)
+        self.stderr = Drain(self._popen.stderr.fileno(), keep)
+        self._exited = asyncio.ensure_future(_exit_of(self._popen))
+
+    @property
+    def pid(self) -> int:
+        """Process id on the host; valid until `close`."""
+        return self._popen.pid
+
+    @property
+    def exit_code(self) -> int | None:
+        """None while it runs."""
+        return self._exited.result() if self._exited.done() else None
+
+    async def wait(self) -> int:
+        """Wait for its end, and for the end of its output. Cancelling the wait leaves it running."""
+        code = await asyncio.shield(self._exited)
+        await asyncio.wait((self.stdout.ended, self.stderr.ended), timeout=_PIPE_GRACE_SECONDS)
+        return code
+
+    def signal(self, number: int) -> None:
+        """Send a signal; nothing happens if it has ended."""
+        self._popen.send_signal(number)
+
+    async def end(self, stop: Callable[[], None]) -> None:
+        """Stop it, or kill it if that does not help. Returns when it is gone, however often the caller is cancelled."""
+        cancelled = False
+        ending = asyncio.ensure_future(self._end(stop))
+        while not ending.done():
+            try:
+                await asyncio.shield(ending)
+            except asyncio.CancelledError:
+                cancelled = True
+        ending.result()
+        if cancelled:
+            raise asyncio.CancelledError
+
+    async def _end(self, stop: Callable[[], None]) -> None:
+        stop()
+        try:
+            await asyncio.wait_for(self.wait(), _END_GRACE_SECONDS)
+        except TimeoutError:
+            self._popen.kill()
+            await self.wait()
+
+    def close(self) -> None:
+        """Give back the pipes. The child must have ended."""
+        self.stdout.close()
+        self.stderr.close()
+        for pipe in (self._popen.stdout, self._popen.stderr):
+            if pipe is not None:
+                pipe.close()
+
+
+async def run_child(
+    command: Command,
+    *,
+    stdin: bytes,
+    wall_seconds: float,
+    keep: int,
+    stop: Callable[[Child], None],
+    prepare: Callable[[Child], Awaitable[None]] | None = None,
+) -> Finished:
+    """Run one child to its end, to the time limit, or to the cancellation of the caller.
+
+    Args:
+        stop: Ends the child and everything it started; called at the limit, on cancellation and on failure.
+        prepare: Awaited once it is started; what it raises ends the child and is raised here.
+
+    Raises:
+        OSError: The program could not be started.
+    """
+    child = Child(command, stdin=stdin, keep=keep)
+    timed_out = False
+    try:
+        async with asyncio.timeout(wall_seconds):
+            if prepare is not None:
+                await prepare(child)
+            await child.wait()
+    except TimeoutError:
+        timed_out = True
+    finally:
+        try:
+            if child.exit_code is None:
+                await child.end(lambda: stop(child))
+        finally:
+            child.close()
+    assert child.exit_code is not None
+    return Finished(
+        exit_code=child.exit_code,
+        stdout=child.stdout.text(),
+        stderr=child.stderr.text(),
+        seconds=time.monotonic() - child.started_at,
+        timed_out=timed_out,
+        truncated=bool(child.stdout.dropped or child.stderr.dropped),
+    )
+
+
+def memory_file(data: bytes) -> int:
+    """A descriptor from which `data` can be read once, without a pipe that could fill up. The caller closes it."""
+    if hasattr(os, "memfd_create"):
+        fd = os.memfd_create("treadle", os.MFD_CLOEXEC)
+    else:
+        with tempfile.TemporaryFile() as file:
+            fd = os.dup(file.fileno())
+    view = memoryview(data)
+    while view:
+        view = view[os.write(fd, view) :]
+    os.lseek(fd, 0, os.SEEK_SET)
+    return fd
+
+
+def _stdin_file(data: bytes) -> IO[bytes]:
+    return os.fdopen(memory_file(data), "rb") if data else open(os.devnull, "rb")
+
+
+async def _exit_of(popen: subprocess.Popen[bytes]) -> int:
+    """Reap the child. Without pidfd (macOS, old kernels) a thread waits for it."""
+    try:
+        pidfd = os.pidfd_open(popen.pid)
+    except (AttributeError, OSError):
+        return await asyncio.to_thread(popen.wait)
+    try:
+        await readable(pidfd)
+        return popen.wait()
+    finally:
+        os.close(pidfd)
+
+
+async def readable(fd: int) -> None:
+    """Wait until a descriptor can be read, or has come to its end."""
+    loop = asyncio.get_running_loop()
+    event = asyncio.Event()
+    loop.add_reader(fd, event.set)
+    try:
+        await event.wait()
+    finally:
+        loop.remove_reader(fd)

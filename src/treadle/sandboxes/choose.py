@@ -1,0 +1,145 @@
+"""Which sandbox works on this machine. Found out by running something in it, never by guessing."""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import os
+import sys
+import tempfile
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from treadle.errors import SandboxUnavailable, TreadleError, UnknownName
+from treadle.ports.sandbox import Guarantee, Limits, Sandbox
+from treadle.sandboxes._cgroup import Controllers, find_controllers
+from treadle.sandboxes._kernel import landlock_abi
+from treadle.sandboxes._seccomp_numbers import MACHINES
+from treadle.sandboxes.bubblewrap import BubblewrapSandbox, Bwrap, find_bwrap
+from treadle.sandboxes.landlock import LandlockSandbox
+from treadle.sandboxes.unconfined import UnconfinedSandbox
+
+BACKENDS = ("bubblewrap", "landlock", "none")
+_ALIASES = {"bwrap": "bubblewrap", "local": "none"}
+_PROBE_LIMITS = Limits(wall_seconds=10.0)
+
+Open = Callable[[Path, Limits], Sandbox]
+
+
+@dataclass(frozen=True, slots=True)
+class Availability:
+    """One backend on this machine: whether it works, why not, and what it holds."""
+
+    name: str
+    ok: bool
+    why: str
+    guarantees: frozenset[Guarantee]
+
+
+@dataclass(frozen=True, slots=True)
+class _Found:
+    availability: Availability
+    open: Open | None
+
+
+_found: dict[str, _Found] = {}
+"""Probed once in a process: what a machine allows does not change while we run."""
+
+
+async def open_sandbox(workspace: Path, *, backend: str = "auto", limits: Limits | None = None) -> Sandbox:
+    """A sandbox for this workspace: the named backend, or with `auto` the strongest that works. Never `none` unasked.
+
+    Raises:
+        UnknownName: There is no such backend.
+        SandboxUnavailable: The workspace is no folder, or no backend works; the message says why each failed.
+    """
+    name = _ALIASES.get(backend, backend)
+    if name not in (*BACKENDS, "auto"):
+        raise UnknownName("sandbox", backend, (*BACKENDS, "auto"))
+    if not workspace.is_dir():
+        raise SandboxUnavailable(f"The workspace {workspace} is not a folder; nothing was run.", hint="Make it first.")
+    reasons = []
+    for candidate in ("bubblewrap", "landlock") if name == "auto" else (name,):
+        found = await _find(candidate)
+        if found.open is not None:
+            return found.open(workspace, limits or Limits())
+        reasons.append(f"{candidate}: {found.availability.why}")
+    raise SandboxUnavailable("No sandbox works on this machine, so nothing was run. " + " ".join(reasons))
+
+
+async def probe() -> list[Availability]:
+    """Every backend with what it holds here, strongest first."""
+    return [(await _find(name)).availability for name in BACKENDS]
+
+
+async def _find(name: str) -> _Found:
+    if name not in _found:
+        _found[name] = await {"bubblewrap": _find_bubblewrap, "landlock": _find_landlock, "none": _find_none}[name]()
+    return _found[name]
+
+
+async def _find_bubblewrap() -> _Found:
+    if sys.platform != "linux":
+        return _failed("bubblewrap", "it needs Linux.")
+    programs = await asyncio.to_thread(find_bwrap)
+    if not programs:
+        return _failed("bubblewrap", "no bwrap is installed.")
+    controllers = find_controllers()
+    reasons = []
+    for bwrap in programs:
+        found = await _try("bubblewrap", functools.partial(_open_bubblewrap, bwrap, controllers))
+        if found.open is not None:
+            return found
+        reasons.append(f"{bwrap.path}: {found.availability.why}")
+    return _failed("bubblewrap", " ".join(reasons))
+
+
+async def _find_landlock() -> _Found:
+    if sys.platform != "linux":
+        return _failed("landlock", "it needs Linux.")
+    abi = landlock_abi()
+    if abi == 0:
+        return _failed("landlock", "this kernel has no Landlock, or it is switched off (needs Linux 5.13 or later).")
+    if os.uname().machine not in MACHINES:
+        return _failed("landlock", f"there is no system call filter for {os.uname().machine}, and it needs one.")
+    return await _try("landlock", functools.partial(_open_landlock, abi, find_controllers()))
+
+
+async def _find_none() -> _Found:
+    why = "Commands run as you, with your files and your network."
+    return _Found(Availability("none", True, why, frozenset()), _open_unconfined)
+
+
+def _open_bubblewrap(bwrap: Bwrap, controllers: Controllers | None, workspace: Path, limits: Limits) -> Sandbox:
+    return BubblewrapSandbox(workspace, bwrap=bwrap, limits=limits, controllers=controllers)
+
+
+def _open_landlock(abi: int, controllers: Controllers | None, workspace: Path, limits: Limits) -> Sandbox:
+    return LandlockSandbox(workspace, abi=abi, limits=limits, controllers=controllers)
+
+
+def _open_unconfined(workspace: Path, limits: Limits) -> Sandbox:
+    return UnconfinedSandbox(workspace, limits=limits)
+
+
+async def _try(name: str, open_it: Open) -> _Found:
+    """Run Treadle's Python in it: that needs the walls, the runtime and the limits all at once."""
+    with tempfile.TemporaryDirectory(prefix="treadle-probe-") as folder:
+        workspace = Path(folder, "workspace")
+        workspace.mkdir()
+        sandbox = open_it(workspace, _PROBE_LIMITS)
+        try:
+            result = await sandbox.exec(["python", "-c", "open('written', 'w').close()"])
+        except (TreadleError, OSError) as error:
+            return _failed(name, str(error))
+        finally:
+            await sandbox.close()
+        if result.exit_code != 0 or not (workspace / "written").exists():
+            said = (result.stderr.strip().splitlines() or [f"exit code {result.exit_code}"])[-1]
+            return _failed(name, f"Python did not run in it: {said}.")
+    return _Found(Availability(name, True, "", sandbox.guarantees), open_it)
+
+
+def _failed(name: str, why: str) -> _Found:
+    return _Found(Availability(name, False, why, frozenset()), None)

@@ -1,0 +1,53 @@
+"""No sandbox at all, for those who ask for it by name: limits and clean-up as elsewhere, and no wall."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from treadle.ports.sandbox import ExecResult, Guarantee, Limits
+from treadle.sandboxes._calls import Calls
+from treadle.sandboxes._launched import Launch, launch
+from treadle.sandboxes._runtime import check_argv, environment, find_runtime, private_folder
+
+
+class UnconfinedSandbox:
+    """Runs commands as the caller, with the caller's files and network. It holds no guarantee."""
+
+    name = "none"
+
+    def __init__(self, workspace: Path, *, limits: Limits) -> None:
+        self._workspace = workspace.resolve()
+        self._limits = limits
+        self._runtime = find_runtime()
+        self._calls = Calls()
+
+    @property
+    def workspace(self) -> Path:
+        return self._workspace
+
+    @property
+    def guarantees(self) -> frozenset[Guarantee]:
+        return frozenset()
+
+    async def exec(
+        self,
+        argv: Sequence[str],
+        *,
+        limits: Limits | None = None,
+        env: Mapping[str, str] | None = None,
+        stdin: bytes = b"",
+    ) -> ExecResult:
+        """Run one command; see the port."""
+        return await self._calls.run(self._exec(check_argv(argv), limits or self._limits, env, stdin))
+
+    async def close(self) -> None:
+        """End what is still running. Idempotent."""
+        await self._calls.close()
+
+    async def _exec(
+        self, argv: tuple[str, ...], limits: Limits, env: Mapping[str, str] | None, stdin: bytes
+    ) -> ExecResult:
+        with private_folder(self._runtime) as (folder, search_path):
+            variables = environment(search_path, home=f"{folder}/home", tmp=folder, extra=env)
+            return await launch(Launch(argv, variables, str(self._workspace), stdin), limits, None)
