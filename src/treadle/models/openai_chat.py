@@ -60,7 +60,12 @@ class OpenAIChat:
         # of progress. The transport only has to outlast it.
         silence = max(first_token_seconds, stall_seconds) + 30
         self._http = httpx2.AsyncClient(
-            trust_env=trust_env, timeout=httpx2.Timeout(silence, connect=_CONNECT_SECONDS), follow_redirects=True
+            trust_env=trust_env,
+            timeout=httpx2.Timeout(silence, connect=_CONNECT_SECONDS),
+            follow_redirects=True,
+            # A connection that the server is just closing would lose a request that nobody may repeat; beside an
+            # answer a new connection costs nothing.
+            limits=httpx2.Limits(max_keepalive_connections=0),
         )
         self._client = self._openai.AsyncOpenAI(
             base_url=base_url, api_key=api_key or "none", max_retries=0, http_client=self._http

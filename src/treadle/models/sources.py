@@ -140,7 +140,8 @@ class UrlSource:
             headers["Range"] = f"bytes={partial.size}-"
         async with client.stream("GET", self._url, headers=headers) as response:
             self._accept(response, partial)
-            async for chunk in response.aiter_bytes(CHUNK):
+            # As they come: collecting larger ones would lose the last of them when the connection is cut.
+            async for chunk in response.aiter_bytes():
                 if partial.size + len(chunk) > self._total:
                     raise SourceFailed(f"sends more than the {self._total:,} bytes of the model")
                 partial.append(chunk)
