@@ -67,7 +67,7 @@ class CodecError(UsageError):
     """A value has no faithful form in the log; nothing was written."""
 
     code = "codec"
-    hint = "Use JSON-like values, enums, dataclasses, pydantic models, datetime, Decimal, bytes or sets; or register the type."
+    hint = "Use JSON-like values, enums, datetime, Decimal, bytes or sets, or register the type with register_type."
 
 
 class GraphError(UsageError):
@@ -112,7 +112,10 @@ class SandboxUnavailable(Refused):
     """No sandbox can be had here, so nothing was run."""
 
     code = "sandbox_unavailable"
-    hint = "Install bubblewrap (apt install bubblewrap, or pip install 'treadle[sandbox]'), or accept the risk with --sandbox none."
+    hint = (
+        "Install bubblewrap (apt install bubblewrap, or pip install 'treadle[sandbox]'), "
+        "or accept the risk with --sandbox none."
+    )
 
 
 class Unreachable(TreadleError):
@@ -152,7 +155,7 @@ class JournalMismatch(TreadleError):
     """A re-entered node asked for another effect than the one in its journal."""
 
     code = "journal_mismatch"
-    hint = "A node must make the same calls in the same order when it is entered again; put chance and time inside ctx.step()."
+    hint = "An entered-again node must make the same calls in the same order; put chance and time inside ctx.step()."
 
 
 class RunFailed(TreadleError):

@@ -76,7 +76,9 @@ def _upgrading(
 ) -> Callable[[Any], Any]:
     def read(value: Any) -> Any:
         if upgrade is None:
-            raise CodecError(f"A value of {tag!r} version {old} cannot be read.", hint="Pass upgrade= to register_type.")
+            raise CodecError(
+                f"A value of {tag!r} version {old} cannot be read.", hint="Pass upgrade= to register_type."
+            )
         return unpack(upgrade(old, value))
 
     return read

@@ -19,7 +19,7 @@ class Payload(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
     """What an event says, beyond its envelope."""
 
 
-class RunStarted(Payload):
+class RunStarted(Payload, frozen=True):
     state: msgspec.Raw = _EMPTY
     """The first state."""
     route: tuple[Any, ...] = ()
@@ -28,13 +28,13 @@ class RunStarted(Payload):
     """Topology of the pinned graph, for readers that do not have its code."""
 
 
-class RunForked(Payload):
+class RunForked(Payload, frozen=True):
     source: str
     at: int
     """Sequence number in the source run that the fork starts after."""
 
 
-class NodeFinished(Payload):
+class NodeFinished(Payload, frozen=True):
     node: str
     update: msgspec.Raw = _EMPTY
     route: tuple[Any, ...] = ()
@@ -47,7 +47,7 @@ class NodeFinished(Payload):
     cached: bool = False
 
 
-class NodeFailed(Payload):
+class NodeFailed(Payload, frozen=True):
     node: str
     error: str
     code: str
@@ -58,51 +58,51 @@ class NodeFailed(Payload):
     worker: str = ""
 
 
-class TaskClaimed(Payload):
+class TaskClaimed(Payload, frozen=True):
     worker: str
     attempt: int
     lease_seq: int
 
 
-class TaskReleased(Payload):
+class TaskReleased(Payload, frozen=True):
     reason: str
     """`lapsed`: the lease ran out; `released`: the worker gave it back; `due`: a delay is over."""
     lease_seq: int
 
 
-class TaskQuarantined(Payload):
+class TaskQuarantined(Payload, frozen=True):
     attempts: int
     """So many workers died holding it."""
 
 
-class TaskRetried(Payload):
+class TaskRetried(Payload, frozen=True):
     """Somebody asked for a failed task to be tried again."""
 
 
-class InterruptRaised(Payload):
+class InterruptRaised(Payload, frozen=True):
     key: str
     node: str
     value: msgspec.Raw = _NULL
 
 
-class InterruptAnswered(Payload):
+class InterruptAnswered(Payload, frozen=True):
     key: str
     value: msgspec.Raw = _NULL
 
 
-class StateUpdated(Payload):
+class StateUpdated(Payload, frozen=True):
     update: msgspec.Raw
     """From outside: applies to everything that has not started yet, and to the result."""
 
 
-class EffectStarted(Payload):
+class EffectStarted(Payload, frozen=True):
     kind: str
     digest: str
     request: msgspec.Raw = _NULL
     effects: str = "at_most_once"
 
 
-class StepRecorded(Payload):
+class StepRecorded(Payload, frozen=True):
     kind: str
     digest: str
     request: msgspec.Raw = _NULL
@@ -110,52 +110,52 @@ class StepRecorded(Payload):
     seconds: float = 0.0
 
 
-class ModelReplied(StepRecorded):
+class ModelReplied(StepRecorded, frozen=True):
     """A model's answer to a request."""
 
 
-class ToolReturned(StepRecorded):
+class ToolReturned(StepRecorded, frozen=True):
     """A tool's result; if it changed the workspace, the result names the tree it left."""
 
 
-class BudgetSettled(Payload):
+class BudgetSettled(Payload, frozen=True):
     kind: str
     amount: float
     spent: float
 
 
-class LogWritten(Payload):
+class LogWritten(Payload, frozen=True):
     message: str
     fields: dict[str, Any] = {}
 
 
-class RunPaused(Payload):
+class RunPaused(Payload, frozen=True):
     pass
 
 
-class RunResumed(Payload):
+class RunResumed(Payload, frozen=True):
     pass
 
 
-class RunFinished(Payload):
+class RunFinished(Payload, frozen=True):
     result: msgspec.Raw = _NULL
     """The last state, when it is small; otherwise rebuild it from the log."""
 
 
-class RunErrored(Payload):
+class RunErrored(Payload, frozen=True):
     error: str
     code: str
 
 
-class RunCancelled(Payload):
+class RunCancelled(Payload, frozen=True):
     reason: str = ""
 
 
-class TaskCancelled(Payload):
+class TaskCancelled(Payload, frozen=True):
     reason: str = ""
 
 
-class RunMigrated(Payload):
+class RunMigrated(Payload, frozen=True):
     old: str
     new: str
 

@@ -1,4 +1,4 @@
-"""From an outcome to a commit: what the log says happened, and which tasks come next. Keeps the positions of live runs."""
+"""From an outcome to a commit: what the log says happened, and which tasks come next."""
 
 from __future__ import annotations
 
@@ -67,7 +67,9 @@ def finished(view: View, claim: Claim, outcome: Outcome, notes: Sequence[Draft],
     position = view.position
     update = msgspec.Raw(codec.encode(outcome.update)) if outcome.update else EMPTY
     frame = position.index[claim.activation].frame
-    hold_after = bool(frame.graph.interrupt_after) and position.index[claim.activation].node.name in frame.graph.interrupt_after
+    hold_after = (
+        bool(frame.graph.interrupt_after) and position.index[claim.activation].node.name in frame.graph.interrupt_after
+    )
     started = position.finish(claim.activation, outcome.update, outcome.route)
     tasks = list(_new_tasks(started, hold_after, hand_on, runs_here))
     payload = NodeFinished(

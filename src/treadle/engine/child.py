@@ -43,7 +43,7 @@ async def call_in_child(callee: Callee, view: Any, context: Context, node: Node)
         raise NodeTimeout(f"Node {node.name!r} ran longer than {node.timeout:g} s; it was stopped.") from None
     finally:
         _kill_group(pid)
-        os.waitpid(pid, 0)
+        os.waitpid(pid, 0)  # noqa: ASYNC222  # it was just killed
     return _unpack(data, node)
 
 

@@ -121,7 +121,9 @@ class Context:
         payload = event.payload
         assert isinstance(payload, StepRecorded)
         if payload.digest != digest:
-            raise JournalMismatch(f"Step {key!r} of {self.activation!r} was recorded for another request; nothing was done.")
+            raise JournalMismatch(
+                f"Step {key!r} of {self.activation!r} was recorded for another request; nothing was done."
+            )
         return codec.decode(payload.result)
 
     def interrupt(self, value: Any) -> Any:

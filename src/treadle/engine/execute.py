@@ -54,7 +54,11 @@ async def execute(live: Live, callee: Callee | None, context: Context) -> Outcom
     """
     graph, node = live.frame.graph, live.node
     if live.after or callee is None:  # a subgraph that is over: only its conditional edges are left
-        return Outcome({}, await _route(graph, node, live.state(), (), context)) if node.name in graph.branches else _NOTHING
+        return (
+            Outcome({}, await _route(graph, node, live.state(), (), context))
+            if node.name in graph.branches
+            else _NOTHING
+        )
     returned = await _call(live, node, callee, context)
     update, goto = _read(graph, node, returned)
     if not goto and node.name not in graph.branches:
@@ -96,7 +100,12 @@ def _view(live: Live, run_id: str) -> Any:
     if live.data is not None and not isinstance(live.data, Mapping):
         return live.data
     values = live.state()
-    if live.data is not None and schema.wrap is not None and schema.keys is not None and not schema.keys >= values.keys():
+    if (
+        live.data is not None
+        and schema.wrap is not None
+        and schema.keys is not None
+        and not schema.keys >= values.keys()
+    ):
         return dict(values)  # a Send may carry more than the declared state has room for
     return schema.view(values, run_id)
 
@@ -112,7 +121,7 @@ def _read(graph: CompiledGraph, node: Node, returned: Any) -> tuple[Values, Sequ
         name = target.node if isinstance(target, Send) else target
         if (node.name, name) not in graph.hops and not (name == END and END in node.destinations):
             raise UsageError(
-                f"Node {node.name!r} went to {name!r}, which is not one of its declared targets; its result was not recorded.",
+                f"Node {node.name!r} went to {name!r}, which it did not declare; its result was not recorded.",
                 hint=f"Declare it: add_node({node.name!r}, ..., destinations=[{name!r}]).",
             )
     return update, goto
@@ -148,5 +157,7 @@ def _target(graph: CompiledGraph, branch: Branch, label: Any) -> Target:
     name = label.node if isinstance(label, Send) else branch.targets.get(label, label)
     allowed = branch.targets.values() or [*graph.nodes, END]
     if name not in allowed:
-        raise UnknownName(f"target of the conditional edge after {branch.source!r}", str(name), map(str, {*branch.targets, *allowed}))
+        raise UnknownName(
+            f"target of the conditional edge after {branch.source!r}", str(name), map(str, {*branch.targets, *allowed})
+        )
     return label if isinstance(label, Send) else str(name)

@@ -1,4 +1,4 @@
-"""The orchestrator: starts runs, waits for them, and changes them from outside. Every face and library user comes here."""
+"""The orchestrator: starts runs, waits for them, and changes them from outside. Every face comes here."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ from treadle.errors import Conflict, NotFound, RunFailed, UsageError
 from treadle.errors import RunCancelled as RunCancelledError
 from treadle.errors import RunTimedOut as RunTimedOutError
 from treadle.graph.build import Graph, as_compiled
-from treadle.graph.fold import rebuild
+from treadle.graph.fold import rebuild, unpack_route
 from treadle.graph.plan import Position
 from treadle.graph.spec import CompiledGraph
 from treadle.ports.store import Change, NewRun, Store
@@ -179,12 +179,24 @@ class Orchestrator:
     ) -> None:  # fmt: skip
         result = await self.store.create_run(
             NewRun(
-                run_id, graph.pin, events, tasks, self.worker.name, self.worker.settings.lease_seconds, options.tenant,
-                options.project, options.labels, options.deadline_seconds, options.budgets, status,
-            )  # fmt: skip
+                run_id,
+                graph.pin,
+                events,
+                tasks,
+                self.worker.name,
+                self.worker.settings.lease_seconds,
+                options.tenant,
+                options.project,
+                options.labels,
+                options.deadline_seconds,
+                options.budgets,
+                status,
+            )
         )
         if result.status != "committed":
-            raise Conflict(f"Run {run_id!r} exists already; it was not touched.", hint="Choose another run_id, or resume it.")
+            raise Conflict(
+                f"Run {run_id!r} exists already; it was not touched.", hint="Choose another run_id, or resume it."
+            )
         self.worker.adopt(run_id, View(position, result.version), result.claims)
 
     async def execute(
@@ -256,7 +268,9 @@ class Orchestrator:
         await self._open()
         row = await self.store.run(run_id)
         if row.status.ended:
-            raise Conflict(f"Run {run_id!r} is {row.status.value}; there is nothing to resume.", hint="A failed run: retry it.")
+            raise Conflict(
+                f"Run {run_id!r} is {row.status.value}; there is nothing to resume.", hint="A failed run: retry it."
+            )
         self._known_graph(row)
         if row.paused:
             await self._change(Change(run_id, [Draft(RunResumed())], paused=False, status=RunStatus.RUNNING))
@@ -328,7 +342,9 @@ class Orchestrator:
         finally:
             follower.close()
 
-    async def follow(self, run_id: str, *, modes: Mode | Sequence[Mode] = "events", after: int = 0) -> AsyncIterator[Any]:
+    async def follow(
+        self, run_id: str, *, modes: Mode | Sequence[Mode] = "events", after: int = 0
+    ) -> AsyncIterator[Any]:
         """Yield what happens in a run that exists, from event number `after` on, until it comes to rest."""
         await self._open()
         follower = Follower(self, run_id, modes, after)
@@ -344,7 +360,9 @@ class Orchestrator:
         """End a run; what is being run of it is stopped. Raises Conflict if it has ended."""
         await self._open()
         await self._change(
-            Change(run_id, [Draft(RunCancelled(reason))], status=RunStatus.CANCELLED, only_if=_OPEN, error=reason or None)
+            Change(
+                run_id, [Draft(RunCancelled(reason))], status=RunStatus.CANCELLED, only_if=_OPEN, error=reason or None
+            )
         )
         self.worker.drop_run(run_id)
         return await self.store.run(run_id)
@@ -365,10 +383,14 @@ class Orchestrator:
         await self._open()
         open_ = [q for q in await self.interrupts(run_id) if interrupt in (None, q.activation)]
         if not open_:
-            raise NotFound(f"Run {run_id!r} asks nothing{f' at {interrupt!r}' if interrupt else ''}; nothing was answered.")
+            raise NotFound(
+                f"Run {run_id!r} asks nothing{f' at {interrupt!r}' if interrupt else ''}; nothing was answered."
+            )
         if len(open_) > 1:
             names = ", ".join(question.activation for question in open_)
-            raise UsageError(f"Run {run_id!r} asks {len(open_)} things; nothing was answered.", hint=f"Name one of: {names}.")
+            raise UsageError(
+                f"Run {run_id!r} asks {len(open_)} things; nothing was answered.", hint=f"Name one of: {names}."
+            )
         question = open_[0]
         answered = InterruptAnswered(question.key, msgspec.Raw(codec.encode(value)))
         row = await self.store.run(run_id)
@@ -442,7 +464,9 @@ class Orchestrator:
         try:
             live = set(rebuild(compiled, events).index)
         except (KeyError, AttributeError) as error:
-            raise Conflict(f"The log of run {run_id!r} does not fit {compiled.pin!r} ({error}); it was not migrated.") from None
+            raise Conflict(
+                f"The log of run {run_id!r} does not fit {compiled.pin!r} ({error}); it was not migrated."
+            ) from None
         tasks = {task.activation for task in await self.store.tasks(run_id)}
         if not row.status.ended and not tasks <= live:
             raise Conflict(f"Run {run_id!r} is at {sorted(tasks)}; {compiled.pin!r} would be at {sorted(live)}.")
@@ -468,7 +492,9 @@ class Orchestrator:
                     f"Run {row.run_id!r} is pinned to {row.graph!r}, and this code has {pin!r}; it was not touched.",
                     hint="Run it with the code it started with, or call migrate(run_id, graph).",
                 )
-        raise NotFound(f"Graph {row.graph!r} of run {row.run_id!r} is not known here.", hint="Pass the graph, or add_graph() it.")
+        raise NotFound(
+            f"Graph {row.graph!r} of run {row.run_id!r} is not known here.", hint="Pass the graph, or add_graph() it."
+        )
 
     async def _view(self, row: RunRow) -> View:
         return await advance.load_view(self.store, self._known_graph(row), row.run_id)
@@ -487,7 +513,9 @@ class Follower:
         self._modes: Sequence[str] = (modes,) if isinstance(modes, str) else tuple(modes)
         for mode in self._modes:
             if mode not in ("values", "updates", "events", "custom", "tokens"):
-                raise UsageError(f"There is no stream mode {mode!r}.", hint="Use values, updates, events, custom or tokens.")
+                raise UsageError(
+                    f"There is no stream mode {mode!r}.", hint="Use values, updates, events, custom or tokens."
+                )
         self._single = isinstance(modes, str)
         self._after = after
         self._position: Position | None = None
@@ -561,8 +589,6 @@ class Follower:
 
 def replayed(position: Position, event: Event) -> Position:
     """Move a position by one more event."""
-    from treadle.graph.fold import unpack_route  # noqa: PLC0415
-
     payload = event.payload
     if isinstance(payload, NodeFinished):
         position.finish(event.activation or "", codec.decode(payload.update), unpack_route(payload.route))

@@ -263,11 +263,13 @@ class Worker:
                 self._refuse_repeat(claim, live)
             outcome = await self._execute(live, context)
         except (Pause, Sleep) as signal:
-            return await self._commit_plain(advance.suspended(claim, signal, context.notes, self.name))
+            await self._commit_plain(advance.suspended(claim, signal, context.notes, self.name))
+            return None
         except LeaseLost:
             return None
         except Exception as error:  # noqa: BLE001  # the task boundary: every failure of a node becomes its outcome
-            return await self._fail(claim, error, context)
+            await self._fail(claim, error, context)
+            return None
         return await self._finish(claim, outcome, context, time.perf_counter() - started)
 
     def _refuse_repeat(self, claim: Claim, live: Live) -> None:
@@ -313,7 +315,8 @@ class Worker:
                 commit = advance.finished(view, claim, outcome, context.notes, self.name, seconds, free, None)
             except TreadleError as error:
                 self._views.pop(claim.run_id, None)
-                return await self._commit_plain(advance.failed(claim, error, context.notes, self.name, None))
+                await self._commit_plain(advance.failed(claim, error, context.notes, self.name, None))
+                return None
             view.version += 1
             result = await self._commit(commit)
             if result.status == "committed":
@@ -335,14 +338,14 @@ class Worker:
             self.spawn(other)
         return claims[0]
 
-    async def _fail(self, claim: Claim, error: Exception, context: Context) -> Claim | None:
+    async def _fail(self, claim: Claim, error: Exception, context: Context) -> None:
         graph = self._graphs.get(claim.graph)
         delay = None
         if graph is not None and claim.node in graph.listed:
             retry = graph.listed[claim.node].retry
             if retry.retries(error, claim.attempt):
                 delay = retry.delay_seconds(claim.attempt, self._chance())
-        return await self._commit_plain(advance.failed(claim, error, context.notes, self.name, delay))
+        await self._commit_plain(advance.failed(claim, error, context.notes, self.name, delay))
 
     async def _commit_plain(self, commit: Commit) -> None:
         result = await self._commit(commit)
@@ -418,4 +421,3 @@ class Worker:
     def emit(self, run_id: str, activation: str, kind: str, value: Any) -> None:
         for listener in self._listeners.get(run_id, ()):
             listener(activation, kind, value)
-

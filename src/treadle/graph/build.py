@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import itertools
 import typing
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Literal
@@ -29,9 +30,7 @@ class Graph:
     def __init__(
         self, name: str = "graph", description: str = "", *, state: Any = None, max_steps: int = 10_000
     ) -> None:
-        """`state` declares the keys: a TypedDict (reducers by Annotated), dataclass, pydantic model, or key -> reducer."""
-        if not isinstance(name, str):  # StateGraph(State) of other libraries
-            state, name = name, getattr(name, "__name__", "graph").lower()
+        """`state` declares the keys: a TypedDict (reducers by Annotated), dataclass, pydantic model, key -> reducer."""
         self.name = name
         self.description = description
         self.schema = Schema(state)
@@ -60,7 +59,7 @@ class Graph:
         """Add a node.
 
         Args:
-            func: The function, or a graph that runs as one node. None: whoever holds a function for `node_type` runs it.
+            func: The function, or a graph that runs as one node. None: whoever has a function for `node_type` runs it.
             retry: A policy, or a number of attempts. Default: no retry.
             timeout: Seconds per attempt. A sync function with a timeout runs in a child process, which is killed.
             effects: `at_most_once`: a node interrupted by a crash fails instead of running again.
@@ -69,21 +68,26 @@ class Graph:
             destinations: Where Commands of this node may go (or annotate it `-> Command[Literal["a", "b"]]`).
         """
         self._compiled = None
-        if callable(name) and not isinstance(name, str):
-            name, func = name.__name__, name
+        if not isinstance(name, str):
+            return self.add_node(
+                name.__name__, name, node_type, retry=retry, timeout=timeout, effects=effects, queue=queue,
+                priority=priority, cache=cache, join=join, destinations=destinations,
+            )  # fmt: skip
         if name in self.nodes:
             self.problems.append(f"Node {name!r} is added twice. Give one of them another name.")
         if name in (START, END) or "/" in name or "#" in name or "[" in name:
-            self.problems.append(f"{name!r} cannot name a node. Leave out '/', '#', '[' and the names of START and END.")
+            self.problems.append(
+                f"{name!r} cannot name a node. Leave out '/', '#', '[' and the names of START and END."
+            )
         subgraph = func.compile() if isinstance(func, Graph) else func if isinstance(func, CompiledGraph) else None
-        function = None if subgraph else func
+        function = None if isinstance(func, Graph | CompiledGraph) else func
         if isinstance(retry, int):
             retry = RetryPolicy(max_attempts=retry)
         if cache is True:
             cache = CachePolicy()
         self.nodes[name] = Node(
             name=name,
-            func=function,  # type: ignore[arg-type]  # graphs were taken out above
+            func=function,
             node_type=node_type or name,
             index=len(self.nodes),
             retry=retry or NO_RETRY,
@@ -133,7 +137,7 @@ class Graph:
         for function in functions:
             self.add_node(function)
             names.append(function.__name__)
-        for source, target in zip(names, names[1:], strict=False):
+        for source, target in itertools.pairwise(names):
             self.add_edge(source, target)
         return self
 
@@ -178,7 +182,9 @@ def _annotated_targets(function: Any) -> tuple[str, ...]:
     annotation = getattr(function, "__annotations__", {}).get("return")
     if isinstance(annotation, str):
         try:
-            annotation = eval(annotation, getattr(function, "__globals__", {}), {"Command": Command, "Literal": Literal})
+            annotation = eval(
+                annotation, getattr(function, "__globals__", {}), {"Command": Command, "Literal": Literal}
+            )
         except Exception:  # noqa: BLE001  # an annotation we cannot read is no annotation
             return ()
     if typing.get_origin(annotation) is Literal:
@@ -196,7 +202,9 @@ def takes_context(function: Callable[..., Any]) -> bool:
     except (TypeError, ValueError):
         return False
     positional = [p for p in parameters if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)]
-    return len(positional) >= 2 and (positional[1].name in ("ctx", "context") or positional[1].default is positional[1].empty)
+    return len(positional) >= 2 and (
+        positional[1].name in ("ctx", "context") or positional[1].default is positional[1].empty
+    )
 
 
 def as_compiled(graph: Graph | CompiledGraph) -> CompiledGraph:

@@ -117,7 +117,9 @@ class Position:
         self._leave(frame, live)
         self.steps += 1
         if self.steps > self.graph.max_steps:
-            raise StepLimitExceeded(f"Graph {self.graph.name!r} took more than {self.graph.max_steps} steps; it was stopped.")
+            raise StepLimitExceeded(
+                f"Graph {self.graph.name!r} took more than {self.graph.max_steps} steps; it was stopped."
+            )
         token = live.token.plus(frame.graph.schema, live.id, update)
         started: list[Live] = []
         self._emit(frame, live, token, [*frame.graph.edges.get(live.node.name, ()), *route], started)
@@ -420,4 +422,3 @@ def _describe_wait(frame: Frame) -> str:
         missing = ", ".join(repr(source) for source in sorted(_missing(frame, key)))
         parts.append(f"{frame.prefix + key[0]!r} waits for {missing}")
     return "; ".join(parts)
-

@@ -69,7 +69,7 @@ def entries_since(token: Token, base: Base | None) -> list[Entry]:
             log = log.prev
         if at is base or at is None:
             break
-        at, log = at.parent, at.log
+        log, at = at.log, at.parent
     found.reverse()
     return found
 
@@ -82,10 +82,10 @@ def common_base(tokens: Sequence[Token]) -> Base | None:
         while base is not other:
             if base is None or other is None:
                 return None
-            if base.depth >= other.depth:
-                base = base.parent
-            else:
+            if other.depth > base.depth:
                 other = other.parent
+            else:
+                base = base.parent
     return base
 
 
@@ -126,4 +126,6 @@ def _refuse_conflicts(schema: Schema, merged: dict[str, Values], members: dict[s
         for number, one in enumerate(names[1:], 1):
             for other in names[:number]:
                 if not (members[one] <= members[other] or members[other] <= members[one]):
-                    raise MergeConflict(f"Key {key!r} was written by both {other!r} and {one!r}, which meet at {where!r}.")
+                    raise MergeConflict(
+                        f"Key {key!r} was written by both {other!r} and {one!r}, which meet at {where!r}."
+                    )

@@ -57,7 +57,7 @@ def _dead_ends(shape: Shape) -> Iterator[str]:
     into = loops.reversed_edges(shape.out)
     finishing = loops.ancestors([END], into)
     if START not in finishing:
-        yield "It has no finish. Name the last node with set_finish_point(node), or lead to END with add_edge(node, END)."
+        yield "It has no finish. Name the last node with set_finish_point(node), or add_edge(node, END)."
         return
     for name in shape.nodes:
         if name not in finishing:

@@ -14,7 +14,6 @@ import msgspec
 from treadle.domain.events import Draft, Event
 from treadle.domain.task import Claim, NewTask, RunRow, RunStatus, TaskRow
 
-
 TASKS = "tasks"
 """Topic of `Store.wait`: a task became ready."""
 
@@ -67,7 +66,10 @@ class Commit(msgspec.Struct, frozen=True, gc=False):
 
 
 class CommitResult(msgspec.Struct, frozen=True, gc=False):
-    """`committed`; `fenced`: the lease is gone; `conflict`: the run moved on, so plan again. Only the first changed anything."""
+    """`committed`; `fenced`: the lease is gone; `conflict`: the run moved on, so plan again.
+
+    Only the first changed anything.
+    """
 
     status: Literal["committed", "fenced", "conflict"]
     version: int

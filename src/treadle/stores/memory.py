@@ -10,6 +10,8 @@ import hashlib
 import heapq
 from collections.abc import Iterable, Mapping, Sequence
 
+import msgspec
+
 from treadle.domain.events import (
     BudgetSettled,
     Draft,
@@ -25,12 +27,12 @@ from treadle.domain.task import Claim, NewTask, RunRow, RunStatus, TaskRow, Task
 from treadle.errors import BudgetExceeded, Conflict, NotFound
 from treadle.ports.clock import Clock, SystemClock
 from treadle.ports.store import (
+    TASKS,
     Budget,
     Change,
     Commit,
     CommitResult,
     JournalEntry,
-    TASKS,
     NewRun,
     Renewer,
     WorkerRow,
@@ -159,7 +161,9 @@ class MemoryStore:
             task = self._tasks.get(entry[1])
             if task is None or task.state is not READY or task.run.ended:
                 continue
-            wanted = (graphs is None or task.run.graph in graphs) and (node_types is None or task.node_type in node_types)
+            wanted = (graphs is None or task.run.graph in graphs) and (
+                node_types is None or task.node_type in node_types
+            )
             if task.run.paused or not wanted:
                 passed.append((queue, entry))
                 continue
@@ -282,7 +286,9 @@ class MemoryStore:
         run = self._run(change.run_id)
         now = self._clock.now()
         if change.expected is not None and change.expected != run.version:
-            raise Conflict(f"Run {run.run_id!r} is at version {run.version}, not {change.expected}; nothing was changed.")
+            raise Conflict(
+                f"Run {run.run_id!r} is at version {run.version}, not {change.expected}; nothing was changed."
+            )
         if change.only_if and run.status not in change.only_if:
             raise Conflict(f"Run {run.run_id!r} is {run.status.value}; nothing was changed.")
         run.version += 1
@@ -379,7 +385,9 @@ class MemoryStore:
         return run.journal[key]
 
     async def journal(self, run_id: str, activation: str) -> list[Event]:
-        return [event for event in self._run(run_id).events if event.activation == activation and event.step is not None]
+        return [
+            event for event in self._run(run_id).events if event.activation == activation and event.step is not None
+        ]
 
     async def reserve(self, run_id: str, activation: str, key: str, amounts: Mapping[str, float]) -> None:
         run = self._run(run_id)
@@ -388,9 +396,9 @@ class MemoryStore:
         for kind, more in wanted.items():
             limit, spent, reserved = run.budgets.setdefault(kind, [None, 0.0, 0.0])  # type: ignore[list-item]
             if limit is not None and spent + reserved + more > limit:
+                left = f"{limit - spent - reserved:g} of {limit:g}"
                 raise BudgetExceeded(
-                    f"The next call may take {amounts[kind]:g} {kind}; {limit - spent - reserved:g} of {limit:g} are left. "
-                    f"It was not made."
+                    f"The next call may take {amounts[kind]:g} {kind}; {left} are left. It was not made."
                 )
         for kind, more in wanted.items():
             run.budgets[kind][2] += more
@@ -437,7 +445,7 @@ class MemoryStore:
         for task in self._tasks.values():
             held[task.worker] = held.get(task.worker, 0) + 1
         rows = sorted(self._workers.values(), key=lambda row: row.worker)
-        return [WorkerRow(*(getattr(row, f) for f in row.__struct_fields__[:-1]), held.get(row.worker, 0)) for row in rows]
+        return [msgspec.structs.replace(row, held=held.get(row.worker, 0)) for row in rows]
 
     async def announce(self, worker: WorkerRow) -> None:
         if worker.capacity:

@@ -1,0 +1,308 @@
+"""The writes of the store, each within a transaction that the writer opened. They check before they write."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import apsw
+import msgspec
+
+from treadle.domain.events import (
+    BudgetSettled,
+    Draft,
+    Event,
+    RunErrored,
+    TaskCancelled,
+    TaskClaimed,
+    TaskQuarantined,
+    TaskReleased,
+    type_of,
+)
+from treadle.domain.task import Claim, NewTask, RunStatus
+from treadle.errors import BudgetExceeded, Conflict, NotFound
+from treadle.ports.store import Change, Commit, CommitResult, JournalEntry, NewRun, WorkerRow
+from treadle.stores.sqlite import connection as sql
+from treadle.stores.sqlite import rows
+from treadle.stores.sqlite.rows import RunHead, append
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """What a worker asks for."""
+
+    queues: Sequence[str]
+    limit: int
+    graphs: str | None
+    """JSON list, or None for all."""
+    node_types: str | None
+
+
+def create_run(c: apsw.Connection, new: NewRun, now: float) -> CommitResult:
+    known = sql.row(c, "find_run", (new.run_id,))
+    if known is not None:
+        return CommitResult("conflict", known[1], (), RunStatus(known[5]))
+    deadline = None if new.deadline_seconds is None else now + new.deadline_seconds
+    labels = msgspec.json.encode(dict(new.labels)).decode()
+    values = (new.run_id, new.graph, new.status.value, new.tenant, new.project, now, deadline, labels)
+    sql.run(c, "insert_run", values)
+    run = RunHead(c.last_insert_rowid(), new.run_id, 1, 0, 0, 0, new.status.value)
+    append(c, run, new.events, now)
+    for kind, limit in new.budgets.items():
+        sql.run(c, "set_budget", (run.run_no, kind, limit))
+    claims = _create_tasks(c, run, new.graph, new.tasks, new.worker, now, new.lease_seconds)
+    if new.status.ended:
+        _set_status(c, run, new.status, None, now)
+    else:
+        _rest_if_still(c, run, now)
+    _touch(c, run, now)
+    return CommitResult("committed", run.version, claims, run.status)
+
+
+def ready(c: apsw.Connection, wanted: Wanted) -> list[rows.Row]:
+    """Ready tasks in claim order, over all queues asked for."""
+    found: list[rows.Row] = []
+    for queue in wanted.queues:
+        found += sql.rows(c, "ready_tasks", (queue, wanted.limit, wanted.graphs, wanted.node_types))
+    if len(wanted.queues) > 1:
+        found.sort(key=lambda row: (-row[9], row[0]))
+    return found[: wanted.limit]
+
+
+def claim(c: apsw.Connection, worker: str, wanted: Wanted, now: float, lease_seconds: float) -> list[Claim]:
+    claims = []
+    for row in ready(c, wanted):
+        sql.run(c, "lease_task", (row[0], worker, now + lease_seconds))
+        leased = rows.claim_of(row, leased=True)
+        run = _run(c, leased.run_id)
+        append(c, run, [Draft(TaskClaimed(worker, leased.attempt, leased.lease_seq), leased.activation)], now)
+        _touch(c, run, now)
+        claims.append(leased)
+    return claims
+
+
+def commit(c: apsw.Connection, item: Commit, now: float, lease_seconds: float) -> CommitResult:
+    row = sql.row(c, "find_task", (item.task_id,))
+    if row is None:
+        known = sql.row(c, "find_run", (item.run_id,))
+        return CommitResult("fenced", known[1] if known else 0, (), RunStatus(known[5] if known else "cancelled"))
+    state, lease_seq, worker, _, _, run_no, version, last_seq, ended, paused, status, graph = row
+    run = RunHead(run_no, item.run_id, version, last_seq, ended, paused, status)
+    if ended or state != "leased" or lease_seq != item.lease_seq or worker != item.worker:
+        return CommitResult("fenced", version, (), run.status)
+    if item.expected is not None:
+        if item.expected != version:
+            return CommitResult("conflict", version, (), run.status)
+        run.version += 1
+    append(c, run, item.events, now)
+    _move(c, item, now)
+    claims = _create_tasks(c, run, graph, item.tasks, item.worker, now, lease_seconds) if item.tasks else ()
+    if item.status is not None:
+        _set_status(c, run, item.status, item.error, now)
+    elif not claims:
+        _rest_if_still(c, run, now)
+    _touch(c, run, now)
+    return CommitResult("committed", run.version, claims, run.status)
+
+
+def _move(c: apsw.Connection, item: Commit, now: float) -> None:
+    move = item.move
+    if move.to == "done":
+        sql.run(c, "delete_task", (item.task_id,))
+        return
+    due = None if move.delay_seconds is None else now + move.delay_seconds
+    sql.run(c, "move_task", (item.task_id, move.to, due, move.error, int(move.uncounted)))
+
+
+def _create_tasks(
+    c: apsw.Connection, run: RunHead, graph: str, tasks: Iterable[NewTask], worker: str | None, now: float, lease: float
+) -> tuple[Claim, ...]:
+    claims = []
+    for new in tasks:
+        leased = new.lease and worker is not None and not run.paused
+        waits = new.held or new.delay_seconds is not None
+        state = "waiting" if waits else "leased" if leased else "ready"
+        due = now + new.delay_seconds if new.delay_seconds is not None else None
+        holder, until = (worker, now + lease) if state == "leased" else (None, None)
+        values = (run.run_no, new.activation, new.node, new.node_type, new.queue, new.priority, state)
+        sql.run(c, "insert_task", (*values, int(state == "leased"), holder, until, due))
+        if state == "leased":
+            ids = (c.last_insert_rowid(), run.run_id, new.activation, new.node, new.node_type)
+            claims.append(Claim(*ids, graph, 1, 1))
+    return tuple(claims)
+
+
+def _rest_if_still(c: apsw.Connection, run: RunHead, now: float) -> None:
+    """A run whose live tasks all wait for answers waits."""
+    if sql.row(c, "moving", (run.run_no,)) is None and sql.row(c, "any_task", (run.run_no,)):
+        _set_status(c, run, RunStatus.WAITING, None, now)
+
+
+def _set_status(c: apsw.Connection, run: RunHead, status: RunStatus, error: str | None, now: float) -> None:
+    run.status = status
+    sql.run(c, "set_status", (run.run_no, status.value, int(status.ended), error))
+    if not status.ended:
+        return
+    sql.run(c, "clear_reserved", (run.run_no,))
+    sql.run(c, "delete_all_reservations", (run.run_no,))
+    if status is RunStatus.ERROR:
+        sql.run(c, "keep_for_retry", (run.run_no,))
+        return
+    for task_id, activation, *_ in sql.rows(c, "run_tasks", (run.run_no,)):
+        append(c, run, [Draft(TaskCancelled(), activation)], now)
+        sql.run(c, "delete_task", (task_id,))
+
+
+def _touch(c: apsw.Connection, run: RunHead, now: float) -> None:
+    sql.run(c, "touch_run", (run.run_no, run.version, run.last_seq, now))
+
+
+def _run(c: apsw.Connection, run_id: str) -> RunHead:
+    row = sql.row(c, "find_run", (run_id,))
+    if row is None:
+        raise NotFound(f"There is no run {run_id!r}.", hint="List them with `treadle runs`.")
+    return RunHead(row[0], run_id, *row[1:])
+
+
+def release(c: apsw.Connection, worker: str, held: Mapping[int, int], died: bool, now: float) -> None:
+    for task_id, lease_seq in held.items():
+        row = sql.row(c, "find_task", (task_id,))
+        if row is not None and row[0] == "leased" and row[1] == lease_seq and row[2] == worker:
+            run = RunHead(row[5], "", *row[6:11])
+            _free(c, run, task_id, row[3], lease_seq, died=died, counted=died, now=now)
+
+
+def _free(
+    c: apsw.Connection,
+    run: RunHead,
+    task_id: int,
+    activation: str,
+    lease_seq: int,
+    *,
+    died: bool,
+    counted: bool,
+    now: float,
+) -> None:
+    sql.run(c, "free_task", (task_id, int(not counted), int(died)))
+    reason = "lapsed" if died else "released"
+    append(c, run, [Draft(TaskReleased(reason, lease_seq + 1), activation)], now)
+    _touch(c, run, now)
+
+
+def sweepable(c: apsw.Connection, now: float) -> tuple[float | None, bool]:
+    """(when the next delayed task is due, whether there is anything to sweep)."""
+    due = sql.row(c, "next_due")[0]
+    lapsed = sql.row(c, "lapsed_tasks", (now,)) or sql.row(c, "overdue_runs", (now,))
+    return due, lapsed is not None or (due is not None and due <= now)
+
+
+def sweep(c: apsw.Connection, max_attempts: int, now: float) -> float | None:
+    for _, run_id in sql.rows(c, "overdue_runs", (now,)):
+        _end_in_error(c, _run(c, run_id), [], "The run reached its deadline.", "run_timed_out", now)
+    for task_id, run_no, activation, deaths, lease_seq in sql.rows(c, "lapsed_tasks", (now,)):
+        row = sql.row(c, "find_task", (task_id,))
+        run = RunHead(run_no, "", *row[6:11])
+        if deaths + 1 >= max_attempts:
+            error = f"{deaths + 1} workers died holding {activation!r}; it was not tried again."
+            sql.run(c, "quarantine_task", (task_id, error))
+            _end_in_error(c, run, [Draft(TaskQuarantined(deaths + 1), activation)], error, "quarantined", now)
+        else:
+            _free(c, run, task_id, activation, lease_seq, died=True, counted=True, now=now)
+    sql.run(c, "wake_due", (now,))
+    due: float | None = sql.row(c, "next_due")[0]
+    return due
+
+
+def _end_in_error(c: apsw.Connection, run: RunHead, drafts: Sequence[Draft], error: str, code: str, now: float) -> None:
+    append(c, run, [*drafts, Draft(RunErrored(error, code))], now)
+    _set_status(c, run, RunStatus.ERROR, error, now)
+    _touch(c, run, now)
+
+
+def record(c: apsw.Connection, run_id: str, activation: str, entry: JournalEntry, now: float) -> Event:
+    run = _run(c, run_id)
+    draft = entry.draft
+    key = (run.run_no, activation, draft.step, type_of(draft.payload)[0])
+    _, tenant, project = sql.row(c, "run_head", (run_id,))
+    known = sql.row(c, "journal_entry", key)
+    if known is not None:
+        return rows.event(c, known, run_id, tenant, project)
+    append(c, run, [draft], now)
+    seq, (name, version) = run.last_seq, type_of(draft.payload)
+    _settle(c, run, activation, draft.step or "", entry.settle, now)
+    _touch(c, run, now)
+    return Event(seq, now, run_id, activation, name, version, tenant, project, draft.payload, draft.step)
+
+
+def reserve(c: apsw.Connection, run_id: str, activation: str, key: str, amounts: Mapping[str, float]) -> None:
+    run = _run(c, run_id)
+    booked = dict(sql.rows(c, "reservations", (run.run_no, activation, key)))
+    for kind in amounts:
+        sql.run(c, "set_budget", (run.run_no, kind, None))
+    budgets = {row[0]: row[1:] for row in sql.rows(c, "budget_rows", (run.run_no,))}
+    more = {kind: amount - booked.get(kind, 0.0) for kind, amount in amounts.items()}
+    for kind, wanted in more.items():
+        limit, spent, reserved = budgets[kind]
+        if limit is not None and spent + reserved + wanted > limit:
+            left = f"{limit - spent - reserved:g} of {limit:g}"
+            raise BudgetExceeded(f"The next call may take {amounts[kind]:g} {kind}; {left} are left. It was not made.")
+    for kind, wanted in more.items():
+        sql.rows(c, "book_budget", (run.run_no, kind, wanted, 0.0))
+        sql.run(c, "put_reservation", (run.run_no, activation, key, kind, amounts[kind]))
+
+
+def _settle(
+    c: apsw.Connection, run: RunHead, activation: str, step: str, amounts: Mapping[str, float], now: float
+) -> None:
+    for kind, amount in sql.rows(c, "reservations", (run.run_no, activation, step)):
+        sql.rows(c, "book_budget", (run.run_no, kind, -amount, 0.0))
+    sql.run(c, "delete_reservations", (run.run_no, activation, step))
+    for kind, amount in amounts.items():
+        sql.run(c, "set_budget", (run.run_no, kind, None))
+        spent: Any = sql.row(c, "book_budget", (run.run_no, kind, 0.0, amount))
+        append(c, run, [Draft(BudgetSettled(kind, amount, spent[0]), activation)], now)
+
+
+def change(c: apsw.Connection, wanted: Change, now: float) -> int:
+    run = _run(c, wanted.run_id)
+    if wanted.expected is not None and wanted.expected != run.version:
+        raise Conflict(f"Run {run.run_id!r} is at version {run.version}, not {wanted.expected}; nothing was changed.")
+    if wanted.only_if and run.status not in wanted.only_if:
+        raise Conflict(f"Run {run.run_id!r} is {run.status.value}; nothing was changed.")
+    run.version += 1
+    append(c, run, wanted.events, now)
+    for kind, limit in wanted.budgets.items():
+        sql.run(c, "set_budget", (run.run_no, kind, limit))
+    paused = None if wanted.paused is None else int(wanted.paused)
+    sql.run(c, "change_run", (run.run_no, paused, wanted.graph))
+    if wanted.status is not None:
+        _set_status(c, run, wanted.status, wanted.error, now)
+    for activation in wanted.ready:
+        sql.run(c, "ready_task", (run.run_no, activation))
+    _touch(c, run, now)
+    return run.version
+
+
+def announce(c: apsw.Connection, worker: WorkerRow, now: float) -> None:
+    if worker.capacity:
+        queues = ",".join(worker.queues)
+        sql.run(c, "put_worker", (worker.worker, worker.host, worker.pid, worker.capacity, queues, now))
+        sql.run(c, "delete_old_workers", (now - 3600,))
+    else:
+        sql.run(c, "delete_worker", (worker.worker,))
+
+
+def delete_run(c: apsw.Connection, run_id: str) -> None:
+    run = _run(c, run_id)
+    if not run.ended:
+        raise Conflict(f"Run {run_id!r} is {run.status.value}; it was not removed.", hint="Cancel it first.")
+    for name in (
+        "delete_run_tasks",
+        "delete_run_events",
+        "delete_run_budgets",
+        "delete_all_reservations",
+        "delete_run",
+    ):
+        sql.run(c, name, (run.run_no,))
+    sql.run(c, "delete_loose_blobs")

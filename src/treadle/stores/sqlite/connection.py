@@ -1,0 +1,112 @@
+"""Connections to one SQLite file: pragmas, migrations, named queries, and how SQLite's errors read as ours."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+import apsw
+
+from treadle.errors import StoreUnavailable, TreadleError
+
+BUSY_MS = 30_000
+"""How long a transaction waits for another process to finish its own, which is short."""
+
+
+def _load_queries() -> dict[str, str]:
+    text = files("treadle.stores.sqlite").joinpath("queries.sql").read_text()
+    parts = re.split(r"^-- (\w+) --$", text, flags=re.MULTILINE)
+    return dict(zip(parts[1::2], (part.strip().rstrip(";") for part in parts[2::2]), strict=True))
+
+
+Q = _load_queries()
+"""Name -> SQL; the names are those of the port's operations or their steps."""
+
+
+def rows(connection: apsw.Connection, name: str, values: Sequence[Any] = ()) -> list[Any]:
+    """All rows of a named query."""
+    return connection.execute(Q[name], values).fetchall()
+
+
+def row(connection: apsw.Connection, name: str, values: Sequence[Any] = ()) -> Any:
+    """The first row of a named query, or None."""
+    return connection.execute(Q[name], values).fetchone()
+
+
+def run(connection: apsw.Connection, name: str, values: Sequence[Any] = ()) -> None:
+    """Execute a named statement."""
+    connection.execute(Q[name], values)
+
+
+def connect(path: Path, *, synchronous: str = "FULL", readonly: bool = False) -> apsw.Connection:
+    """Open a connection. Raises StoreUnavailable."""
+    with mapped_errors(path):
+        flags = apsw.SQLITE_OPEN_READONLY if readonly else apsw.SQLITE_OPEN_READWRITE | apsw.SQLITE_OPEN_CREATE
+        connection = apsw.Connection(str(path), flags=flags, statementcachesize=200)
+        connection.set_busy_timeout(BUSY_MS)
+        if not readonly:
+            connection.execute("PRAGMA journal_mode = WAL")
+            connection.execute(f"PRAGMA synchronous = {synchronous}")
+        return connection
+
+
+def migrations() -> Iterator[tuple[int, str]]:
+    """(number, SQL), in order."""
+    folder = files("treadle.stores.sqlite").joinpath("migrations")
+    for entry in sorted(folder.iterdir(), key=lambda e: e.name):
+        if entry.name.endswith(".sql"):
+            yield int(entry.name.split("_", 1)[0]), entry.read_text()
+
+
+def migrate(connection: apsw.Connection, path: Path) -> None:
+    """Bring the schema up to date; safe to call from several processes. Raises StoreUnavailable for a newer one."""
+    newest = max(number for number, _ in migrations())
+    with mapped_errors(path):
+        if _schema_version(connection) == newest:
+            return
+        connection.execute("BEGIN IMMEDIATE")
+        try:
+            at = _schema_version(connection)
+            if at > newest:
+                raise StoreUnavailable(
+                    f"{path} has schema {at}, written by a newer Treadle; this one knows up to {newest}.",
+                    hint="Upgrade Treadle.",
+                )
+            for number, sql in migrations():
+                if number > at:
+                    connection.execute(sql)
+            connection.execute(f"PRAGMA user_version = {newest}")
+            connection.execute("COMMIT")
+        except BaseException:
+            connection.execute("ROLLBACK")
+            raise
+
+
+def _schema_version(connection: apsw.Connection) -> int:
+    return int(connection.pragma("user_version"))
+
+
+@contextmanager
+def mapped_errors(path: Path) -> Iterator[None]:
+    """Turn SQLite's errors into ours."""
+    try:
+        yield
+    except apsw.Error as error:
+        raise as_ours(error, path) from error
+
+
+def as_ours(error: apsw.Error, path: Path) -> TreadleError:
+    hints = {
+        apsw.FullError: "The disk is full; free some space. Nothing that was recorded is lost.",
+        apsw.NotADBError: "This file is not a Treadle database; move it away or name another with --store.",
+        apsw.CorruptError: "The database is damaged; restore it from a copy, or move it away.",
+        apsw.ReadOnlyError: "The file or its folder is not writable by this user.",
+        apsw.CantOpenError: "The folder does not exist or cannot be written.",
+        apsw.BusyError: "Another process has held the database for 30 s; see `treadle workers list`.",
+    }
+    hint = next((text for cls, text in hints.items() if isinstance(error, cls)), "See the message of SQLite above.")
+    return StoreUnavailable(f"The store {path} failed: {error}. Nothing was recorded.", hint=hint)

@@ -1,0 +1,186 @@
+-- insert_run --
+INSERT INTO runs (run_id, graph, status, version, last_seq, tenant, project, created_at, updated_at, deadline, labels)
+VALUES (?1, ?2, ?3, 1, 0, ?4, ?5, ?6, ?6, ?7, ?8);
+
+-- find_run --
+SELECT run_no, version, last_seq, ended, paused, status FROM runs WHERE run_id = ?1;
+
+-- find_task --
+-- What a commit has to check, in one read.
+SELECT t.state, t.lease_seq, t.worker, t.activation, t.attempt,
+       r.run_no, r.version, r.last_seq, r.ended, r.paused, r.status, r.graph
+  FROM tasks t JOIN runs r USING (run_no) WHERE t.task_id = ?1;
+
+-- delete_task --
+DELETE FROM tasks WHERE task_id = ?1;
+
+-- move_task --
+UPDATE tasks SET state = ?2, not_before = ?3, error = ?4, attempt = attempt - ?5, worker = NULL, lease_until = NULL
+ WHERE task_id = ?1;
+
+-- insert_task --
+INSERT INTO tasks (run_no, activation, node, node_type, queue, priority, state, attempt, lease_seq, worker, lease_until,
+                   not_before)
+VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?8, ?9, ?10, ?11);
+
+-- insert_event --
+INSERT INTO events (run_no, seq, at, type, version, activation, step, payload, blob)
+VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9);
+
+-- touch_run --
+UPDATE runs SET version = ?2, last_seq = ?3, updated_at = ?4 WHERE run_no = ?1;
+
+-- set_status --
+UPDATE runs SET status = ?2, ended = ?3, error = ?4 WHERE run_no = ?1;
+
+-- moving --
+-- Whether anything in the run can still move by itself.
+SELECT 1 FROM tasks WHERE run_no = ?1 AND (state IN ('ready', 'leased') OR not_before IS NOT NULL) LIMIT 1;
+
+-- any_task --
+SELECT 1 FROM tasks WHERE run_no = ?1 LIMIT 1;
+
+-- ready_tasks --
+-- In claim order. Runs that ended or are paused keep their tasks ready, so they are passed over here.
+SELECT t.task_id, t.run_no, r.run_id, t.activation, t.node, t.node_type, r.graph, t.attempt, t.lease_seq, t.priority
+  FROM tasks t JOIN runs r USING (run_no)
+ WHERE t.state = 'ready' AND t.queue = ?1 AND r.ended = 0 AND r.paused = 0
+   AND (?3 IS NULL OR r.graph IN (SELECT value FROM json_each(?3)))
+   AND (?4 IS NULL OR t.node_type IN (SELECT value FROM json_each(?4)))
+ ORDER BY t.priority DESC, t.task_id LIMIT ?2;
+
+-- lease_task --
+UPDATE tasks SET state = 'leased', attempt = attempt + 1, lease_seq = lease_seq + 1, worker = ?2, lease_until = ?3
+ WHERE task_id = ?1;
+
+-- renew_task --
+UPDATE tasks SET lease_until = ?4 WHERE task_id = ?1 AND state = 'leased' AND lease_seq = ?2 AND worker = ?3;
+
+-- free_task --
+-- Raising lease_seq fences out whoever held it.
+UPDATE tasks SET state = 'ready', lease_seq = lease_seq + 1, attempt = attempt - ?2, deaths = deaths + ?3, worker = NULL,
+                 lease_until = NULL, not_before = NULL
+ WHERE task_id = ?1;
+
+-- lapsed_tasks --
+SELECT task_id, run_no, activation, deaths, lease_seq FROM tasks
+ WHERE state = 'leased' AND lease_until <= ?1 ORDER BY task_id LIMIT 500;
+
+-- wake_due --
+UPDATE tasks SET state = 'ready', not_before = NULL WHERE state = 'waiting' AND not_before <= ?1;
+
+-- next_due --
+SELECT min(not_before) FROM tasks WHERE state = 'waiting' AND not_before IS NOT NULL;
+
+-- overdue_runs --
+SELECT run_no, run_id FROM runs WHERE ended = 0 AND deadline IS NOT NULL AND deadline <= ?1;
+
+-- quarantine_task --
+UPDATE tasks SET state = 'failed', error = ?2, deaths = deaths + 1, worker = NULL, lease_until = NULL WHERE task_id = ?1;
+
+-- run_tasks --
+SELECT task_id, activation, state, attempt, lease_seq FROM tasks WHERE run_no = ?1 ORDER BY task_id;
+
+-- keep_for_retry --
+-- The run ended in error: its tasks stay, and their holders are fenced out.
+UPDATE tasks SET state = 'ready', worker = NULL, lease_until = NULL, lease_seq = lease_seq + 1
+ WHERE run_no = ?1 AND state = 'leased';
+
+-- ready_task --
+UPDATE tasks SET state = 'ready', not_before = NULL, deaths = 0, attempt = CASE state WHEN 'failed' THEN 0 ELSE attempt END
+ WHERE run_no = ?1 AND activation = ?2 AND state IN ('waiting', 'failed');
+
+-- change_run --
+UPDATE runs SET paused = coalesce(?2, paused), graph = coalesce(?3, graph) WHERE run_no = ?1;
+
+-- journal_entry --
+SELECT seq, at, type, version, activation, step, payload, blob FROM events
+ WHERE run_no = ?1 AND activation = ?2 AND step = ?3 AND type = ?4;
+
+-- journal --
+SELECT seq, at, type, version, activation, step, payload, blob FROM events
+ WHERE run_no = ?1 AND activation = ?2 AND step IS NOT NULL ORDER BY seq;
+
+-- events --
+SELECT seq, at, type, version, activation, step, payload, blob FROM events
+ WHERE run_no = ?1 AND seq > ?2 AND seq <= ?3 ORDER BY seq LIMIT ?4;
+
+-- run_head --
+SELECT run_no, tenant, project FROM runs WHERE run_id = ?1;
+
+-- run_row --
+SELECT run_id, graph, status, version, last_seq, tenant, project, created_at, updated_at, deadline, paused, error, labels
+  FROM runs WHERE run_id = ?1;
+
+-- run_rows --
+SELECT run_id, graph, status, version, last_seq, tenant, project, created_at, updated_at, deadline, paused, error, labels
+  FROM runs
+ WHERE substr(run_id, 1, length(?1)) = ?1 AND (?2 IS NULL OR status IN (SELECT value FROM json_each(?2)))
+ ORDER BY run_no DESC LIMIT ?3;
+
+-- task_rows --
+SELECT t.task_id, r.run_id, t.activation, t.node, t.node_type, t.queue, t.state, t.attempt, t.lease_seq, t.worker,
+       t.lease_until, t.not_before, t.error
+  FROM tasks t JOIN runs r USING (run_no) WHERE r.run_id = ?1 ORDER BY t.task_id;
+
+-- budget_rows --
+SELECT kind, "limit", spent, reserved FROM budgets WHERE run_no = ?1 ORDER BY kind;
+
+-- set_budget --
+INSERT INTO budgets (run_no, kind, "limit") VALUES (?1, ?2, ?3)
+ON CONFLICT DO UPDATE SET "limit" = coalesce(excluded."limit", "limit");
+
+-- book_budget --
+UPDATE budgets SET reserved = reserved + ?3, spent = spent + ?4 WHERE run_no = ?1 AND kind = ?2 RETURNING spent;
+
+-- clear_reserved --
+UPDATE budgets SET reserved = 0 WHERE run_no = ?1;
+
+-- reservations --
+SELECT kind, amount FROM reservations WHERE run_no = ?1 AND activation = ?2 AND step = ?3;
+
+-- put_reservation --
+INSERT INTO reservations (run_no, activation, step, kind, amount) VALUES (?1, ?2, ?3, ?4, ?5)
+ON CONFLICT DO UPDATE SET amount = excluded.amount;
+
+-- delete_reservations --
+DELETE FROM reservations WHERE run_no = ?1 AND activation = ?2 AND step = ?3;
+
+-- delete_all_reservations --
+DELETE FROM reservations WHERE run_no = ?1;
+
+-- worker_rows --
+SELECT w.worker, w.host, w.pid, w.capacity, w.queues, w.started_at, w.seen_at,
+       (SELECT count(*) FROM tasks t WHERE t.state = 'leased' AND t.worker = w.worker)
+  FROM workers w WHERE w.seen_at > ?1 ORDER BY w.worker;
+
+-- put_worker --
+INSERT INTO workers (worker, host, pid, capacity, queues, started_at, seen_at) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?6)
+ON CONFLICT DO UPDATE SET capacity = excluded.capacity, queues = excluded.queues, seen_at = excluded.seen_at;
+
+-- delete_worker --
+DELETE FROM workers WHERE worker = ?1;
+
+-- delete_old_workers --
+DELETE FROM workers WHERE seen_at < ?1;
+
+-- put_blob --
+INSERT INTO blobs (digest, kept, data) VALUES (?1, ?2, ?3) ON CONFLICT DO UPDATE SET kept = max(kept, excluded.kept);
+
+-- get_blob --
+SELECT data FROM blobs WHERE digest = ?1;
+
+-- delete_run_tasks --
+DELETE FROM tasks WHERE run_no = ?1;
+
+-- delete_run_events --
+DELETE FROM events WHERE run_no = ?1;
+
+-- delete_run_budgets --
+DELETE FROM budgets WHERE run_no = ?1;
+
+-- delete_run --
+DELETE FROM runs WHERE run_no = ?1;
+
+-- delete_loose_blobs --
+DELETE FROM blobs WHERE kept = 0 AND digest NOT IN (SELECT blob FROM events WHERE blob IS NOT NULL);
