@@ -1,7 +1,8 @@
-"""The one writer of a process: a thread that runs all that waits in one transaction (group commit).
+"""The one writer of a process: everything submitted in one turn of the event loop shares a transaction and its fsync.
 
-An operation starts at once when nothing else is under way, so an idle system pays no delay; what arrives meanwhile
-shares the next transaction and its one fsync.
+A disk that syncs in less than a thread switch costs (many SSDs, most test machines) is written from the event loop
+itself; any other from a thread, where what arrives meanwhile shares the next transaction. Either way nothing waits for
+company, so an idle system pays no delay.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import queue
 import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
@@ -16,12 +18,15 @@ from typing import Any, TypeVar
 import apsw
 
 from treadle.errors import StoreUnavailable, TreadleError
-from treadle.stores.sqlite.connection import as_ours, connect, migrate
+from treadle.stores.sqlite.connection import BUSY_MS, as_ours, connect, migrate
 
 T = TypeVar("T")
 Operation = Callable[[apsw.Connection], Any]
 MOST = 256
 """Operations in one transaction, so that other processes get their turn."""
+QUICK_SECONDS = 0.0006
+"""A transaction that takes less, on average, may hold up the event loop."""
+QUICK_BUSY_MS = 2
 
 
 class _Job:
@@ -41,7 +46,12 @@ class Writer:
     def __init__(self, path: Path, synchronous: str) -> None:
         self._path = path
         self._synchronous = synchronous
-        self._jobs: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()
+        self._submitted: list[_Job] = []
+        self._in_thread = 0
+        """Jobs that the thread has; while there are any, the connection is its own."""
+        self._seconds = 1.0
+        """What a transaction takes: a moving average."""
+        self._queue: queue.SimpleQueue[list[_Job] | None] = queue.SimpleQueue()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._thread: threading.Thread | None = None
         self._connection: apsw.Connection | None = None
@@ -62,7 +72,9 @@ class Writer:
         """Finish what was submitted, then close the file."""
         thread, self._thread = self._thread, None
         if thread is not None:
-            self._jobs.put(None)
+            if self._submitted:
+                self._hand_over()
+            self._queue.put(None)
             await asyncio.to_thread(thread.join)
 
     def submit(self, operation: Callable[[apsw.Connection], T], *, plain: bool = False) -> asyncio.Future[T]:
@@ -74,55 +86,88 @@ class Writer:
         if self._thread is None or self._loop is None:
             raise StoreUnavailable(f"The store {self._path} is closed; nothing was recorded.", hint="Open it first.")
         job = _Job(operation, self._loop.create_future(), plain)
-        self._jobs.put(job)
+        self._submitted.append(job)
+        if len(self._submitted) == 1:
+            self._loop.call_soon(self._flush)
         return job.future
+
+    def _flush(self) -> None:
+        """Write what this turn of the event loop has submitted."""
+        if not self._submitted:
+            return  # the writer was stopped meanwhile, and the thread has it
+        if self._in_thread or self._seconds > QUICK_SECONDS or len(self._submitted) > MOST:
+            self._hand_over()
+            return
+        batch, self._submitted = self._submitted, []
+        assert self._connection is not None
+        self._connection.set_busy_timeout(QUICK_BUSY_MS)
+        busy = not self._do(self._connection, batch, patient=False)
+        self._connection.set_busy_timeout(BUSY_MS)
+        if busy:  # another process is writing: wait for it in the thread
+            self._submitted = [*batch, *self._submitted]
+            self._hand_over()
+        else:
+            _resolve(batch)
+
+    def _hand_over(self) -> None:
+        batch, self._submitted = self._submitted, []
+        self._in_thread += len(batch)
+        self._queue.put(batch)
 
     def _run(self) -> None:
         assert self._connection is not None and self._loop is not None
-        connection, loop = self._connection, self._loop
+        waiting: list[_Job] = []
         more = True
-        while more:
-            batch: list[_Job] = []
-            job = self._jobs.get()
-            while job is not None:
-                batch.append(job)
-                if len(batch) == MOST or self._jobs.empty():
-                    break
-                job = self._jobs.get()
-            more = job is not None
+        while more or waiting:
+            while more and (not waiting or not self._queue.empty()) and len(waiting) < MOST:
+                jobs = self._queue.get()
+                more = jobs is not None
+                waiting += jobs or ()
+            batch, waiting = waiting[:MOST], waiting[MOST:]
             if batch:
-                self._do(connection, batch)
-                loop.call_soon_threadsafe(_resolve, batch)
-        connection.close()
+                self._do(self._connection, batch, patient=True)
+                self._loop.call_soon_threadsafe(self._give_back, batch)
+        self._connection.close()
 
-    def _do(self, connection: apsw.Connection, batch: list[_Job]) -> None:
+    def _give_back(self, batch: list[_Job]) -> None:
+        self._in_thread -= len(batch)
+        _resolve(batch)
+
+    def _do(self, connection: apsw.Connection, batch: list[_Job], *, patient: bool) -> bool:
+        """Run a batch; False if another process is writing and we are not `patient`: then nothing was done."""
+        jobs = [job for job in batch if not job.plain]
+        if jobs:
+            try:
+                whole = self._transaction(connection, jobs)
+            except apsw.BusyError as error:
+                if not patient:
+                    return False
+                for job in jobs:
+                    job.error = as_ours(error, self._path)
+                whole = True
+            if not whole:
+                for job in jobs:  # one of them broke the transaction: each gets one of its own
+                    self._transaction(connection, [job])
         for job in batch:
             if job.plain:
                 _attempt(connection, job)
-        jobs = [job for job in batch if not job.plain]
-        if jobs and not self._transaction(connection, jobs):
-            for job in jobs:  # one of them broke the transaction: each gets one of its own
-                self._transaction(connection, [job])
+        return True
 
     def _transaction(self, connection: apsw.Connection, jobs: list[_Job]) -> bool:
+        """Run jobs in one transaction; False if it broke, and each should be tried alone. Raises BusyError."""
+        started = time.perf_counter()
+        connection.execute("BEGIN IMMEDIATE")
         try:
-            connection.execute("BEGIN IMMEDIATE")
-            try:
-                for job in jobs:
-                    _attempt(connection, job)
-                connection.execute("COMMIT")
-            except BaseException:
-                if connection.in_transaction:
-                    connection.execute("ROLLBACK")
-                raise
-        except apsw.Error as error:
             for job in jobs:
-                job.error = as_ours(error, self._path)
-            return len(jobs) == 1
+                _attempt(connection, job)
+            connection.execute("COMMIT")
         except Exception as error:  # noqa: BLE001  # reported to whoever submitted it
+            if connection.in_transaction:
+                connection.execute("ROLLBACK")
             for job in jobs:
-                job.error = error
+                job.error = as_ours(error, self._path) if isinstance(error, apsw.Error) else error
             return len(jobs) == 1
+        self._seconds += 0.1 * (time.perf_counter() - started - self._seconds)
         return True
 
 
