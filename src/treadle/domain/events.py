@@ -179,6 +179,8 @@ class Draft(msgspec.Struct, frozen=True, gc=False):
     activation: str | None = None
     step: str | None = None
     """Journal key within the activation; unique there per event type."""
+    at: float | None = None
+    """Only when history is copied from elsewhere: when it happened."""
 
 
 class Event(msgspec.Struct, frozen=True):

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import hashlib
 import inspect
 import logging
 import time
-from collections.abc import Awaitable, Callable, Mapping
-from typing import TYPE_CHECKING, Any, TypeVar
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
@@ -32,7 +33,6 @@ from treadle.ports.store import Budget, JournalEntry, Store
 if TYPE_CHECKING:
     from treadle.engine.worker import Worker
 
-T = TypeVar("T")
 _KINDS: dict[str, type[StepRecorded]] = {"model": ModelReplied, "tool": ToolReturned}
 _RECORDS = frozenset({"StepRecorded", "ModelReplied", "ToolReturned"})
 
@@ -77,20 +77,20 @@ class Context:
     async def step(
         self,
         key: str,
-        fn: Callable[[], Awaitable[T] | T],
+        fn: Callable[[], Any],
         *,
         kind: str = "step",
         request: Any = None,
         effects: Effects = "idempotent",
         reserve: Amounts | None = None,
-        settle: Callable[[T], Amounts] | None = None,
-    ) -> T:
+        settle: Callable[[Any], Amounts] | None = None,
+    ) -> Any:
         """See `ports.context.NodeContext.step`."""
         plain = codec.encode(request)
         digest = hashlib.sha256(plain).hexdigest()
         known = self._journal.get((key, "record"))
         if known is not None:
-            return self._recorded(known, key, digest)  # type: ignore[no-any-return]
+            return self._recorded(known, key, digest)
         await self._begin(key, kind, digest, plain, effects, reserve)
         started = time.perf_counter()
         result = await _call(fn)
@@ -194,19 +194,17 @@ class ThreadContext:
         return blocking
 
 
-async def _call(fn: Callable[[], Awaitable[T] | T]) -> T:
-    if inspect.iscoroutinefunction(fn):
-        return await fn()  # type: ignore[no-any-return]
-    result = fn() if _is_lambda_of_coroutine(fn) else await asyncio.to_thread(fn)
+async def _call(fn: Callable[[], Any]) -> Any:
+    """Call an effect: on the loop if it is async or merely wraps what is (a lambda, a partial), else in a thread."""
+    if (
+        inspect.iscoroutinefunction(fn)
+        or isinstance(fn, functools.partial)
+        or getattr(fn, "__name__", "") == "<lambda>"
+    ):
+        result = fn()
+    else:
+        result = await asyncio.to_thread(fn)
     return await result if inspect.isawaitable(result) else result
-
-
-def _is_lambda_of_coroutine(fn: Callable[..., Any]) -> bool:
-    """`lambda: model.reply(...)` makes a coroutine: it must be called on the loop, and quickly returns."""
-    return getattr(fn, "__name__", "") == "<lambda>" or isinstance(fn, _PARTIAL)
-
-
-_PARTIAL = type(__import__("functools").partial(int))
 
 
 def _slot(event: Event) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping
-from typing import Any, Literal, Protocol, TypeVar
+from typing import Any, Literal, Protocol, TypeVar, overload
 
 T = TypeVar("T")
 Effects = Literal["idempotent", "at_most_once"]
@@ -29,17 +29,41 @@ class NodeContext(Protocol):
     def idempotency_key(self) -> str:
         """Names this execution to the outside world. The same on every attempt."""
 
+    @overload
     async def step(
         self,
         key: str,
-        fn: Callable[[], Awaitable[T] | T],
+        fn: Callable[[], Awaitable[T]],
         *,
         kind: str = "step",
         request: Any = None,
         effects: Effects = "idempotent",
         reserve: Amounts | None = None,
         settle: Callable[[T], Amounts] | None = None,
-    ) -> T:
+    ) -> T: ...
+    @overload
+    async def step(
+        self,
+        key: str,
+        fn: Callable[[], T],
+        *,
+        kind: str = "step",
+        request: Any = None,
+        effects: Effects = "idempotent",
+        reserve: Amounts | None = None,
+        settle: Callable[[T], Amounts] | None = None,
+    ) -> T: ...
+    async def step(
+        self,
+        key: str,
+        fn: Callable[[], Any],
+        *,
+        kind: str = "step",
+        request: Any = None,
+        effects: Effects = "idempotent",
+        reserve: Amounts | None = None,
+        settle: Callable[[Any], Amounts] | None = None,
+    ) -> Any:
         """Do an effect once and remember its result; a re-entered node is given the recorded result instead.
 
         `key` is unique within the activation. `request` says what is asked for (any encodable value); it is recorded,

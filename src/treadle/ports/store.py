@@ -140,20 +140,40 @@ class Renewer(Protocol):
     def close(self) -> None: ...
 
 
-class Store(Protocol):
-    """Atomic and durable unless a method says otherwise. Time is the store's own. Rows come in a stated order."""
-
-    async def open(self) -> None:
-        """Connect and migrate. Idempotent. Raises StoreUnavailable."""
-
-    async def close(self) -> None:
-        """Finish what was accepted, then disconnect. Idempotent."""
+class Runs(Protocol):
+    """Runs and their log."""
 
     async def create_run(self, run: NewRun) -> CommitResult:
         """Create a run with its entry tasks and first events.
 
         Idempotent by run id: a second call answers `conflict` and changes nothing.
         """
+
+    async def change(self, change: Change) -> int:
+        """Apply a change from outside; returns the new version.
+
+        Raises:
+            NotFound: No such run.
+            Conflict: The version differs from `expected`, or the status is not one of `only_if`. Nothing changed.
+        """
+
+    async def delete_run(self, run_id: str) -> None:
+        """Remove an ended run and all that is only its own. Raises Conflict while it goes on."""
+
+    async def run(self, run_id: str) -> RunRow:
+        """Raises NotFound."""
+
+    async def runs(
+        self, *, prefix: str = "", status: frozenset[RunStatus] = frozenset(), limit: int = 100
+    ) -> list[RunRow]:
+        """Runs whose id starts so, newest first."""
+
+    async def events(self, run_id: str, *, after: int = 0, until: int | None = None, limit: int = 0) -> list[Event]:
+        """Events with after < seq <= until, in order; `limit` 0 means all."""
+
+
+class Tasks(Protocol):
+    """Tasks and their leases."""
 
     async def claim(
         self,
@@ -194,6 +214,13 @@ class Store(Protocol):
         Returns seconds until the next delayed task is due, or None.
         """
 
+    async def tasks(self, run_id: str) -> list[TaskRow]:
+        """Live and failed tasks of a run, by task id."""
+
+
+class Journal(Protocol):
+    """Effects inside a node, and the budgets they are booked against."""
+
     async def record(self, run_id: str, activation: str, entry: JournalEntry) -> Event:
         """Add an effect to the journal; the first record of a key wins and is returned, whoever brings it."""
 
@@ -203,42 +230,28 @@ class Store(Protocol):
     async def reserve(self, run_id: str, activation: str, key: str, amounts: Mapping[str, float]) -> None:
         """Book amounts against the run's budgets. Idempotent by key. Raises BudgetExceeded; nothing is booked then."""
 
-    async def change(self, change: Change) -> int:
-        """Apply a change from outside; returns the new version.
-
-        Raises:
-            NotFound: No such run.
-            Conflict: The version differs from `expected`, or the status is not one of `only_if`. Nothing changed.
-        """
-
-    async def events(self, run_id: str, *, after: int = 0, until: int | None = None, limit: int = 0) -> list[Event]:
-        """Events with after < seq <= until, in order; `limit` 0 means all."""
-
-    async def run(self, run_id: str) -> RunRow:
-        """Raises NotFound."""
-
-    async def runs(
-        self, *, prefix: str = "", status: frozenset[RunStatus] = frozenset(), limit: int = 100
-    ) -> list[RunRow]:
-        """Runs whose id starts so, newest first."""
-
-    async def tasks(self, run_id: str) -> list[TaskRow]:
-        """Live and failed tasks of a run, by task id."""
-
     async def budgets(self, run_id: str) -> list[Budget]:
         """By kind."""
 
-    async def workers(self) -> list[WorkerRow]:
-        """Workers seen lately, by name."""
 
-    async def announce(self, worker: WorkerRow) -> None:
-        """Say that a worker is alive, or (capacity 0) that it has left."""
+class Blobs(Protocol):
+    """Large bytes, by content."""
 
     async def put_blob(self, data: bytes) -> str:
         """Keep bytes under the SHA-256 of their content; returns it. Idempotent."""
 
     async def get_blob(self, digest: str) -> bytes:
         """Raises NotFound."""
+
+
+class Presence(Protocol):
+    """Who is at work, and what is new."""
+
+    async def workers(self) -> list[WorkerRow]:
+        """Workers seen lately, by name."""
+
+    async def announce(self, worker: WorkerRow) -> None:
+        """Say that a worker is alive, or (capacity 0) that it has left."""
 
     async def wait(self, topic: str, seen: int, timeout: float) -> int:
         """Wait until something about `topic` changed, or `timeout` seconds; returns a mark to pass as `seen` next time.
@@ -247,5 +260,15 @@ class Store(Protocol):
         it may be late for changes made by another process, so a read must follow.
         """
 
-    async def delete_run(self, run_id: str) -> None:
-        """Remove an ended run and all that is only its own. Raises Conflict while it goes on."""
+
+class Store(Runs, Tasks, Journal, Blobs, Presence, Protocol):
+    """Atomic and durable unless a method says otherwise. Time is the store's own. Rows come in a stated order."""
+
+    async def open(self) -> None:
+        """Connect and migrate. Idempotent. Raises StoreUnavailable."""
+
+    async def close(self) -> None:
+        """Finish what was accepted, then disconnect. Idempotent."""
+
+    async def vacuum(self) -> None:
+        """Give the space of removed runs back to the disk. May take long; readers and writers wait."""

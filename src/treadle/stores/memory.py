@@ -251,7 +251,7 @@ class MemoryStore:
         for draft in drafts:
             name, version = type_of(draft.payload)
             event = Event(
-                len(events) + 1, now, run.run_id, draft.activation, name, version, run.tenant, run.project,
+                len(events) + 1, draft.at or now, run.run_id, draft.activation, name, version, run.tenant, run.project,
                 draft.payload, draft.step,
             )  # fmt: skip
             events.append(event)
@@ -471,6 +471,9 @@ class MemoryStore:
         for task in run.tasks.values():
             self._tasks.pop(task.task_id, None)
         del self._runs[run_id]
+
+    async def vacuum(self) -> None:
+        """Nothing to give back."""
 
     # -- waking ----------------------------------------------------------------------------------------------------
 

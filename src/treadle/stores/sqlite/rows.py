@@ -47,7 +47,7 @@ def append(connection: apsw.Connection, run: RunHead, drafts: Iterable[Draft], n
         sql.run(
             connection,
             "insert_event",
-            (run.run_no, run.last_seq, now, name, version, draft.activation, draft.step, payload, blob),
+            (run.run_no, run.last_seq, draft.at or now, name, version, draft.activation, draft.step, payload, blob),
         )
 
 

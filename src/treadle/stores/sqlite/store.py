@@ -216,6 +216,9 @@ class SqliteStore:
             raise NotFound(f"There is no blob {digest!r}.")
         return bytes(found[0])
 
+    async def vacuum(self) -> None:
+        await self._writer.submit(lambda c: c.execute("VACUUM"), plain=True)
+
     # -- waking ----------------------------------------------------------------------------------------------------
 
     async def wait(self, topic: str, seen: int, timeout: float) -> int:
