@@ -83,6 +83,8 @@ class Worker:
         self._graphs: dict[str, CompiledGraph] = {}
         self._callees: dict[int, Callee | None] = {}
         self._views: dict[str, View] = {}
+        self._once: set[int] = set()
+        """Tasks in progress whose nodes are at_most_once."""
         self._running: dict[int, tuple[asyncio.Task[None], str]] = {}
         self._users: dict[str, int] = {}
         """Run -> slots at work on it; its view is kept as long."""
@@ -141,9 +143,11 @@ class Worker:
         if self._heartbeat is not None:
             self._heartbeat.stop()
             self._heartbeat = None
-        if held:
-            await self.store.release(self.name, held)
-            self.held.clear()
+        for died in (False, True):  # what must not run twice is not given back as if it had not begun
+            tasks = {task_id: seq for task_id, seq in held.items() if (task_id in self._once) is died}
+            if tasks:
+                await self.store.release(self.name, tasks, died=died)
+        self.held.clear()
         if self._server is not None:
             await self.store.announce(self._row(0))
             self._server = None
@@ -247,6 +251,7 @@ class Worker:
             finally:
                 self._running.pop(task_id, None)
             self.held.pop(task_id, None)
+            self._once.discard(task_id)
 
     async def _one(self, claim: Claim) -> Claim | None:
         """Run one task and commit its outcome; returns the next task to run in this slot."""
@@ -260,7 +265,9 @@ class Worker:
                 live = view.position.index[claim.activation]
             if claim.lease_seq > 1:
                 await context.load()
+            if live.node.effects == "at_most_once":
                 self._refuse_repeat(claim, live)
+                self._once.add(claim.task_id)
             outcome = await self._execute(live, context)
         except (Pause, Sleep) as signal:
             await self._commit_plain(advance.suspended(claim, signal, context.notes, self.name))
@@ -273,7 +280,7 @@ class Worker:
         return await self._finish(claim, outcome, context, time.perf_counter() - started)
 
     def _refuse_repeat(self, claim: Claim, live: Live) -> None:
-        if live.node.effects == "at_most_once" and claim.attempt > 1:
+        if claim.attempt > 1:
             raise NodeError(
                 f"Node {live.node.name!r} is declared at_most_once and its worker died; it was not run again.",
                 hint="Check outside what it did, then `treadle retry` the task.",
@@ -342,9 +349,9 @@ class Worker:
         graph = self._graphs.get(claim.graph)
         delay = None
         if graph is not None and claim.node in graph.listed:
-            retry = graph.listed[claim.node].retry
-            if retry.retries(error, claim.attempt):
-                delay = retry.delay_seconds(claim.attempt, self._chance())
+            node = graph.listed[claim.node]
+            if node.effects != "at_most_once" and node.retry.retries(error, claim.attempt):
+                delay = node.retry.delay_seconds(claim.attempt, self._chance())
         await self._commit_plain(advance.failed(claim, error, context.notes, self.name, delay))
 
     async def _commit_plain(self, commit: Commit) -> None:
