@@ -24,6 +24,9 @@ _FILE = "treadle.toml"
 _TEST_PREFIX = "TREADLE_TEST_"
 """Variables with this prefix belong to our tests and are no settings."""
 
+_DEBUG = "TREADLE_DEBUG"
+"""Asks for tracebacks. No setting: it must work when the settings do not."""
+
 
 def _about(
     env: str = "", flag: str = "", low: float | None = None, high: float | None = None, personal: str = ""
@@ -182,6 +185,16 @@ def find_project(cwd: Path) -> Path:
     return next((folder for folder in upwards if (folder / ".git").exists()), start)
 
 
+def is_debugging() -> bool:
+    """Tell whether the user wants tracebacks with errors."""
+    return bool(os.environ.get(_DEBUG))
+
+
+def wants_no_color() -> bool:
+    """Tell whether the environment forbids colours (no-color.org, or a terminal that has none)."""
+    return bool(os.environ.get("NO_COLOR")) or os.environ.get("TERM") == "dumb"
+
+
 def child_environment(extra: Mapping[str, str] | None = None) -> dict[str, str]:
     """Copy this process's variables for a child that we trust as ourselves, with `extra` on top."""
     return {**os.environ, **(extra or {})}
@@ -248,7 +261,7 @@ def _from_variables(source: Mapping[str, str], where: str) -> dict[str, tuple[ob
     if host:
         found["model.ollama_url"] = (_ollama_address(host), f"OLLAMA_HOST in {where}")
     for name, text in source.items():
-        if not name.startswith("TREADLE_") or name.startswith(_TEST_PREFIX) or text == "":
+        if not name.startswith("TREADLE_") or name.startswith((_TEST_PREFIX, _DEBUG)) or text == "":
             continue
         key = _BY_ENV.get(name)
         if key is None:

@@ -36,6 +36,8 @@ _RESIDENT_SECONDS = 10.0
 """A model that is in use stays at least this long, or two callers would spend their time on swapping."""
 _QUIET_SECONDS = 0.5
 _STOP_SECONDS = 5.0
+_LOST_SECONDS = 5.0
+"""A host writes its address file before anything else; one without it for so long has lost it."""
 _POLL_SECONDS = 0.02
 _LOG_LINES = 2
 
@@ -167,7 +169,7 @@ async def unload(settings: ModelSettings, name: str | None = None, *, on_note: O
         if host is None or wanted not in (None, host.model):
             return []
         await lock.take(on_wait=lambda: note(f"{host.model} is answering; waiting"))
-        await _stop(place, host)
+        await _end(place, host.pid)
         return [host.model]
 
 
@@ -189,17 +191,18 @@ async def _enter(place: Place, lock: FileLock, spec: HostSpec, load_seconds: flo
 
 
 async def _settled(place: Place, load_seconds: float, note: OnNote) -> Host | None:
-    """Return the live host, waiting for one that another process began to start. The gate is ours."""
-    deadline = time.monotonic() + load_seconds
+    """Return the live host, waiting for one that another process began to start. The gate is ours.
+
+    One that does not finish loading, or that cannot be found because its address file is gone, is ended.
+    """
+    began = time.monotonic()
     while is_held(place.life):
         host = place.read()
         if host is not None and host.base_url:
             return host
-        if time.monotonic() > deadline:
-            raise ModelUnavailable(
-                f"The model host has been loading for more than {load_seconds:g} s; nothing was asked.",
-                hint=f"Look into {place.log}, or end it with `treadle models unload`.",
-            )
+        if time.monotonic() - began > (_LOST_SECONDS if host is None else load_seconds):
+            await _end(place, place.holder())
+            return None
         note("a model is loading; waiting")
         await asyncio.sleep(_POLL_SECONDS)
     return None
@@ -221,7 +224,7 @@ async def _swap(
     if host is not None:
         await lock.take(on_wait=lambda: note(f"{host.model} is answering; waiting"))
         note(f"unloading {host.model}")
-        await _stop(place, host)
+        await _end(place, host.pid)
     note(f"loading {spec.model}")
     return await _start(place, spec, load_seconds)
 
@@ -248,7 +251,9 @@ async def _start(place: Place, spec: HostSpec, load_seconds: float) -> Host:
     host = place.read()
     if said.get("ok") and host is not None:
         return host
-    raise _not_loaded(place, spec, said.get("error"))
+    if "late" in said:
+        await _end(place, place.holder())
+    raise _not_loaded(place, spec, said.get("late") or said.get("error"))
 
 
 def _spawn(place: Place, spec: HostSpec, report_fd: int) -> bool:
@@ -265,8 +270,9 @@ def _spawn(place: Place, spec: HostSpec, report_fd: int) -> bool:
         with FileLock(place.life) as life:
             if not life.try_take() or life.fileno is None:
                 return False
+            os.ftruncate(life.fileno, 0)
             subprocess.run(
-                [sys.executable, "-m", "treadle.models.host_child", str(report_fd)],
+                [sys.executable, "-m", "treadle.models.host_child", str(report_fd), str(life.fileno)],
                 input=json.dumps(asdict(spec)).encode(),
                 stdout=log,
                 stderr=log,
@@ -295,7 +301,7 @@ async def _read_report(fd: int, seconds: float) -> dict[str, object]:
                     return {}
                 said += chunk
     except TimeoutError:
-        return {"error": f"it did not load within {seconds:g} s"}
+        return {"late": f"it did not load within {seconds:g} s"}
     return dict(json.loads(said))
 
 
@@ -309,11 +315,12 @@ async def _readable(fd: int) -> None:
         loop.remove_reader(fd)
 
 
-async def _stop(place: Place, host: Host) -> None:
-    """End a live host and wait until its memory is free. The gate and the use lock are ours."""
+async def _end(place: Place, pid: int | None) -> None:
+    """End the live host and wait until its memory is free. The gate is ours."""
     for number in (signal.SIGTERM, signal.SIGKILL):
         try:
-            os.kill(host.pid, number)
+            if pid is not None:
+                os.kill(pid, number)
         except ProcessLookupError:
             pass
         deadline = time.monotonic() + _STOP_SECONDS
@@ -322,7 +329,7 @@ async def _stop(place: Place, host: Host) -> None:
                 place.clear()
                 return
             await asyncio.sleep(_POLL_SECONDS)
-    raise ModelUnavailable(f"The model host (process {host.pid}) does not end; nothing was loaded.")
+    raise ModelUnavailable(f"The model host (process {pid}) does not end; nothing was loaded.")
 
 
 def _not_loaded(place: Place, spec: HostSpec, error: object) -> Exception:

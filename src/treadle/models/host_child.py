@@ -23,7 +23,7 @@ _PROMPT_CACHE_MIB = 512
 _COUNTERS = ("prompt_tokens_total", "tokens_predicted_total", "requests_processing", "requests_deferred")
 
 
-def main(report_fd: int) -> NoReturn:
+def main(report_fd: int, life_fd: int) -> NoReturn:
     """Detach, load the model, serve it until it is idle. The life lock was taken by the starter and is inherited."""
     spec = HostSpec(**json.load(sys.stdin))
     # A grandchild belongs to init: the starter has nothing to reap and nothing to wait for.
@@ -32,6 +32,8 @@ def main(report_fd: int) -> NoReturn:
     # SIGTERM ends the process at once, in whatever llama.cpp is doing: there is nothing to tidy up that is not checked.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    # Also in the lock itself, for the case that the address file is lost.
+    os.pwrite(life_fd, str(os.getpid()).encode(), 0)
     place = Place(Path(spec.folder))
     started = time.time()
     place.write(Host.of(spec, pid=os.getpid(), base_url="", started=started))
@@ -111,4 +113,4 @@ def _report(fd: int, message: dict[str, object]) -> None:
 
 
 if __name__ == "__main__":
-    main(int(sys.argv[1]))
+    main(int(sys.argv[1]), int(sys.argv[2]))

@@ -118,6 +118,13 @@ class Place:
         except (OSError, ValueError, TypeError):
             return None
 
+    def holder(self) -> int | None:
+        """Return the process that holds the life lock, as it wrote into it; None if it has not yet."""
+        try:
+            return int(self.life.read_text())
+        except (OSError, ValueError):
+            return None
+
     def clear(self) -> None:
         """Remove the address. Idempotent."""
         self.address.unlink(missing_ok=True)

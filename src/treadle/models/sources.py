@@ -306,9 +306,12 @@ async def _run_pip(pin: Path, folder: Path, on_bytes: OnBytes) -> None:
 async def _watch(process: asyncio.subprocess.Process, folder: Path, on_bytes: OnBytes) -> None:
     """Wait for pip and show how its download grows. If we are cancelled, it is stopped first."""
     waiting = asyncio.ensure_future(process.wait())
+    most = 0
     try:
         while not (await asyncio.wait([waiting], timeout=_WATCH_SECONDS))[0]:
-            on_bytes(_size_of(folder / "tmp"))
+            # At the end pip moves the file out of its temporary folder.
+            most = max(most, _size_of(folder / "tmp"))
+            on_bytes(most)
     finally:
         if process.returncode is None:
             process.kill()

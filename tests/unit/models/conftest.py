@@ -33,7 +33,7 @@ def web() -> Iterator[WebServer]:
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
             state.asked.append((self.path, self.headers.get("Range", "")))
-            state.headers.append(dict(self.headers.items()))
+            state.headers.append({name.lower(): value for name, value in self.headers.items()})
             state.bodies.append(self.rfile.read(int(self.headers.get("Content-Length") or 0)))
             self.close_connection = True
             state.answer(self)
