@@ -7,19 +7,16 @@ import os
 import secrets
 import socket
 from collections.abc import AsyncIterator, Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Any, Literal, Self
+from typing import Any, Self
 
 import msgspec
 
 from treadle.domain import codec
 from treadle.domain.events import (
     Draft,
-    Event,
     InterruptAnswered,
     InterruptRaised,
     NodeFinished,
-    Payload,
     RunCancelled,
     RunErrored,
     RunForked,
@@ -30,73 +27,25 @@ from treadle.domain.events import (
     StateUpdated,
     TaskRetried,
 )
-from treadle.domain.state import State, Values
+from treadle.domain.state import State
 from treadle.domain.task import NewTask, RunRow, RunStatus, TaskRow, TaskState
 from treadle.engine import advance
 from treadle.engine.advance import View
+from treadle.engine.follow import Follower, Mode
 from treadle.engine.registry import NodeRegistry
+from treadle.engine.results import Interrupt, Result, RunOptions, Step
 from treadle.engine.worker import Ending, Worker, WorkerSettings
 from treadle.errors import Conflict, NotFound, RunFailed, UsageError
 from treadle.errors import RunCancelled as RunCancelledError
 from treadle.errors import RunTimedOut as RunTimedOutError
 from treadle.graph.build import Graph, as_compiled
-from treadle.graph.fold import rebuild, unpack_route
+from treadle.graph.fold import rebuild
 from treadle.graph.plan import Position
 from treadle.graph.spec import CompiledGraph
 from treadle.ports.store import Change, NewRun, Store
 
 AnyGraph = Graph | CompiledGraph
-Mode = Literal["values", "updates", "events", "custom", "tokens"]
 _OPEN = frozenset({RunStatus.PENDING, RunStatus.RUNNING, RunStatus.WAITING})
-
-
-@dataclass(frozen=True, slots=True)
-class Interrupt:
-    """A question of a run that nobody has answered yet."""
-
-    activation: str
-    key: str
-    node: str
-    value: Any
-
-
-@dataclass(frozen=True, slots=True)
-class Step:
-    """One entry of a run's history."""
-
-    seq: int
-    at: float
-    activation: str
-    node: str
-    update: Values
-
-
-class Result(State):
-    """The state in which a run came to rest."""
-
-    __slots__ = ("interrupts", "status")
-
-    def __init__(self, values: Values, run_id: str, status: RunStatus, interrupts: Sequence[Interrupt] = ()) -> None:
-        super().__init__(values, workflow_id=run_id)
-        self.status = status
-        self.interrupts = tuple(interrupts)
-
-    @property
-    def run_id(self) -> str:
-        return self.workflow_id
-
-
-@dataclass(frozen=True, slots=True)
-class RunOptions:
-    """What may be said when a run starts."""
-
-    run_id: str | None = None
-    tenant: str = "default"
-    project: str = "default"
-    labels: Mapping[str, str] = field(default_factory=dict)
-    deadline_seconds: float | None = None
-    budgets: Mapping[str, float] = field(default_factory=dict)
-    """Limits by kind: `tokens`, `money`, `steps`, `seconds`."""
 
 
 def new_run_id() -> str:
@@ -334,7 +283,7 @@ class Orchestrator:
         options = RunOptions(**{**_fields(options), "run_id": options.run_id or new_run_id()})
         assert options.run_id is not None
         await self._open()
-        follower = Follower(self, options.run_id, modes)
+        follower = Follower(self.worker, self._known_graph, options.run_id, modes)
         try:
             await self.start(graph, initial_state, options=options)
             async for item in follower:
@@ -347,7 +296,7 @@ class Orchestrator:
     ) -> AsyncIterator[Any]:
         """Yield what happens in a run that exists, from event number `after` on, until it comes to rest."""
         await self._open()
-        follower = Follower(self, run_id, modes, after)
+        follower = Follower(self.worker, self._known_graph, run_id, modes, after)
         try:
             async for item in follower:
                 yield item
@@ -502,99 +451,6 @@ class Orchestrator:
     get_workflow_status = status
     cancel_workflow = cancel
     list_workflows = list
-
-
-class Follower:
-    """Yields what happens in one run until it comes to rest."""
-
-    def __init__(self, orchestrator: Orchestrator, run_id: str, modes: Mode | Sequence[Mode], after: int = 0) -> None:
-        self._orchestrator = orchestrator
-        self._run_id = run_id
-        self._modes: Sequence[str] = (modes,) if isinstance(modes, str) else tuple(modes)
-        for mode in self._modes:
-            if mode not in ("values", "updates", "events", "custom", "tokens"):
-                raise UsageError(
-                    f"There is no stream mode {mode!r}.", hint="Use values, updates, events, custom or tokens."
-                )
-        self._single = isinstance(modes, str)
-        self._after = after
-        self._position: Position | None = None
-        self._heard: asyncio.Queue[tuple[str, Any]] = asyncio.Queue()
-        self._stop = orchestrator.worker.listen(run_id, self._hear)
-
-    def close(self) -> None:
-        self._stop()
-
-    def _hear(self, activation: str, kind: str, value: Any) -> None:
-        if kind in self._modes:
-            self._heard.put_nowait((kind, value))
-
-    async def __aiter__(self) -> AsyncIterator[Any]:
-        store, run_id = self._orchestrator.store, self._run_id
-        mark = -1
-        resting = False
-        while True:
-            row = await store.run(run_id)
-            resting = row.status.ended or (row.status is RunStatus.WAITING and not row.paused)
-            while not self._heard.empty():
-                yield self._shaped(*self._heard.get_nowait())
-            for event in await store.events(run_id, after=self._after):
-                self._after = event.seq
-                for mode, data in self._read(event, row):
-                    yield self._shaped(mode, data)
-            if resting and self._heard.empty():
-                return
-            mark = await self._next(mark)
-
-    async def _next(self, mark: int) -> int:
-        poll = self._orchestrator.worker.settings.poll_seconds
-        news = asyncio.ensure_future(self._orchestrator.store.wait(self._run_id, mark, poll))
-        if not {"custom", "tokens"} & set(self._modes):
-            return await news
-        heard = asyncio.ensure_future(self._heard.get())
-        try:
-            await asyncio.wait((news, heard), return_when=asyncio.FIRST_COMPLETED)
-            if heard.done():
-                self._heard.put_nowait(heard.result())
-            return news.result() if news.done() else mark
-        finally:
-            heard.cancel()
-            news.cancel()
-
-    def _shaped(self, mode: str, data: Any) -> Any:
-        return data if self._single else (mode, data)
-
-    def _read(self, event: Event, row: RunRow) -> list[tuple[str, Any]]:
-        found: list[tuple[str, Any]] = []
-        payload: Payload = event.payload
-        if "events" in self._modes:
-            found.append(("events", event))
-        if isinstance(payload, NodeFinished) and "updates" in self._modes:
-            found.append(("updates", {payload.node: codec.decode(payload.update)}))
-        if "values" in self._modes:
-            found += self._fold(event, row)
-        return found
-
-    def _fold(self, event: Event, row: RunRow) -> list[tuple[str, Any]]:
-        payload = event.payload
-        if isinstance(payload, RunStarted):
-            self._position = rebuild(self._orchestrator._known_graph(row), [event])
-        elif isinstance(payload, NodeFinished | StateUpdated) and self._position is not None:
-            self._position = replayed(self._position, event)
-        else:
-            return []
-        assert self._position is not None
-        return [("values", dict(self._position.values()))]
-
-
-def replayed(position: Position, event: Event) -> Position:
-    """Move a position by one more event."""
-    payload = event.payload
-    if isinstance(payload, NodeFinished):
-        position.finish(event.activation or "", codec.decode(payload.update), unpack_route(payload.route))
-    elif isinstance(payload, StateUpdated):
-        position.external(f"@{event.seq}", codec.decode(payload.update))
-    return position
 
 
 def _fields(options: RunOptions) -> dict[str, Any]:

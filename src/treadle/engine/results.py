@@ -1,0 +1,59 @@
+"""What the orchestrator takes and gives: plain values."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from treadle.domain.state import State, Values
+from treadle.domain.task import RunStatus
+
+
+@dataclass(frozen=True, slots=True)
+class Interrupt:
+    """A question of a run that nobody has answered yet."""
+
+    activation: str
+    key: str
+    node: str
+    value: Any
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One entry of a run's history."""
+
+    seq: int
+    at: float
+    activation: str
+    node: str
+    update: Values
+
+
+class Result(State):
+    """The state in which a run came to rest."""
+
+    __slots__ = ("interrupts", "status")
+
+    def __init__(self, values: Values, run_id: str, status: RunStatus, interrupts: Sequence[Interrupt] = ()) -> None:
+        super().__init__(values, workflow_id=run_id)
+        self.status = status
+        self.interrupts = tuple(interrupts)
+
+    @property
+    def run_id(self) -> str:
+        return self.workflow_id
+
+
+@dataclass(frozen=True, slots=True)
+class RunOptions:
+    """What may be said when a run starts."""
+
+    run_id: str | None = None
+    tenant: str = "default"
+    project: str = "default"
+    labels: Mapping[str, str] = field(default_factory=dict)
+    deadline_seconds: float | None = None
+    budgets: Mapping[str, float] = field(default_factory=dict)
+    """Limits by kind: `tokens`, `money`, `steps`, `seconds`."""
