@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import itertools
 import os
+import secrets
 import signal
 import time
 from collections.abc import Iterator, Mapping
@@ -14,7 +15,8 @@ from pathlib import Path
 from treadle.errors import SandboxUnavailable
 from treadle.ports.sandbox import Limits
 
-_NAMES = itertools.count()
+_PREFIX = f"treadle-{os.getpid()}-{secrets.token_hex(4)}"
+_NUMBERS = itertools.count()
 _REMOVE_SECONDS = 2.0
 
 
@@ -42,7 +44,7 @@ class Controllers:
         Raises:
             OSError: The kernel refused; nothing is left behind.
         """
-        name = f"treadle-{os.getpid()}-{next(_NAMES)}"
+        name = f"{_PREFIX}-{next(_NUMBERS)}"
         group = Group(self.version, {kind: parent / name for kind, parent in self.parents.items()})
         try:
             for folder in group.folders:
@@ -142,7 +144,7 @@ def _version_2(root: Path, lines: list[list[str]]) -> Controllers:
             handed_down = (parent / "cgroup.subtree_control").read_text().split()
         except OSError:
             continue
-        kinds = {kind: parent for kind in ("memory", "pids") if kind in handed_down}
+        kinds: dict[str, Path] = {kind: parent for kind in ("memory", "pids") if kind in handed_down}
         if kinds and os.access(parent / "cgroup.procs", os.W_OK):
             return Controllers(2, kinds)
     return Controllers(2, {})
@@ -151,13 +153,14 @@ def _version_2(root: Path, lines: list[list[str]]) -> Controllers:
 def _version_1(root: Path, lines: list[list[str]]) -> Controllers:
     parents: dict[str, Path] = {}
     for _, names, path in lines:
-        for kind in {"memory", "pids"} & set(names.split(",")):
+        for kind in (kind for kind in names.split(",") if kind in ("memory", "pids")):
             parents[kind] = root / names / path.strip("/")
     return Controllers(1, parents)
 
 
 def _usable(parent: Path) -> bool:
-    probe = parent / f"treadle-{os.getpid()}-{next(_NAMES)}"
+    _remove_orphans(parent)
+    probe = parent / f"{_PREFIX}-{next(_NUMBERS)}"
     try:
         probe.mkdir()
     except OSError:
@@ -165,6 +168,14 @@ def _usable(parent: Path) -> bool:
     usable = (probe / "cgroup.procs").exists()
     probe.rmdir()
     return usable
+
+
+def _remove_orphans(parent: Path) -> None:
+    """Groups of a Treadle that was killed: empty by now, because its calls died with it."""
+    for folder in parent.glob("treadle-*"):
+        owner = folder.name.split("-")[1]
+        if owner.isdigit() and not Path("/proc", owner).exists():
+            _removed(folder)
 
 
 def _write_limits(version: int, kind: str, folder: Path, limits: Limits) -> None:

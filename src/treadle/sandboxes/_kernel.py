@@ -5,7 +5,10 @@ from __future__ import annotations
 import ctypes
 import os
 import struct
-from collections.abc import Iterable
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterable
 
 _libc = ctypes.CDLL(None, use_errno=True)
 
@@ -14,6 +17,7 @@ _PR_SET_CHILD_SUBREAPER, _PR_SET_NO_NEW_PRIVS, _PR_CAP_AMBIENT = 36, 38, 47
 _LANDLOCK_CREATE, _LANDLOCK_ADD, _LANDLOCK_RESTRICT = 444, 445, 446
 _SECCOMP = {"x86_64": 317, "aarch64": 277}
 _NEW_LISTENER = 8
+_SIGINT, _SIGPIPE, _SIGXFSZ = 2, 13, 25
 _CAPABILITY_VERSION_3 = 0x20080522
 _ALL_SECUREBITS = 0xEF  # NOROOT, NO_SETUID_FIXUP, NO_CAP_AMBIENT_RAISE, all locked; KEEP_CAPS locked off
 
@@ -41,13 +45,21 @@ def _syscall(number: int, *arguments: object) -> int:
 
 
 def die_with_parent(signal_number: int) -> None:
-    """Get this signal when the thread that started us ends."""
-    _prctl(_PR_SET_PDEATHSIG, signal_number)
+    """Get this signal when the thread that started us ends. Linux only; elsewhere nothing happens."""
+    if hasattr(_libc, "prctl"):
+        _prctl(_PR_SET_PDEATHSIG, signal_number)
 
 
 def adopt_orphans() -> None:
-    """Become the parent of every descendant whose own parent ends."""
-    _prctl(_PR_SET_CHILD_SUBREAPER, 1)
+    """Become the parent of every descendant whose own parent ends. Linux only; elsewhere nothing happens."""
+    if hasattr(_libc, "prctl"):
+        _prctl(_PR_SET_CHILD_SUBREAPER, 1)
+
+
+def default_signals() -> None:
+    """Undo what Python ignores for its own sake: broken pipes and files over their size limit end a program."""
+    for number in (_SIGINT, _SIGPIPE, _SIGXFSZ):
+        _libc.signal(number, None)
 
 
 def no_new_privileges() -> None:

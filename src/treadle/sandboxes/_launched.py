@@ -5,7 +5,6 @@ from __future__ import annotations
 import errno
 import marshal
 import os
-import signal
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -15,14 +14,20 @@ from typing import Any
 from treadle.errors import SandboxUnavailable
 from treadle.ports.sandbox import ExecResult, Limits
 from treadle.sandboxes._cgroup import Controllers, call_group
-from treadle.sandboxes._process import Child, Command, Finished, memory_file, run_child
+from treadle.sandboxes._process import Command, Finished, memory_file, run_child
 from treadle.sandboxes._result import NOT_EXECUTABLE, NOT_FOUND, exec_result
 from treadle.sandboxes._rlimits import rlimits
 
-_SOURCE = str(Path(__file__).parents[2])
-_START = (
-    "import sys; sys.path.append(sys.argv[1]); from treadle.sandboxes._launcher import main; main(int(sys.argv[2]))"
-)
+_START = """
+import sys
+for name, folder in zip(("treadle", "treadle.sandboxes"), sys.argv[2:]):
+    package = sys.modules[name] = type(sys)(name)
+    package.__path__ = [folder]
+from treadle.sandboxes._launcher import main
+main(int(sys.argv[1]))
+"""
+"""Packages without their `__init__`: the launcher's start must not depend on what those import."""
+_FOLDERS = (str(Path(__file__).parents[1]), str(Path(__file__).parent))
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,54 +48,65 @@ async def launch(what: Launch, limits: Limits, controllers: Controllers | None) 
     Raises:
         SandboxUnavailable: The launcher failed; the command did not run.
     """
-    with call_group(controllers, limits) as group:
-        read_status, write_status = os.pipe()
-        groups = [str(folder / "cgroup.procs") for folder in group.folders] if group else []
+    with call_group(controllers, limits) as group, _Pipes() as pipes:
         spec = {
             "argv": list(what.argv),
             "env": dict(what.env),
             "cwd": what.cwd,
-            "parent": os.getpid(),
-            "status": write_status,
+            "leash": pipes.leash_end,
+            "status": pipes.status_end,
             "rlimits": rlimits(limits, controllers, own_user_namespace=False),
-            "groups": groups,
+            "groups": [str(folder / "cgroup.procs") for folder in group.folders] if group else [],
             "git_aside": what.git_aside,
             "confine": dict(what.confine) if what.confine is not None else None,
         }
-        spec_file = memory_file(marshal.dumps(spec))
+        spec_file = pipes.lend(marshal.dumps(spec))
+        argv = (sys.executable, "-I", "-S", "-c", _START, str(spec_file), *_FOLDERS)
         try:
             finished = await run_child(
-                Command(
-                    (sys.executable, "-I", "-S", "-c", _START, _SOURCE, str(spec_file)),
-                    env={},
-                    cwd="/",
-                    pass_fds=(spec_file, write_status),
-                ),
+                Command(argv, env={}, cwd="/", pass_fds=(spec_file, pipes.status_end, pipes.leash_end)),
                 stdin=what.stdin,
                 wall_seconds=limits.wall_seconds,
                 keep=limits.output_bytes,
-                stop=_stop,
+                stop=lambda _: pipes.pull(),
             )
-            os.close(write_status)
-            write_status = -1
-            report = _report(read_status)
         except OSError as error:
             raise SandboxUnavailable(f"The launcher could not be started: {error}.") from error
-        finally:
-            for descriptor in (read_status, write_status, spec_file):
-                if descriptor >= 0:
-                    os.close(descriptor)
-        return _judge(finished, report, group is not None and group.out_of_memory())
+        return _judge(finished, pipes.report(), group is not None and group.out_of_memory())
 
 
-def _stop(child: Child) -> None:
-    """The launcher kills everything below it, then ends."""
-    child.signal(signal.SIGTERM)
+class _Pipes:
+    """Context with two pipes: the launcher's report comes back by one; it hangs on the other, its leash.
 
+    The launcher stops when something comes over the leash, and when our end of it closes because Treadle has died.
+    """
 
-def _report(descriptor: int) -> dict[str, Any]:
-    said = os.read(descriptor, 4096)
-    return dict(marshal.loads(said)) if said else {}
+    def __enter__(self) -> _Pipes:
+        self._status, self.status_end = os.pipe()
+        self.leash_end, self._leash = os.pipe()
+        self._open = [self._status, self.status_end, self.leash_end, self._leash]
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        for descriptor in self._open:
+            os.close(descriptor)
+
+    def lend(self, data: bytes) -> int:
+        """A descriptor from which the launcher reads `data`."""
+        self._open.append(memory_file(data))
+        return self._open[-1]
+
+    def pull(self) -> None:
+        """Make the launcher kill everything below it and end."""
+        os.write(self._leash, b"x")
+
+    def report(self) -> dict[str, Any]:
+        """What the launcher said before it ended; nothing if it was killed."""
+        os.set_blocking(self._status, False)
+        try:
+            return dict(marshal.loads(os.read(self._status, 4096)))
+        except BlockingIOError:
+            return {}
 
 
 def _judge(finished: Finished, report: Mapping[str, Any], out_of_memory: bool) -> ExecResult:

@@ -1,8 +1,9 @@
 """A small process between Treadle and an untrusted command, for backends without namespaces.
 
 It starts the command under its limits and, where told so, under Landlock and seccomp; it adopts whatever the command
-leaves behind and kills it; and it does so too when Treadle itself dies. It runs as `python -I -S -c ...`, outside the
-walls that it builds for its child, and imports nothing heavy: its start is most of what a call costs.
+leaves behind and kills it; and it does so too when Treadle itself dies, which it notices by a pipe, its leash. It is
+started by `python -I -S -c ...`, outside the walls that it builds for its child. Its start is most of what a call
+costs, so it imports nothing heavy: no typing, no signal (which brings enum), no socket.
 """
 
 from __future__ import annotations
@@ -13,69 +14,72 @@ import marshal
 import os
 import resource
 import select
-import signal
-from _socket import socketpair  # `socket` itself is most of a millisecond of start-up
-from typing import Any, NoReturn
+from _socket import socketpair
 
 from treadle.sandboxes import _kernel
-from treadle.sandboxes._process_tree import kill_descendants
+from treadle.sandboxes._process_tree import SIGKILL, kill_descendants
 from treadle.sandboxes._questions import Answers, receive_descriptor, send_descriptor
 from treadle.sandboxes._set_aside import SetAside
 
-Spec = dict[str, Any]
-"""Made by `_launched.py`: argv, env, cwd, parent, status, rlimits, groups, git_aside, confine."""
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any, NoReturn
+
+    Spec = dict[str, Any]
+    """Made by `_launched.py`: argv, env, cwd, leash, status, rlimits, groups, git_aside, confine."""
+
+_LOCK_MILLISECONDS = 10
+_REAP_MILLISECONDS = 250
+"""How long an orphan may lie dead before it is reaped; until then it counts against the process limit."""
 
 
 def main(descriptor: int) -> NoReturn:
     """Read the spec from a descriptor, run it, report on the status descriptor, exit."""
     with os.fdopen(descriptor, "rb") as file:
         spec: Spec = marshal.loads(file.read())
-    status = spec["status"]
-    os.set_inheritable(status, False)
+    for inherited in (spec["status"], spec["leash"]):
+        os.set_inheritable(inherited, False)
     try:
         report = _launch(spec)
     except OSError as error:
         report = {"failed": str(error)}
-    os.write(status, marshal.dumps(report))
+    os.write(spec["status"], marshal.dumps(report))
     os._exit(0)
 
 
 def _launch(spec: Spec) -> dict[str, Any]:
-    wake = _listen_for_signals()
-    _kernel.die_with_parent(signal.SIGTERM)
     _kernel.adopt_orphans()
-    if os.getppid() != spec["parent"]:
-        return {"failed": "Treadle ended before the command could start"}
     aside = spec["git_aside"]
     if not aside:
         try:
-            return _run(spec, wake)
+            return _run(spec)
         finally:
             kill_descendants()
-    if not _lock(spec["cwd"], wake):
+    if not _lock(spec["cwd"], spec["leash"]):
         return {"failed": "stopped while another call used the workspace"}
     git = SetAside(spec["cwd"] + "/.git", aside)
     try:
-        return _run(spec, wake)
+        return _run(spec)
     finally:
         kill_descendants()
         git.restore()
 
 
-def _lock(folder: str, wake: int) -> bool:
+def _lock(folder: str, leash: int) -> bool:
     """One call at a time in a workspace whose `.git` is set aside. False if we were told to stop while waiting."""
     descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    poll = select.poll()
+    poll.register(leash, select.POLLIN)
     while True:
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
             return True
         except BlockingIOError:
-            ready, _, _ = select.select([wake], [], [], 0.01)
-            if ready and signal.SIGTERM in os.read(wake, 512):
+            if poll.poll(_LOCK_MILLISECONDS):
                 return False
 
 
-def _run(spec: Spec, wake: int) -> dict[str, Any]:
+def _run(spec: Spec) -> dict[str, Any]:
     trouble, trouble_end = os.pipe()
     questions, questions_end = socketpair()
     confine = spec["confine"]
@@ -89,7 +93,7 @@ def _run(spec: Spec, wake: int) -> dict[str, Any]:
         listener = receive_descriptor(questions)
         answers = Answers(listener, confine["write"]) if listener is not None else None
     questions.close()
-    code = _wait(pid, wake, answers)
+    code = _wait(pid, spec["leash"], answers)
     said = os.read(trouble, 4096)
     if said:
         number, where = marshal.loads(said)
@@ -103,7 +107,7 @@ def _become_command(spec: Spec, trouble: int, questions: Any) -> NoReturn:
     try:
         os.setsid()
         step = "parent"
-        _kernel.die_with_parent(signal.SIGKILL)
+        _kernel.die_with_parent(SIGKILL)
         step = "cgroup"
         for file in spec["groups"]:
             with open(file, "w") as procs:
@@ -115,7 +119,7 @@ def _become_command(spec: Spec, trouble: int, questions: Any) -> NoReturn:
             step = "landlock"
             _confine(confine, questions)
         step = "limits"
-        _reset_signals()
+        _kernel.default_signals()
         for kind, soft, hard in spec["rlimits"]:
             resource.setrlimit(kind, (soft, hard))
         step = "exec"
@@ -137,38 +141,26 @@ def _confine(confine: dict[str, Any], questions: Any) -> None:
             send_descriptor(questions, listener)
 
 
-def _listen_for_signals() -> int:
-    """A pipe that becomes readable when a child ends or when we are told to stop."""
-    readable, writable = os.pipe()
-    os.set_blocking(writable, False)
-    os.set_blocking(readable, False)
-    signal.set_wakeup_fd(writable, warn_on_full_buffer=False)
-    for number in (signal.SIGCHLD, signal.SIGTERM):
-        signal.signal(number, lambda *_: None)
-    return readable
-
-
-def _reset_signals() -> None:
-    signal.set_wakeup_fd(-1)
-    for number in (signal.SIGCHLD, signal.SIGTERM, signal.SIGPIPE, signal.SIGXFSZ, signal.SIGINT):
-        signal.signal(number, signal.SIG_DFL)
-
-
-def _wait(pid: int, wake: int, answers: Answers | None) -> int:
-    """The command's code (128 + signal if one ended it), or SIGKILL's if we are told to stop. Reaps orphans too."""
+def _wait(pid: int, leash: int, answers: Answers | None) -> int:
+    """The command's code (128 + signal if one ended it), or SIGKILL's if the leash is pulled. Reaps orphans too."""
     poll = select.poll()
-    poll.register(wake, select.POLLIN)
+    poll.register(leash, select.POLLIN)
+    wait_milliseconds = _REAP_MILLISECONDS
+    if hasattr(os, "pidfd_open"):
+        poll.register(os.pidfd_open(pid), select.POLLIN)
+    else:  # macOS: look again and again
+        wait_milliseconds = 10
     if answers is not None:
         poll.register(answers.descriptor, select.POLLIN)
     while True:
-        for descriptor, events in poll.poll():
+        for descriptor, events in poll.poll(wait_milliseconds):
+            if descriptor == leash:
+                return 128 + SIGKILL
             if answers is not None and descriptor == answers.descriptor:
                 if events & select.POLLIN:
                     answers.answer()
                 else:  # nobody is left who could ask
                     poll.unregister(descriptor)
-            elif signal.SIGTERM in os.read(wake, 512):
-                return 128 + signal.SIGKILL
         code = _reap(pid)
         if code is not None:
             return code

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
-import signal
 import time
+
+SIGKILL = 9
+"""Not from `signal`: that module brings enum, and with it a third of the launcher's start."""
 
 
 def descendants(ancestor: int) -> list[int]:
@@ -25,7 +27,7 @@ def kill_descendants() -> None:
     while True:
         for pid in descendants(os.getpid()):
             try:
-                os.kill(pid, signal.SIGKILL)
+                os.kill(pid, SIGKILL)
             except ProcessLookupError:
                 pass
         try:

@@ -1,4 +1,4 @@
-"""Answers the system calls that Landlock does not see: changes of mode and time, and (before ABI 6) signals.
+"""Answers the system calls that Landlock does not see: changes of mode and time; in old versions size and signals.
 
 The filter stops such a call and asks us. We make the change ourselves, on a descriptor whose real path we have checked,
 so that the caller cannot swap the file between check and change. A signal passes only to a process of the sandbox.
@@ -11,10 +11,13 @@ import fcntl
 import os
 import struct
 import time
-from typing import Any
 
 from treadle.sandboxes._process_tree import all_pids, descendants, group_of, leader_of
 from treadle.sandboxes._seccomp_numbers import NUMBERS, column_of
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
 
 _RECEIVE, _SEND, _STILL_VALID = 0xC0502100, 0xC0182101, 0x40082102
 _CONTINUE = 1
@@ -80,6 +83,8 @@ class Answers:
             self._chmod(self._open(identity, pid, _signed(a[0]), a[1], a[3] if name == "fchmodat2" else 0), a[2])
         elif name == "utimensat":
             self._utime(identity, pid, a)
+        elif name == "truncate":
+            self._truncate(self._open(identity, pid, _AT_FDCWD, a[0], 0), a[1])
         else:
             raise PermissionError(errno.EPERM, name)
         return 0
@@ -88,6 +93,17 @@ class Answers:
         try:
             self._check_inside(target)
             os.chmod(f"/proc/self/fd/{target}", mode & 0o1777)
+        finally:
+            os.close(target)
+
+    def _truncate(self, target: int, size: int) -> None:
+        """Only to make it smaller: nobody limits what a file of ours grows to."""
+        try:
+            self._check_inside(target)
+            path = f"/proc/self/fd/{target}"
+            if size > os.stat(path).st_size:
+                raise OSError(errno.EFBIG, "growing a file by its path")
+            os.truncate(path, size)
         finally:
             os.close(target)
 

@@ -122,8 +122,8 @@ SHARED_WITH_HOST = (
 )
 ASKED = tuple(Rule(call, NOTIFY) for call in _MODE_AND_TIME.split())
 UNASKED = tuple(Rule(call, EPERM) for call in _OLD_TIME.split())
-BEFORE_TRUNCATE_RIGHT = (Rule("truncate", EPERM),)
-"""Landlock ABI 1 and 2: cutting a file off by its path is not seen."""
+BEFORE_TRUNCATE_RIGHT = (Rule("truncate", NOTIFY),)
+"""Landlock before ABI 3: cutting a file off by its path is not seen."""
 BEFORE_SIGNAL_SCOPE = (
     *(Rule(call, NOTIFY) for call in _SIGNALS.split()),
     *(Rule(call, EPERM) for call in _SIGNALS_BY_DESCRIPTOR.split()),

@@ -7,7 +7,6 @@ the launcher, which restores it also when Treadle dies.
 from __future__ import annotations
 
 import os
-import shutil
 
 
 class SetAside:
@@ -40,6 +39,12 @@ def _remove(path: str) -> None:
         if os.path.islink(path) or not os.path.isdir(path):
             os.unlink(path)
         else:
-            shutil.rmtree(path, ignore_errors=True)
+            for folder, folders, files in os.walk(path, topdown=False):
+                for name in files:
+                    os.unlink(os.path.join(folder, name))
+                for name in folders:
+                    inner = os.path.join(folder, name)
+                    (os.unlink if os.path.islink(inner) else os.rmdir)(inner)
+            os.rmdir(path)
     except (OSError, RecursionError):
         pass

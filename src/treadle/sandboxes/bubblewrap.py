@@ -134,8 +134,10 @@ class BubblewrapSandbox:
         for path, text in _FILES.items():
             options += ["--perms", "0644", "--ro-bind-data", gate.lend(text.encode()), path]
         options += ["--bind", str(self._workspace), WORKSPACE, *_hidden(git)]
-        # The root and /dev are memory of the host without a bound of their own: nothing may be written there.
-        options += ["--remount-ro", "/dev", "--remount-ro", "/", "--chdir", WORKSPACE, "--clearenv"]
+        # /proc: to the kernel's root user, whom a root caller stays in the kernel's eyes, sysctls like core_pattern are
+        # writable without any capability. / and /dev: memory of the host without a bound of its own.
+        options += ["--remount-ro", "/proc", "--remount-ro", "/dev", "--remount-ro", "/"]
+        options += ["--chdir", WORKSPACE, "--clearenv"]
         for name, value in variables.items():
             options += ["--setenv", name, value]
         if self._filter is not None:

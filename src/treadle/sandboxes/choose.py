@@ -22,6 +22,8 @@ from treadle.sandboxes.unconfined import UnconfinedSandbox
 
 BACKENDS = ("bubblewrap", "landlock", "none")
 _ALIASES = {"bwrap": "bubblewrap", "local": "none"}
+_LANDLOCK_ABI = 2
+"""The first one that lets a file be moved from one folder to another."""
 _PROBE_LIMITS = Limits(wall_seconds=10.0)
 
 Open = Callable[[Path, Limits], Sandbox]
@@ -99,8 +101,10 @@ async def _find_landlock() -> _Found:
     if sys.platform != "linux":
         return _failed("landlock", "it needs Linux.")
     abi = landlock_abi()
-    if abi == 0:
-        return _failed("landlock", "this kernel has no Landlock, or it is switched off (needs Linux 5.13 or later).")
+    if abi < _LANDLOCK_ABI:
+        return _failed(
+            "landlock", "this kernel has no Landlock, or it is switched off, or it is older than Linux 5.19."
+        )
     if os.uname().machine not in MACHINES:
         return _failed("landlock", f"there is no system call filter for {os.uname().machine}, and it needs one.")
     return await _try("landlock", functools.partial(_open_landlock, abi, find_controllers()))
@@ -108,7 +112,8 @@ async def _find_landlock() -> _Found:
 
 async def _find_none() -> _Found:
     why = "Commands run as you, with your files and your network."
-    return _Found(Availability("none", True, why, frozenset()), _open_unconfined)
+    open_it = functools.partial(_open_unconfined, find_controllers())
+    return _Found(Availability("none", True, why, frozenset()), open_it)
 
 
 def _open_bubblewrap(bwrap: Bwrap, controllers: Controllers | None, workspace: Path, limits: Limits) -> Sandbox:
@@ -119,8 +124,8 @@ def _open_landlock(abi: int, controllers: Controllers | None, workspace: Path, l
     return LandlockSandbox(workspace, abi=abi, limits=limits, controllers=controllers)
 
 
-def _open_unconfined(workspace: Path, limits: Limits) -> Sandbox:
-    return UnconfinedSandbox(workspace, limits=limits)
+def _open_unconfined(controllers: Controllers | None, workspace: Path, limits: Limits) -> Sandbox:
+    return UnconfinedSandbox(workspace, limits=limits, controllers=controllers)
 
 
 async def _try(name: str, open_it: Open) -> _Found:

@@ -6,6 +6,7 @@ processes of the host can be seen to exist.
 
 from __future__ import annotations
 
+import asyncio
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -57,6 +58,7 @@ class LandlockSandbox:
         self._runtime = find_runtime()
         self._filter = _seccomp.program(_rules(abi))
         self._calls = Calls()
+        self._turn = asyncio.Lock()
 
     @property
     def workspace(self) -> Path:
@@ -98,7 +100,8 @@ class LandlockSandbox:
             what = Launch(
                 argv, variables, str(self._workspace), stdin, confine=self._confine(folder), git_aside=str(aside)
             )
-            return await launch(what, limits, self._controllers)
+            async with self._turn:  # the launcher waits too, for other processes; but there the wall time runs
+                return await launch(what, limits, self._controllers)
 
     def _confine(self, folder: str) -> dict[str, Any]:
         return {

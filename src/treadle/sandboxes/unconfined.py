@@ -7,6 +7,7 @@ from pathlib import Path
 
 from treadle.ports.sandbox import ExecResult, Guarantee, Limits
 from treadle.sandboxes._calls import Calls
+from treadle.sandboxes._cgroup import Controllers
 from treadle.sandboxes._launched import Launch, launch
 from treadle.sandboxes._runtime import check_argv, environment, find_runtime, private_folder
 
@@ -16,9 +17,10 @@ class UnconfinedSandbox:
 
     name = "none"
 
-    def __init__(self, workspace: Path, *, limits: Limits) -> None:
+    def __init__(self, workspace: Path, *, limits: Limits, controllers: Controllers | None) -> None:
         self._workspace = workspace.resolve()
         self._limits = limits
+        self._controllers = controllers
         self._runtime = find_runtime()
         self._calls = Calls()
 
@@ -50,4 +52,4 @@ class UnconfinedSandbox:
     ) -> ExecResult:
         with private_folder(self._runtime) as (folder, search_path):
             variables = environment(search_path, home=f"{folder}/home", tmp=folder, extra=env)
-            return await launch(Launch(argv, variables, str(self._workspace), stdin), limits, None)
+            return await launch(Launch(argv, variables, str(self._workspace), stdin), limits, self._controllers)
