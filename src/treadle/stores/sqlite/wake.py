@@ -29,7 +29,8 @@ class Wake:
 
     def touch(self, topic: str) -> None:
         """Something about this topic changed."""
-        self._marks[topic] = self._marks.get(topic, 0) + 1
+        if topic in self._marks:  # nobody has ever waited for the others
+            self._marks[topic] += 1
         for waiter in self._waiters.pop(topic, ()):
             if not waiter.done():
                 waiter.set_result(None)
@@ -41,14 +42,14 @@ class Wake:
 
     async def wait(self, topic: str, seen: int, timeout: float) -> int:
         """See `ports.store.Store.wait`."""
-        if seen == self._marks.get(topic, 0):
+        if seen == self._marks.setdefault(topic, 0):
             waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
             self._waiters.setdefault(topic, []).append(waiter)
             if self._looker is None or self._looker.done():
                 self._looker = asyncio.get_running_loop().create_task(self._look())
             await asyncio.wait([waiter], timeout=timeout)
             waiter.cancel()
-        return self._marks.get(topic, 0)
+        return self._marks[topic]
 
     async def _look(self) -> None:
         """While anybody waits, look whether another process has committed."""
