@@ -134,7 +134,7 @@ async def test_a_missing_command_is_127_and_one_that_cannot_run_126(sandbox: San
 
 
 @pytest.mark.parametrize("argv", [[], [""], ["a\0b"]])
-async def test_a_command_that_is_none_is_refused(sandbox: Sandbox, argv: list[str]) -> None:
+async def test_an_empty_command_is_refused(sandbox: Sandbox, argv: list[str]) -> None:
     with pytest.raises(UsageError):
         await sandbox.exec(argv)
 
@@ -333,7 +333,7 @@ async def test_git_of_the_workspace_cannot_be_read_or_changed(sandbox: Sandbox, 
 
 
 @walls_only
-async def test_git_cannot_be_planted_where_there_is_none(sandbox: Sandbox, workspace: Path) -> None:
+async def test_git_cannot_be_planted_where_it_is_missing(sandbox: Sandbox, workspace: Path) -> None:
     (workspace / "kept").touch()
     await asyncio.gather(*(sandbox.exec(["sh", "-c", PLANT]) for _ in range(3)))
     assert not (workspace / ".git").exists()

@@ -54,13 +54,16 @@ async def open_sandbox(workspace: Path, *, backend: str = "auto", limits: Limits
 
     Raises:
         UnknownName: There is no such backend.
-        SandboxUnavailable: The workspace is no folder, or no backend works; the message says why each failed.
+        SandboxUnavailable: The workspace is no folder, or holds the Python that runs Treadle, or no backend works; the
+            message says why each failed.
     """
     name = _ALIASES.get(backend, backend)
     if name not in (*BACKENDS, "auto"):
         raise UnknownName("sandbox", backend, (*BACKENDS, "auto"))
     if not workspace.is_dir():
         raise SandboxUnavailable(f"The workspace {workspace} is not a folder; nothing was run.", hint="Make it first.")
+    if name != "none":
+        _check_holds_no_runtime(workspace)
     reasons = []
     for candidate in ("bubblewrap", "landlock") if name == "auto" else (name,):
         found = await _find(candidate)
@@ -68,6 +71,17 @@ async def open_sandbox(workspace: Path, *, backend: str = "auto", limits: Limits
             return found.open(workspace, limits or Limits())
         reasons.append(f"{candidate}: {found.availability.why}")
     raise SandboxUnavailable("No sandbox works on this machine, so nothing was run. " + " ".join(reasons))
+
+
+def _check_holds_no_runtime(workspace: Path) -> None:
+    """What is writable inside must not be what runs outside."""
+    folder = workspace.resolve()
+    for runs_us in (Path(sys.prefix), Path(sys.base_prefix), Path(__file__)):
+        if runs_us.resolve().is_relative_to(folder):
+            raise SandboxUnavailable(
+                f"The workspace {workspace} holds {runs_us}, which runs Treadle itself; nothing was run.",
+                hint="Use another folder, or a worktree of the repository, or a Treadle installed elsewhere.",
+            )
 
 
 async def probe() -> list[Availability]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -67,6 +68,12 @@ async def test_an_unknown_backend_is_named_with_its_nearest(tmp_path: Path) -> N
 async def test_a_workspace_that_is_no_folder_is_refused(tmp_path: Path) -> None:
     with pytest.raises(SandboxUnavailable, match="not a folder"):
         await choose.open_sandbox(tmp_path / "missing", backend="none")
+
+
+async def test_a_workspace_that_holds_what_runs_treadle_is_refused() -> None:
+    for folder in (Path(choose.__file__).parents[2], Path(sys.prefix)):
+        with pytest.raises(SandboxUnavailable, match="runs Treadle itself"):
+            await choose.open_sandbox(folder)
 
 
 async def test_a_backend_is_probed_once(monkeypatch: pytest.MonkeyPatch) -> None:
