@@ -1,0 +1,108 @@
+"""`treadle run`: a graph of the user's own, and going on with it."""
+
+from __future__ import annotations
+
+import json as json_lib
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import typer
+
+from treadle.cli import output, session, watch
+from treadle.errors import UsageError
+
+if TYPE_CHECKING:
+    from treadle.app import Application
+    from treadle.engine.results import Result
+
+
+def add_to(app: typer.Typer) -> None:
+    app.command("run")(run)
+
+
+def run(
+    target: str = typer.Argument(..., metavar="TARGET", help="pkg.module:graph, or file.py:graph."),
+    state: str | None = typer.Option(
+        None, "--state", metavar="JSON", help="The first state as a JSON object, or @file."
+    ),
+    store: str | None = typer.Option(None, "--store", metavar="URL", help="Where the run is kept."),
+    json: bool = typer.Option(False, "--json", help="One event per line on stdout, then the result."),
+    detach: bool = typer.Option(False, "--detach", help="Start it in the background and print its id."),
+    verbose: bool = typer.Option(False, "--verbose", "-v", help="Show model answers as they are written."),
+) -> None:
+    """Run a graph; prints its last state as JSON."""
+    initial = parse_object(state, "--state")
+
+    async def work() -> int:
+        from treadle.services import targets
+
+        settings = session.settings_of(store=store)
+        graph, registry = targets.load_graph(target, Path.cwd())
+        async with session.working(settings, registry=registry, capacity=0 if detach else 16) as application:
+            from treadle.engine.results import RunOptions
+
+            options = RunOptions(labels={"kind": "run", "target": target})
+            run_id = await application.orchestrator.start(graph, initial, options=options)
+            if detach:
+                session.go_on_in_background(settings, run_id)
+                output.data(run_id)
+                return 0
+            return await finish(application, run_id, json=json, verbose=verbose, title=target)
+
+    session.run(work)
+
+
+async def finish(
+    application: Application, run_id: str, *, json: bool, verbose: bool, title: str, after: int = 0
+) -> int:
+    """Watch a run of a graph to its rest and print what came of it."""
+    if not json:
+        output.note(f"run {run_id}: {title}")
+    view = watch.view_for(json=json, verbose=verbose, title=title)
+    result = await watch.to_rest(application, run_id, view, after=after)
+    show_result(run_id, result, json=json)
+    return 0
+
+
+def show_result(run_id: str, result: Result, *, json: bool) -> None:
+    """Print the state in which a run came to rest; on stderr, what it waits for."""
+    from treadle.domain import codec
+
+    values = codec.to_plain(result.to_dict())
+    if json:
+        asks = [
+            {"activation": q.activation, "node": q.node, "value": codec.to_plain(q.value)} for q in result.interrupts
+        ]
+        output.data_json(
+            {"type": "Result", "run_id": run_id, "status": result.status.value, "state": values, "asks": asks}
+        )
+        return
+    output.data_json(values, pretty=True)
+    for question in result.interrupts:
+        output.note(f"It waits for an answer at {question.activation}: {question.value}")
+        output.note(f"next: treadle answer {run_id} VALUE")
+
+
+def parse_object(text: str | None, what: str) -> dict[str, Any]:
+    """Read a JSON object from an option's text, or from the file that `@file` names. Raises UsageError."""
+    if text is None:
+        return {}
+    value = parse_json(text, what)
+    if not isinstance(value, dict):
+        raise UsageError(f"{what} is a JSON {type(value).__name__}; an object was expected.", hint='Write {"key": 1}.')
+    return value
+
+
+def parse_json(text: str, what: str) -> Any:
+    """Read JSON from an option's text or `@file`. Raises UsageError."""
+    if text.startswith("@"):
+        try:
+            text = Path(text[1:]).read_text("utf-8")
+        except (OSError, UnicodeDecodeError) as error:
+            raise UsageError(f"{what}: {text[1:]} cannot be read: {error}.") from error
+    try:
+        return json_lib.loads(text)
+    except ValueError as error:
+        raise UsageError(
+            f"{what} is no JSON: {error}.", hint='Quote it for the shell: \'{"key": "value"}\'.'
+        ) from error

@@ -1,0 +1,155 @@
+"""The live view of a run on a terminal: one row for each node, redrawn in place on stderr."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any
+
+from rich.console import Console, Group
+from rich.live import Live
+from rich.table import Table
+from rich.text import Text
+from rich.tree import Tree
+
+from treadle.cli import output
+from treadle.domain.events import LogWritten, ModelReplied
+from treadle.domain.task import TaskState
+from treadle.services.timeline import TaskView, Timeline, node_of
+
+if TYPE_CHECKING:
+    from treadle.domain.events import Event
+
+_SPIN = "⠋⠙⠹⠸⠼⠴⠦⠧⠇⠏"
+_MARKS = {
+    TaskState.DONE: ("✓", "green"),
+    TaskState.FAILED: ("✗", "red"),
+    TaskState.CANCELLED: ("✗", "yellow"),
+    TaskState.WAITING: ("…", "yellow"),
+}
+_REFRESH_PER_SECOND = 8
+_TAIL = 200
+
+
+class LiveView:
+    """Shows a run as a tree that is redrawn in place; see `cli.watch.View`."""
+
+    def __init__(self, title: str, *, console: Console | None = None, clock: Any = time.time) -> None:
+        self._title = title
+        self._clock = clock
+        self._timeline = Timeline()
+        self._said: dict[str, str] = {}
+        """Node -> what it logged last."""
+        self._note = ""
+        self._tail = ""
+        self._pieces = 0
+        self._first_piece: float | None = None
+        self._began = clock()
+        self._closed = False
+        self._live = Live(
+            console=console or Console(stderr=True),
+            get_renderable=self.render,
+            refresh_per_second=_REFRESH_PER_SECOND,
+            vertical_overflow="ellipsis",
+        )
+        self._live.start()
+
+    def past(self, events: Iterable[Event]) -> None:
+        """Take in what happened before we looked."""
+        for event in events:
+            self.event(event)
+
+    def event(self, event: Event) -> None:
+        """Take in one event."""
+        self._timeline.apply(event)
+        if isinstance(event.payload, LogWritten) and event.activation:
+            self._said[node_of(event.activation)] = event.payload.message
+        if isinstance(event.payload, ModelReplied):
+            self._tail, self._pieces, self._first_piece = "", 0, None
+
+    def emitted(self, kind: str, value: Any) -> None:
+        """Take in a piece of an answer, or a word about what is being waited for."""
+        if kind == "tokens":
+            self._note = ""
+            self._first_piece = self._first_piece or self._clock()
+            self._pieces += 1
+            self._tail = (self._tail + str(value))[-_TAIL:]
+
+    def note(self, text: str) -> None:
+        """Show what is being waited for."""
+        self._note = text
+
+    def close(self) -> None:
+        """Leave the last picture on the screen. Idempotent."""
+        if not self._closed:
+            self._closed = True
+            self._tail = self._note = ""
+            self._live.stop()
+
+    def render(self) -> Group:
+        """The picture of this moment."""
+        tree = Tree(Text(self._title, style="bold"), guide_style="dim")
+        grid = Table.grid(padding=(0, 2))
+        for justify in ("left", "left", "right", "right", "left"):
+            grid.add_column(justify=justify, no_wrap=True)  # type: ignore[arg-type]
+        for row in self._rows():
+            grid.add_row(*row)
+        tree.add(grid)
+        parts: list[Any] = [tree, self._footer()]
+        if self._tail and not self._closed:
+            parts.append(Text("  " + output.clip(self._tail[-90:], 90), style="dim", no_wrap=True))
+        return Group(*parts)
+
+    def _rows(self) -> Iterable[tuple[Text, Text, Text, Text, Text]]:
+        visits: dict[str, list[TaskView]] = {name: [] for name in self._timeline.nodes}
+        for task in self._timeline.tasks.values():
+            visits.setdefault(task.node, []).append(task)
+        for node, tasks in visits.items():
+            yield self._row(node, tasks)
+
+    def _row(self, node: str, tasks: list[TaskView]) -> tuple[Text, Text, Text, Text, Text]:
+        if not tasks:
+            return Text("·", "dim"), Text(node, "dim"), Text(), Text(), Text()
+        last = tasks[-1]
+        is_running = last.state in (TaskState.LEASED, TaskState.READY) and not self._timeline.status.ended
+        mark, style = (self._spinner(), "cyan") if is_running else _MARKS.get(last.state, ("·", "dim"))
+        name = node + (f" x{len(tasks)}" if len(tasks) > 1 else "")
+        tries = f" (attempt {last.attempt})" if last.attempt > 1 else ""
+        seconds = sum(task.seconds for task in tasks)
+        if is_running and last.started_at:
+            seconds += max(0.0, self._clock() - last.started_at)
+        tokens = sum(task.input_tokens + task.output_tokens for task in tasks)
+        said = last.error or self._said.get(node, "")
+        return (
+            Text(mark, style),
+            Text(name + tries, "bold" if is_running else ""),
+            Text(output.duration(seconds) if seconds >= 0.05 else ""),
+            Text(f"{tokens:,} tokens" if tokens else ""),
+            Text(output.clip(said, 70), "red" if last.error else "dim"),
+        )
+
+    def _spinner(self) -> str:
+        return _SPIN[int(self._clock() * _REFRESH_PER_SECOND) % len(_SPIN)]
+
+    def _footer(self) -> Text:
+        timeline = self._timeline
+        end = timeline.ended_at or self._clock()
+        spent = timeline.input_tokens + timeline.output_tokens
+        parts = [output.duration(end - (timeline.started_at or self._began))]
+        if spent or self._pieces:
+            parts.append(f"{spent + self._pieces:,} tokens")
+        rate = self._rate()
+        if rate:
+            parts.append(f"{rate:.0f} tokens/s")
+        if timeline.paused:
+            parts.append("paused: treadle resume")
+        if self._note:
+            parts.append(self._note)
+        return Text("  " + " · ".join(parts), style="dim")
+
+    def _rate(self) -> float:
+        """Tokens a second: of the answer being written, else of all so far."""
+        if self._first_piece is not None and self._pieces > 5:
+            return self._pieces / max(self._clock() - self._first_piece, 0.1)
+        timeline = self._timeline
+        return timeline.output_tokens / timeline.model_seconds if timeline.model_seconds else 0.0

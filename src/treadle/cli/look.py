@@ -1,0 +1,229 @@
+"""Commands that look at runs: runs, status, logs, events, debug."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import typer
+
+from treadle.cli import output, session
+
+if TYPE_CHECKING:
+    from treadle.services.runs import RunReport
+
+RUN = typer.Argument(None, metavar="[RUN]", help="A run's id or the beginning of it; the latest if left out.")
+STORE = typer.Option(None, "--store", metavar="URL", help="Where runs are kept; by default the project's own file.")
+JSON = typer.Option(False, "--json", help="Write JSON on stdout.")
+FOLLOW = typer.Option(False, "--follow", "-f", help="Go on until the run comes to rest.")
+
+
+def add_to(app: typer.Typer) -> None:
+    app.command("runs")(runs)
+    app.command("status")(status)
+    app.command("logs")(logs)
+    app.command("events")(events)
+    app.command("debug")(debug)
+
+
+def runs(
+    limit: int = typer.Option(20, "--limit", "-n", min=1, help="How many, newest first."),
+    json: bool = JSON,
+    store: str | None = STORE,
+) -> None:
+    """List runs, newest first."""
+
+    async def work() -> None:
+        async with session.looking(store) as application:
+            found = await application.runs.recent(limit=limit)
+        if json:
+            for summary in found:
+                output.data_json(summary)
+            return
+        if not found:
+            output.note('No runs here yet. Start one: treadle build "GOAL"')
+            return
+        output.table(
+            ("RUN", "STATUS", "TOOK", "TOKENS", "STARTED", "WHAT"),
+            [
+                (
+                    s.run_id,
+                    shown_status(s.status.value, s.paused),
+                    output.duration(s.seconds),
+                    output.tokens(s.tokens) if s.tokens else "-",
+                    output.ago(s.created_at),
+                    output.clip(s.title, 60),
+                )
+                for s in found
+            ],
+            right=("TOOK", "TOKENS"),
+        )
+
+    session.run(work)
+
+
+def status(run: str | None = RUN, json: bool = JSON, store: str | None = STORE) -> None:
+    """Show how a run stands: its tasks with states, attempts and tokens, its budgets, and what it asks."""
+
+    async def work() -> None:
+        async with session.looking(store) as application:
+            report = await application.runs.report(await application.runs.find(run))
+        if json:
+            output.data_json(report_json(report))
+        else:
+            show_report(report)
+
+    session.run(work)
+
+
+def logs(run: str | None = RUN, follow: bool = FOLLOW, json: bool = JSON, store: str | None = STORE) -> None:
+    """Tell the story of a run, one line for each thing that happened."""
+    from treadle.services.runs import log_line
+
+    def show(event: Any) -> None:
+        line = log_line(event)
+        if line is None:
+            return
+        if json:
+            output.data_json(line)
+        else:
+            style = {"good": "green", "bad": "red"}.get(line.level, "")
+            task = f"{line.task}: " if line.task else ""
+            output.data(f"{output.styled(output.clock(line.at), 'dim')}  {task}{output.styled(line.text, style)}")
+
+    session.run(lambda: _each_event(run, follow, store, show))
+
+
+def events(run: str | None = RUN, follow: bool = FOLLOW, json: bool = JSON, store: str | None = STORE) -> None:
+    """Show the run's log of events; with --json each whole event on a line."""
+    from treadle.services.runs import event_summary
+
+    def show(event: Any) -> None:
+        if json:
+            output.data_json(event)
+        else:
+            where = f" {event.activation}" if event.activation else ""
+            step = f" [{event.step}]" if event.step else ""
+            summary = output.clip(event_summary(event), 100)
+            output.data(
+                f"{event.seq:>5}  {output.clock(event.at)}  {output.styled(event.type, 'bold')}{where}{step}  {summary}"
+            )
+
+    session.run(lambda: _each_event(run, follow, store, show))
+
+
+async def _each_event(run: str | None, follow: bool, store: str | None, show: Any) -> None:
+    async with session.looking(store) as application:
+        row = await application.runs.find(run)
+        if follow:
+            async for event in application.orchestrator.follow(row.run_id, modes="events"):
+                show(event)
+        else:
+            for event in await application.runs.events(row):
+                show(event)
+
+
+def debug(
+    task: str | None = typer.Argument(None, metavar="[TASK]", help="A task, e.g. write#2; all tasks if left out."),
+    run: str | None = typer.Option(None, "--run", metavar="RUN", help="The run; the latest if left out."),
+    json: bool = JSON,
+    store: str | None = STORE,
+) -> None:
+    """Show every prompt, reply, tool call, test output and diff of a task, and why it failed."""
+    from treadle.cli import stories
+
+    async def work() -> None:
+        async with session.looking(store) as application:
+            row = await application.runs.find(run)
+            told = await application.stories.of_run(row, task)
+        if json:
+            for story in told.tasks:
+                output.data_json(story)
+        else:
+            stories.show(told)
+
+    session.run(work)
+
+
+def shown_status(status: str, paused: bool) -> str:
+    return "paused" if paused and status in ("waiting", "running") else status
+
+
+def report_json(report: RunReport) -> dict[str, Any]:
+    """The machine-readable form of `status`."""
+    timeline, summary = report.timeline, report.summary
+    return {
+        "run_id": summary.run_id,
+        "status": summary.status.value,
+        "paused": summary.paused,
+        "title": summary.title,
+        "kind": summary.kind,
+        "graph": summary.graph,
+        "created_at": summary.created_at,
+        "updated_at": summary.updated_at,
+        "seconds": summary.seconds,
+        "tokens": {"input": timeline.input_tokens, "output": timeline.output_tokens},
+        "cost": summary.cost,
+        "error": summary.error,
+        "labels": report.run.labels,
+        "last_seq": report.run.last_seq,
+        "tasks": report.tasks,
+        "budgets": report.budgets,
+        "asks": report.asks,
+        "workers": report.owners,
+    }
+
+
+def show_report(report: RunReport) -> None:
+    summary, timeline = report.summary, report.timeline
+    name = shown_status(summary.status.value, summary.paused)
+    total = timeline.input_tokens + timeline.output_tokens
+    output.data(f"run     {output.styled(summary.run_id, 'bold')}  {output.state(name)}")
+    output.data(f"what    {output.clip(summary.title, 100)}")
+    output.data(f"graph   {summary.graph}")
+    output.data(f"began   {output.ago(summary.created_at)}, took {output.duration(summary.seconds)}")
+    if total:
+        rate = f", {timeline.output_tokens / timeline.model_seconds:.0f} tokens/s" if timeline.model_seconds else ""
+        output.data(
+            f"tokens  {output.tokens(total)} ({timeline.input_tokens:,} in, {timeline.output_tokens:,} out{rate})"
+        )
+    for budget in report.budgets:
+        if budget.limit is not None:
+            output.data(f"budget  {budget.kind}: {budget.spent:,.0f} of {budget.limit:,.0f} spent")
+    if report.owners:
+        output.data(f"worker  {', '.join(report.owners)}")
+    if summary.error:
+        output.data(f"error   {output.styled(output.clip(summary.error, 300), 'red')}")
+    output.data("")
+    _show_tasks(report)
+    for question in report.asks:
+        output.data(f"\n{output.styled('asks', 'yellow')}    {question.activation}: {question.value}")
+    for line in next_steps(report):
+        output.note(line)
+
+
+def _show_tasks(report: RunReport) -> None:
+    rows = [
+        (
+            task.activation,
+            task.state.value,
+            task.attempt or "-",
+            output.duration(task.seconds or None),
+            output.tokens(task.input_tokens + task.output_tokens) if task.model_calls else "-",
+            output.clip(task.error or task.note, 70),
+        )
+        for task in report.tasks
+    ]
+    output.table(("TASK", "STATE", "ATTEMPT", "TOOK", "TOKENS", ""), rows, right=("ATTEMPT", "TOOK", "TOKENS"))
+
+
+def next_steps(report: RunReport) -> list[str]:
+    """What to type next, by how the run stands."""
+    run_id = report.summary.run_id
+    if report.asks:
+        return ["", f"next: treadle answer {run_id} VALUE"]
+    by_status = {
+        "error": [f"treadle debug --run {run_id}", f"treadle retry {run_id}"],
+        "running": [f"treadle logs -f {run_id}", f"treadle resume {run_id}", f"treadle cancel {run_id}"],
+        "waiting": [f"treadle resume {run_id}"],
+    }.get(report.summary.status.value, [])
+    return ["", *(f"next: {command}" for command in by_status)] if by_status else []

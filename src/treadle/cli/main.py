@@ -1,0 +1,105 @@
+"""The command `treadle`: which commands there are, and how every error ends. What a command does is in its own file."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Sequence
+
+import typer
+
+from treadle.cli import build, control, doctor, graphs, look, models, output, store, workers
+from treadle.errors import TreadleError
+from treadle.settings import is_debugging
+
+ABORTED = 130
+BROKEN_PIPE = 141
+USAGE = 2
+
+app = typer.Typer(
+    name="treadle",
+    help="AI agents that build software on your own hardware: durable, sandboxed, local models first.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110},
+)
+build.add_to(app)
+graphs.add_to(app)
+look.add_to(app)
+control.add_to(app)
+models.add_to(app)
+workers.add_to(app)
+store.add_to(app)
+doctor.add_to(app)
+
+
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        from treadle import __version__
+
+        output.data(f"treadle {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _root(
+    version: bool = typer.Option(
+        False, "--version", "-V", callback=_show_version, is_eager=True, help="Show the version and exit."
+    ),
+) -> None:
+    """AI agents that build software on your own hardware: durable, sandboxed, local models first."""
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run the command line and exit with its code."""
+    sys.exit(run(sys.argv[1:] if arguments is None else arguments))
+
+
+def run(arguments: Sequence[str]) -> int:
+    """Run one command; returns the exit code. No error reaches the caller, unless TREADLE_DEBUG asks for it."""
+    try:
+        return int(app(args=list(arguments), prog_name="treadle", standalone_mode=False) or 0)
+    except KeyboardInterrupt:
+        return ABORTED
+    except BrokenPipeError:
+        # Whoever read our output has gone; what Python still wants to flush goes nowhere.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return BROKEN_PIPE
+    except TreadleError as error:
+        if is_debugging():
+            raise
+        output.error(str(error), error.hint)
+        return error.exit_code
+    except Exception as error:
+        if is_debugging():
+            raise
+        return _failed(error)
+
+
+def _failed(error: Exception) -> int:
+    """Report an error that is not ours: a usage error of the command line, or a bug."""
+    told = getattr(error, "format_message", None)
+    if told is None:
+        if type(error).__name__ == "Abort":
+            return ABORTED
+        output.error(
+            f"internal error: {type(error).__name__}: {output.clip(str(error), 300)}",
+            "Set TREADLE_DEBUG=1 to see where, and please report it.",
+        )
+        return 1
+    context = getattr(error, "ctx", None)
+    path = context.command_path if context is not None else "treadle"
+    message, suggestion = _split_suggestion(str(told()))
+    output.error(message or "the command line is incomplete", suggestion or f"See `{path} --help`.")
+    return USAGE
+
+
+def _split_suggestion(text: str) -> tuple[str, str]:
+    """Part a usage error from the suggestion that it ends with."""
+    for opening in (" Did you mean ", " (Possible options: ", " (Did you mean "):
+        message, found, rest = text.partition(opening)
+        if found:
+            return message.strip(), f"Did you mean {rest.rstrip(')')}".rstrip("?.") + "?"
+    return text.strip(), ""

@@ -1,0 +1,114 @@
+"""Going on with a run that exists: find its code again by what it recorded, change it if asked, and watch it."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from treadle.cli import build, graphs, output, session
+from treadle.errors import Conflict, UsageError
+
+if TYPE_CHECKING:
+    from treadle.app import Application
+    from treadle.domain.task import RunRow
+    from treadle.engine.orchestrator import Orchestrator
+    from treadle.settings import Settings
+
+
+@dataclass(frozen=True, slots=True)
+class How:
+    """Options that the commands share."""
+
+    graph: str | None
+    json: bool
+    verbose: bool
+    detach: bool
+    store: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Given:
+    """A run, in an application that has its code."""
+
+    application: Application
+    row: RunRow
+
+    @property
+    def orchestrator(self) -> Orchestrator:
+        return self.application.orchestrator
+
+    async def raise_budget(self, kind: str, limit: float) -> None:
+        await self.application.runs.set_budget(self.row, kind, limit)
+
+    async def fork(self, event: int | None, changes: dict[str, Any]) -> str:
+        return await self.application.fork(self.row, event, changes)
+
+
+async def go_on(run: str | None, how: How) -> int:
+    """Resume a run, here or in the background."""
+    settings, row = await _found(run, how)
+    if row.status.ended:
+        hint = f"Try it again: treadle retry {row.run_id}" if row.status.value == "error" else "Start a new one."
+        raise Conflict(f"Run {row.run_id!r} is {row.status.value}; there is nothing to resume.", hint=hint)
+    if how.detach:
+        session.go_on_in_background(settings, row.run_id)
+        output.data(row.run_id)
+        return 0
+    async with _with_code(settings, row, how) as application:
+        await application.orchestrator.resume(row.run_id)
+        return await _watch(application, row, how, after=row.last_seq)
+
+
+async def change_and_go_on(run: str | None, change: Callable[[Given], Awaitable[str]], how: How) -> int:
+    """Apply a change from outside and, unless detached, go on with the run that it concerns."""
+    settings, row = await _found(run, how)
+    async with _with_code(settings, row, how) as application:
+        known = row.last_seq
+        run_id = await change(Given(application, row))
+        if how.detach:
+            output.data(run_id)
+            return 0
+        changed = await application.runs.find(run_id)
+        if run_id != row.run_id:  # a fork: its past has been told
+            known = changed.last_seq
+        row = changed
+        if not row.status.ended:
+            await application.orchestrator.resume(run_id)
+        return await _watch(application, row, how, after=known)
+
+
+async def _found(run: str | None, how: How) -> tuple[Settings, RunRow]:
+    async with session.looking(how.store) as application:
+        return application.settings, await application.runs.find(run)
+
+
+async def _watch(application: Application, row: RunRow, how: How, *, after: int) -> int:
+    if row.labels.get("kind") == "build":
+        return await build.finish(application, row, json=how.json, verbose=how.verbose, after=after)
+    title = row.labels.get("target", row.graph)
+    return await graphs.finish(application, row.run_id, json=how.json, verbose=how.verbose, title=title, after=after)
+
+
+@asynccontextmanager
+async def _with_code(settings: Settings, row: RunRow, how: How) -> AsyncIterator[Application]:
+    """Connect with the code of a run: the graph it names, or the build that it recorded."""
+    from treadle.services import targets
+
+    capacity = 0 if how.detach else 16
+    if row.labels.get("kind") == "build":
+        async with session.building(settings, row, capacity=capacity) as application:
+            yield application
+        return
+    target = how.graph or row.labels.get("target")
+    if target is None:
+        raise UsageError(
+            f"Run {row.run_id!r} was started by a program and did not record where its graph is.",
+            hint="Name it: --graph pkg.module:graph; or resume it in that program.",
+        )
+    graph, registry = targets.load_graph(target, Path.cwd())
+    async with session.working(settings, registry=registry, capacity=capacity) as application:
+        application.orchestrator.add_graph(graph)
+        yield application

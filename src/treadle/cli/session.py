@@ -1,0 +1,122 @@
+"""One command's life: settings read, the store connected, a stop by Ctrl-C or SIGTERM turned into a clean end."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager, suppress
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from treadle.app import Application
+    from treadle.domain.task import RunRow
+    from treadle.engine.registry import NodeRegistry
+    from treadle.settings import Settings
+
+INTERRUPTED = 130
+DEFAULT = ("default",)
+Work = Callable[[], Awaitable[int | None]]
+
+
+class Terminated(BaseException):
+    """SIGTERM: the same as Ctrl-C, from outside."""
+
+
+def run(work: Work) -> None:
+    """Run a command's coroutine and end with its exit code.
+
+    The first Ctrl-C, and SIGTERM, cancel it, so that it can give back what it holds; the second ends it at once.
+    """
+    import typer
+
+    code = asyncio.run(_guarded(work))
+    if code:
+        raise typer.Exit(code)
+
+
+async def _guarded(work: Work) -> int:
+    task = asyncio.current_task()
+    assert task is not None
+    terminated = False
+
+    def stop() -> None:
+        nonlocal terminated
+        terminated = True
+        task.cancel()
+
+    loop = asyncio.get_running_loop()
+    with suppress(NotImplementedError, ValueError):  # not in the main thread: tests
+        loop.add_signal_handler(signal.SIGTERM, stop)
+    try:
+        return await work() or 0
+    except asyncio.CancelledError:
+        if terminated:
+            return INTERRUPTED
+        raise
+
+
+def settings_of(**flags: object) -> Settings:
+    """Read the settings for the folder we are in, with flags on top."""
+    from treadle.settings import load_settings
+
+    return load_settings(Path.cwd(), flags)
+
+
+@asynccontextmanager
+async def looking(store: str | None = None) -> AsyncIterator[Application]:
+    """Connect to look, or to change something from outside; runs nothing, and creates no store."""
+    from treadle import app
+
+    async with app.connect(settings_of(store=store), serving=False) as application:
+        yield application
+
+
+@asynccontextmanager
+async def working(
+    settings: Settings, *, registry: NodeRegistry | None = None, capacity: int = 16, queues: tuple[str, ...] = DEFAULT
+) -> AsyncIterator[Application]:
+    """Connect to run things; the store is made if there is none. With capacity 0 nothing is run here."""
+    from treadle import app
+
+    async with app.connect(settings, serving=True, registry=registry, capacity=capacity, queues=queues) as application:
+        yield application
+
+
+@asynccontextmanager
+async def building(settings: Settings, row: RunRow, *, capacity: int = 16) -> AsyncIterator[Application]:
+    """Connect to go on with a build as it was recorded."""
+    from treadle import app
+
+    async with app.connect(
+        settings, serving=True, capacity=capacity, queues=(app.build_queue(row.run_id),)
+    ) as application:
+        await application.builds.prepare(row)
+        yield application
+
+
+def go_on_in_background(settings: Settings, run_id: str) -> None:
+    """Start a process of its own that goes on with a run; what it says goes to a file."""
+    from treadle.settings import child_environment
+
+    folder = settings.project / ".treadle" / "logs"
+    folder.mkdir(parents=True, exist_ok=True)
+    log = folder / f"{run_id}.log"
+    command = [sys.executable, "-m", "treadle", "resume", run_id, "--store", settings.store.url]
+    with log.open("ab") as out:
+        subprocess.Popen(
+            command,
+            stdin=subprocess.DEVNULL,
+            stdout=out,
+            stderr=out,
+            start_new_session=True,
+            cwd=Path.cwd(),
+            env=child_environment({"PYTHONPATH": os.pathsep.join(filter(None, sys.path))}),
+        )
+    from treadle.cli import output
+
+    output.note(f"Run {run_id} goes on in the background. Watch it: treadle logs -f {run_id}")

@@ -1,0 +1,133 @@
+"""What this machine can do for Treadle, found out by trying, and what to do about what it cannot."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import platform
+import shutil
+import subprocess
+import sys
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from treadle.errors import TreadleError
+from treadle.models import choose, pull
+from treadle.models.catalog import DEFAULT_MODEL
+from treadle.sandboxes.choose import Availability, probe
+from treadle.settings import Settings
+
+_MIN_PYTHON = (3, 11)
+_LOW_DISK_BYTES = 3_000_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One thing that was looked at."""
+
+    name: str
+    state: Literal["ok", "warn", "bad"]
+    """`bad`: `treadle build` cannot work; `warn`: something is missing that it can do without."""
+    what: str
+    todo: str = ""
+
+
+async def examine(settings: Settings) -> AsyncIterator[Finding]:
+    """Look at everything, one after the other. Changes nothing, fetches nothing."""
+    yield _python()
+    yield _git()
+    for finding in _sandboxes(await probe(), settings.sandbox.backend):
+        yield finding
+    yield _embedded(settings)
+    yield await _ollama(settings)
+    yield await _answers(settings)
+    yield _disk(settings)
+    yield _project(settings)
+
+
+def _python() -> Finding:
+    version = platform.python_version()
+    if sys.version_info[:2] < _MIN_PYTHON:
+        return Finding("python", "bad", f"{version} is too old", "Use Python 3.11 or later.")
+    if importlib.util.find_spec("pytest") is None:
+        todo = "pip install pytest, into the environment that runs treadle."
+        return Finding("python", "bad", f"{version}, but without pytest, which runs the tests of what is built", todo)
+    return Finding("python", "ok", f"{version} at {sys.executable}")
+
+
+def _git() -> Finding:
+    program = shutil.which("git")
+    if program is None:
+        return Finding("git", "bad", "not found", "Install it: apt install git.")
+    said = subprocess.run([program, "--version"], capture_output=True, text=True, check=False).stdout
+    return Finding("git", "ok", said.strip())
+
+
+def _sandboxes(found: list[Availability], configured: str) -> list[Finding]:
+    walls = [item for item in found if item.name != "none"]
+    works = [item.name for item in walls if item.ok]
+    findings = []
+    for item in walls:
+        held = ", ".join(sorted(guarantee.value.replace("_", " ") for guarantee in item.guarantees))
+        if item.ok:
+            findings.append(Finding(f"sandbox {item.name}", "ok", held))
+        else:
+            todo = "" if works else "pip install 'treadle[sandbox]', or apt install bubblewrap; see the reason."
+            findings.append(Finding(f"sandbox {item.name}", "warn" if works else "bad", item.why, todo))
+    if configured == "none":
+        what = "switched off by the configuration: generated code runs as you"
+        findings.append(Finding("sandbox", "warn", what, 'Remove backend = "none".'))
+    return findings
+
+
+def _embedded(settings: Settings) -> Finding:
+    if importlib.util.find_spec("xllamacpp") is None:
+        return Finding(
+            "embedded model", "warn", "the package xllamacpp is not installed", "pip install 'treadle[local]'"
+        )
+    here = [item.model.name for item in pull.installed(settings.model) if item.is_present]
+    if not here:
+        todo = f"treadle models pull {DEFAULT_MODEL} (or `treadle build` fetches it)"
+        return Finding("embedded model", "warn", f"none fetched yet into {settings.model.cache_dir}", todo)
+    return Finding("embedded model", "ok", f"{', '.join(here)} in {settings.model.cache_dir}")
+
+
+async def _ollama(settings: Settings) -> Finding:
+    url = settings.model.ollama_url
+    tags = await choose.ollama_tags(url)
+    if tags is None:
+        return Finding("ollama", "ok", f"not running at {url}; not needed")
+    names = ", ".join(tag.name for tag in tags) or "no model"
+    return Finding("ollama", "ok", f"running at {url} with {names}")
+
+
+async def _answers(settings: Settings) -> Finding:
+    try:
+        choice = await choose.choose(settings)
+    except TreadleError as error:
+        return Finding("model choice", "bad", str(error), error.hint)
+    return Finding("model choice", "ok", f"{choice.model} ({choice.provider}) answers, {choice.reason}")
+
+
+def _disk(settings: Settings) -> Finding:
+    folder = _existing(settings.model.cache_dir)
+    free = shutil.disk_usage(folder).free
+    what = f"{free / 1e9:.1f} GB free in {folder}"
+    if free < _LOW_DISK_BYTES:
+        return Finding("disk", "warn", what, "Free some space, or set TREADLE_MODELS_DIR.")
+    return Finding("disk", "ok", what)
+
+
+def _project(settings: Settings) -> Finding:
+    folder = settings.project
+    home = folder / ".treadle"
+    what = f"{folder}; runs are kept at {settings.store.url}"
+    if not os.access(home if home.is_dir() else folder, os.W_OK | os.X_OK):
+        return Finding("project", "bad", f"{folder} cannot be written", "Work in a folder of your own.")
+    return Finding("project", "ok", what)
+
+
+def _existing(folder: Path) -> Path:
+    return next(place for place in (folder, *folder.parents) if place.exists())

@@ -1,0 +1,149 @@
+"""The whole story of a task, for `treadle debug`: prompts, replies, tool calls, diffs, and why it failed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from treadle.domain.events import Event, LogWritten, ModelReplied, NodeFailed, StepRecorded, ToolReturned
+from treadle.domain.task import RunRow
+from treadle.errors import TreadleError, UnknownName
+from treadle.ports.store import Store
+from treadle.services.timeline import TaskView, Timeline, plain, usage_of
+from treadle.workspace import Snapshots
+
+_TREE_LENGTH = 40
+
+
+@dataclass(frozen=True, slots=True)
+class Happening:
+    """One thing that a task did, or that befell it."""
+
+    at: float
+    kind: str
+    """`model`, `tool`, `step`, `log` or `failure`."""
+    name: str
+    seconds: float = 0.0
+    messages: Sequence[Any] = ()
+    """Of a model's request."""
+    reply: str = ""
+    tokens: tuple[int, int] = (0, 0)
+    request: Any = None
+    result: Any = None
+    text: str = ""
+    """A log line, or why it failed."""
+    trace: str = ""
+    diff: str = ""
+    """What changed in the workspace."""
+
+
+@dataclass(frozen=True, slots=True)
+class Story:
+    """One task with everything that is recorded of it."""
+
+    task: TaskView
+    happenings: Sequence[Happening] = field(default_factory=tuple)
+
+
+@dataclass(frozen=True, slots=True)
+class RunStory:
+    """The stories of a run's tasks."""
+
+    run: RunRow
+    tasks: Sequence[Story]
+
+
+class Stories:
+    """Reads stories from a store, and diffs from the snapshots beside it."""
+
+    def __init__(self, store: Store, home: Path) -> None:
+        self._store = store
+        self._snapshots = Snapshots(home / "snapshots.git")
+
+    async def of_run(self, row: RunRow, task: str | None = None) -> RunStory:
+        """Tell the story of a run's tasks, or of one: its activation or, for all its visits, its node's name.
+
+        Raises:
+            UnknownName: The run has no such task.
+        """
+        events = await self._store.events(row.run_id)
+        timeline = Timeline.of(events)
+        timeline.merge(await self._store.tasks(row.run_id))
+        chosen = [view for view in timeline.tasks.values() if task in (None, view.activation, view.node)]
+        if task is not None and not chosen:
+            raise UnknownName(f"task of run {row.run_id!r}", task, timeline.tasks)
+        diffs = await self._diffs(events)
+        return RunStory(row, [Story(view, list(_happenings(events, view.activation, diffs))) for view in chosen])
+
+    async def _diffs(self, events: Sequence[Event]) -> dict[int, str]:
+        """Diffs by the number of the event that left a new tree."""
+        found: dict[int, str] = {}
+        before = ""
+        for event in events:
+            after = _tree_of(event)
+            if after and before and after != before:
+                found[event.seq] = await self._diff(before, after)
+            before = after or before
+        return found
+
+    async def _diff(self, before: str, after: str) -> str:
+        try:
+            return await self._snapshots.diff(before, after)
+        except (TreadleError, OSError) as error:
+            return f"(the trees {before[:10]} and {after[:10]} cannot be compared: {error})"
+
+
+def _tree_of(event: Event) -> str:
+    """The tree of the workspace that an effect left, if it says so."""
+    if not isinstance(event.payload, StepRecorded) or isinstance(event.payload, ModelReplied):
+        return ""
+    result = plain(event.payload.result)
+    tree = result.get("tree") if isinstance(result, dict) else result
+    is_tree = isinstance(tree, str) and len(tree) == _TREE_LENGTH and all(c in "0123456789abcdef" for c in tree)
+    return str(tree) if is_tree else ""
+
+
+def _happenings(events: Sequence[Event], activation: str, diffs: dict[int, str]) -> Iterator[Happening]:
+    for event in events:
+        if event.activation != activation:
+            continue
+        payload, name = event.payload, event.step or event.type
+        match payload:
+            case ModelReplied():
+                yield _model(event, payload)
+            case StepRecorded():
+                kind = "tool" if isinstance(payload, ToolReturned) else payload.kind
+                request, result = plain(payload.request), plain(payload.result)
+                diff = diffs.get(event.seq, "")
+                yield Happening(event.at, kind, name, payload.seconds, request=request, result=result, diff=diff)
+            case LogWritten():
+                fields = " ".join(f"{key}={value}" for key, value in payload.fields.items())
+                yield Happening(event.at, "log", name, text=f"{payload.message} {fields}".rstrip())
+            case NodeFailed():
+                what = f"attempt {payload.attempt}: {payload.error}"
+                yield Happening(event.at, "failure", payload.code, text=what, trace=_of_the_user(payload.trace))
+
+
+def _model(event: Event, payload: ModelReplied) -> Happening:
+    request, result = plain(payload.request), plain(payload.result)
+    messages = request.get("messages", ()) if isinstance(request, dict) else ()
+    reply = str(result.get("text", "")) if isinstance(result, dict) else str(result)
+    return Happening(
+        event.at, "model", event.step or "model", payload.seconds, messages=messages, reply=reply,
+        tokens=usage_of(result), request=request, result=result,
+    )  # fmt: skip
+
+
+def _of_the_user(trace: str) -> str:
+    """A traceback without the frames of the engine, which say nothing about the failure."""
+    kept, is_ours = [], False
+    for line in trace.splitlines():
+        if line.startswith('  File "'):
+            is_ours = "/treadle/engine/" in line
+        elif not line.startswith("    "):
+            is_ours = False
+        if not is_ours:
+            kept.append(line)
+    return "\n".join(kept)

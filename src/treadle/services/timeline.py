@@ -1,0 +1,242 @@
+"""What a run's log says about its tasks: one fold, used by `status`, by the live view and by `debug`. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import Any
+
+import msgspec
+
+from treadle.domain.events import (
+    Event,
+    InterruptAnswered,
+    InterruptRaised,
+    ModelReplied,
+    NodeFailed,
+    NodeFinished,
+    Payload,
+    RunCancelled,
+    RunErrored,
+    RunFinished,
+    RunPaused,
+    RunResumed,
+    RunStarted,
+    StepRecorded,
+    TaskCancelled,
+    TaskClaimed,
+    TaskQuarantined,
+    TaskReleased,
+    TaskRetried,
+    ToolReturned,
+)
+from treadle.domain.task import RunStatus, TaskRow, TaskState
+
+_MARK = "$t"
+
+
+@dataclass(slots=True)
+class TaskView:
+    """One task as its log shows it. Times are seconds since the epoch."""
+
+    activation: str
+    node: str
+    state: TaskState = TaskState.READY
+    attempt: int = 0
+    """Attempts begun so far, that of the present one included."""
+    failures: int = 0
+    worker: str = ""
+    started_at: float | None = None
+    ended_at: float | None = None
+    seconds: float = 0.0
+    """What the finished node itself took."""
+    model: str = ""
+    model_calls: int = 0
+    model_seconds: float = 0.0
+    tool_calls: int = 0
+    input_tokens: int = 0
+    output_tokens: int = 0
+    error: str = ""
+    note: str = ""
+    """What was recorded last, in a few words."""
+
+
+@dataclass(slots=True)
+class Timeline:
+    """A run as its log shows it, moved on event by event."""
+
+    nodes: list[str] = field(default_factory=list)
+    """Nodes of the run's graph, in order of declaration."""
+    tasks: dict[str, TaskView] = field(default_factory=dict)
+    """By activation, in the order in which they became ready."""
+    labels: dict[str, str] = field(default_factory=dict)
+    status: RunStatus = RunStatus.PENDING
+    paused: bool = False
+    error: str = ""
+    started_at: float | None = None
+    ended_at: float | None = None
+    last_seq: int = 0
+
+    @classmethod
+    def of(cls, events: Iterable[Event]) -> Timeline:
+        """Fold a whole log."""
+        timeline = cls()
+        for event in events:
+            timeline.apply(event)
+        return timeline
+
+    @property
+    def input_tokens(self) -> int:
+        return sum(task.input_tokens for task in self.tasks.values())
+
+    @property
+    def output_tokens(self) -> int:
+        return sum(task.output_tokens for task in self.tasks.values())
+
+    @property
+    def model_seconds(self) -> float:
+        return sum(task.model_seconds for task in self.tasks.values())
+
+    def apply(self, event: Event) -> TaskView | None:
+        """Take in one event; returns the task that it is about. Events of unknown kinds change nothing."""
+        self.last_seq = event.seq
+        if event.activation is None:
+            self._of_run(event, event.payload)
+            return None
+        task = self.tasks.get(event.activation)
+        if task is None:
+            task = self.tasks[event.activation] = TaskView(event.activation, node_of(event.activation))
+        self._of_task(task, event, event.payload)
+        return task
+
+    def merge(self, rows: Iterable[TaskRow]) -> None:
+        """Lay the store's own rows of live and failed tasks over what the log says."""
+        for row in rows:
+            task = self.tasks.setdefault(row.activation, TaskView(row.activation, row.node))
+            task.node, task.state, task.attempt = row.node, row.state, max(task.attempt, row.attempt)
+            task.worker = row.worker or task.worker
+            task.error = row.error or task.error
+            if row.state is TaskState.LEASED and task.started_at is None:
+                task.started_at = self.started_at
+
+    def _of_run(self, event: Event, payload: Payload) -> None:
+        match payload:
+            case RunStarted():
+                self.started_at, self.status = event.at, RunStatus.RUNNING
+                self.labels, self.nodes = dict(payload.labels), nodes_of(payload.spec)
+            case RunPaused():
+                self.paused, self.status = True, RunStatus.WAITING
+            case RunResumed():
+                self.paused, self.status = False, RunStatus.RUNNING
+            case RunFinished():
+                self._end(event.at, RunStatus.DONE)
+            case RunErrored():
+                self._end(event.at, RunStatus.ERROR, payload.error)
+            case RunCancelled():
+                self._end(event.at, RunStatus.CANCELLED, payload.reason)
+
+    def _end(self, at: float, status: RunStatus, error: str = "") -> None:
+        self.ended_at, self.status, self.error = at, status, error
+        for task in self.tasks.values():
+            if status is RunStatus.CANCELLED and task.state not in (TaskState.DONE, TaskState.FAILED):
+                task.state = TaskState.CANCELLED
+
+    def _of_task(self, task: TaskView, event: Event, payload: Payload) -> None:
+        match payload:
+            case NodeFinished():
+                self._finished(task, event, payload)
+            case NodeFailed():
+                _failed(task, event, payload)
+            case TaskClaimed():
+                _begun(task, event.at, payload.attempt, payload.worker)
+            case TaskReleased():
+                task.state, task.note = TaskState.READY, f"given back ({payload.reason})"
+            case TaskQuarantined():
+                task.state = TaskState.FAILED
+                task.error = f"{payload.attempts} workers died holding it"
+            case TaskCancelled():
+                task.state = TaskState.CANCELLED
+            case TaskRetried():
+                task.state, task.note, task.error = TaskState.READY, "to be tried again", ""
+                self.status, self.ended_at, self.error = RunStatus.RUNNING, None, ""
+            case InterruptRaised():
+                task.node, task.state, task.note = payload.node, TaskState.WAITING, "waits for an answer"
+            case InterruptAnswered():
+                task.state, task.note, self.status = TaskState.READY, "answered", RunStatus.RUNNING
+            case StepRecorded():
+                _effect(task, event, payload)
+
+    def _finished(self, task: TaskView, event: Event, payload: NodeFinished) -> None:
+        task.node, task.state, task.attempt = payload.node, TaskState.DONE, payload.attempt
+        task.worker, task.seconds, task.ended_at = payload.worker, payload.seconds, event.at
+        task.started_at = event.at - payload.seconds if task.started_at is None else task.started_at
+        task.error, task.note = "", "cached" if payload.cached else ""
+        for name in payload.next:
+            # Handed on: there is no claim of its own in the log, so it begins now.
+            self.tasks.setdefault(name, TaskView(name, node_of(name), started_at=event.at, attempt=1))
+
+
+def _begun(task: TaskView, at: float, attempt: int, worker: str) -> None:
+    task.state, task.attempt, task.worker = TaskState.LEASED, attempt, worker
+    task.started_at = task.started_at or at
+
+
+def _failed(task: TaskView, event: Event, payload: NodeFailed) -> None:
+    task.node, task.attempt, task.worker = payload.node, payload.attempt, payload.worker
+    task.failures, task.error = task.failures + 1, payload.error
+    if payload.retry_seconds is None:
+        task.state, task.ended_at = TaskState.FAILED, event.at
+    else:
+        task.state, task.note = TaskState.WAITING, f"again in {payload.retry_seconds:.1f} s"
+
+
+def _effect(task: TaskView, event: Event, payload: StepRecorded) -> None:
+    if task.state is TaskState.READY:
+        task.state = TaskState.LEASED
+    task.started_at = task.started_at or event.at - payload.seconds
+    if isinstance(payload, ModelReplied):
+        result = plain(payload.result)
+        spent = usage_of(result)
+        task.model_calls += 1
+        task.model_seconds += payload.seconds
+        task.input_tokens += spent[0]
+        task.output_tokens += spent[1]
+        task.model = (result.get("model") if isinstance(result, dict) else "") or task.model
+        task.note = f"{event.step}: {spent[1]} tokens"
+    elif isinstance(payload, ToolReturned):
+        task.tool_calls += 1
+        task.note = event.step or payload.kind
+
+
+def node_of(activation: str) -> str:
+    """The node's name in an activation, as far as the activation itself tells: `write#2` is of `write`."""
+    return activation.split("#", 1)[0].split("[", 1)[0]
+
+
+def nodes_of(spec: msgspec.Raw) -> list[str]:
+    """Names of the nodes in a graph's recorded topology."""
+    topology = msgspec.json.decode(spec)
+    return [node[0] for node in topology["nodes"]] if isinstance(topology, dict) else []
+
+
+def plain(raw: msgspec.Raw | bytes) -> Any:
+    """Read a recorded value without the types it was made of: for showing, never for going on."""
+    return _bare(msgspec.json.decode(raw))
+
+
+def _bare(value: Any) -> Any:
+    if isinstance(value, dict):
+        if _MARK in value:
+            return _bare(value.get("v"))
+        return {key: _bare(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_bare(item) for item in value]
+    return value
+
+
+def usage_of(result: Any) -> tuple[int, int]:
+    """Input and output tokens of a recorded reply; zeros where it does not say."""
+    usage = result.get("usage") if isinstance(result, dict) else None
+    if not isinstance(usage, dict):
+        return 0, 0
+    return int(usage.get("input_tokens") or 0), int(usage.get("output_tokens") or 0)
