@@ -87,6 +87,10 @@ class Snapshots:
         """Return the unified diff between two trees."""
         return await self.git.text("diff-tree", "-r", "-p", "--no-ext-diff", "--no-textconv", before, after)
 
+    async def changed(self, before: str, after: str) -> list[str]:
+        """List the paths that differ between two trees."""
+        return list(split_fields(await self.git.run("diff-tree", "-r", "-z", "--name-only", before, after)))
+
     async def empty_tree(self) -> str:
         """Return the name of the tree with no files."""
         return await self.git.text("mktree")

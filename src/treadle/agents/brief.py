@@ -1,0 +1,184 @@
+"""The brief: what a goal asks for, definite enough to write code and tests from it. Rules first, then the model."""
+
+from __future__ import annotations
+
+import keyword
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from treadle.agents.ask import Asker, Question
+from treadle.agents.examples import Example
+from treadle.agents.goal import Reading, module_name, read_goal
+from treadle.agents.prompt import Prompts
+
+_FILE = {"type": "string", "pattern": "^[a-z][a-z_]{1,20}\\.py$"}
+_NAME = {"type": "string", "pattern": "^[a-z][a-z_]{1,24}$"}
+_DOES = {"type": "string", "maxLength": 80}
+_NOUNS_TOO_VAGUE = {
+    "text",
+    "index",
+    "number",
+    "id",
+    "file",
+    "name",
+    "value",
+    "path",
+    "filename",
+    "title",
+    "description",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """A function of a module, or a command of a program."""
+
+    name: str
+    parameters: tuple[str, ...]
+    does: str
+
+
+@dataclass(frozen=True, slots=True)
+class Brief:
+    """What is to be made."""
+
+    goal: str
+    file: str
+    is_program: bool
+    parts: tuple[Part, ...]
+    examples: tuple[Example, ...] = ()
+    skeleton: str = ""
+    assumptions: tuple[str, ...] = ()
+    """What the goal did not say and was decided for it; shown to the user."""
+
+    @property
+    def module(self) -> str:
+        return self.file.removesuffix(".py").replace("/", ".")
+
+    @property
+    def test_file(self) -> str:
+        folder, _, name = self.file.rpartition("/")
+        return f"{folder}/test_{name}" if folder else f"test_{name}"
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The functions that the module must define."""
+        return tuple(self.function_of(part) for part in self.parts) if self.is_program else self._functions
+
+    @property
+    def _functions(self) -> tuple[str, ...]:
+        return tuple(part.name for part in self.parts)
+
+    @property
+    def noun(self) -> str:
+        """What the program is about: `task` for a todo app."""
+        words = [word for part in self.parts for word in part.parameters]
+        return next((word for word in words if word not in _NOUNS_TOO_VAGUE), "item")
+
+    def function_of(self, part: Part) -> str:
+        """Name the function behind a command of a program."""
+        noun = self.noun if part.parameters else f"{self.noun}s"
+        return f"{part.name}_{noun}"
+
+    def as_dict(self) -> dict[str, Any]:
+        return {
+            **asdict(self),
+            "parts": [asdict(p) for p in self.parts],
+            "examples": [asdict(e) for e in self.examples],
+        } | {"assumptions": list(self.assumptions)}
+
+    @classmethod
+    def of(cls, plain: Mapping[str, Any]) -> Brief:
+        parts = tuple(Part(p["name"], tuple(p["parameters"]), p["does"]) for p in plain["parts"])
+        examples = tuple(Example(e["call"], e["expected"]) for e in plain["examples"])
+        rest = {key: plain[key] for key in ("goal", "file", "is_program", "skeleton")}
+        return cls(**rest, parts=parts, examples=examples, assumptions=tuple(plain["assumptions"]))
+
+
+async def make_brief(goal: str, asker: Asker, prompts: Prompts, *, seed: int = 0) -> Brief:
+    """Make the brief of a goal. What the goal says is kept; the model is asked only for what it leaves open.
+
+    A model whose answers cannot be used leads to a plain brief with one part, not to an error.
+    """
+    reading = read_goal(goal)
+    if reading.is_complete:
+        return _brief(goal, reading, {})
+    name = "analyse_program" if reading.is_program else "analyse_module"
+    schema = _program_schema() if reading.is_program else _module_schema()
+    question = Question(prompts[name].render(goal=goal), max_tokens=320, seed=seed, json_schema=schema)
+    answer = await asker.ask_json("analyse", question)
+    return _brief(goal, reading, answer if isinstance(answer, dict) else {})
+
+
+def _brief(goal: str, reading: Reading, answer: Mapping[str, Any]) -> Brief:
+    suggested = str(answer.get("file") or "")
+    file = reading.file or _usable_file(suggested) or module_name(goal)
+    listed = answer.get("commands" if reading.is_program else "functions")
+    parts = _parts(listed if isinstance(listed, list) else [])
+    if not reading.is_program and reading.functions:
+        does = {part.name: part.does for part in parts}
+        named = reading.functions[-1:] if reading.skeleton else reading.functions
+        parts = tuple(Part(f.name, f.parameters, does.get(f.name, "")) for f in named)
+    if not parts:
+        parts = (Part("run" if reading.is_program else file.removesuffix(".py").rpartition("/")[2], (), ""),)
+    return Brief(
+        goal,
+        file,
+        reading.is_program,
+        parts,
+        reading.examples,
+        reading.skeleton,
+        tuple(_assumptions(reading, file, parts)),
+    )
+
+
+def _assumptions(reading: Reading, file: str, parts: Sequence[Part]) -> list[str]:
+    said = [] if reading.file else [f"the code goes into {file}"]
+    if reading.is_program:
+        said.append("commands: " + ", ".join(" ".join([p.name, *(a.upper() for a in p.parameters)]) for p in parts))
+    elif not reading.functions:
+        said.append("functions: " + ", ".join(f"{p.name}({', '.join(p.parameters)})" for p in parts))
+    return said
+
+
+def _parts(listed: list[Any]) -> tuple[Part, ...]:
+    """Take the usable parts of a model's list; names that are no identifiers, or come twice, are left out."""
+    found: dict[str, Part] = {}
+    for item in listed[:5]:
+        if not isinstance(item, dict):
+            continue
+        name = str(item.get("name", "")).strip()
+        given = item.get("parameters", item.get("arguments", []))
+        parameters = [_identifier(str(word)) for word in given] if isinstance(given, list) else []
+        if name.isidentifier() and not keyword.iskeyword(name) and name not in found:
+            found[name] = Part(name, tuple(dict.fromkeys(filter(None, parameters))), str(item.get("does", "")).strip())
+    return tuple(found.values())
+
+
+def _identifier(word: str) -> str:
+    word = re.sub(r"\W+", "_", word.lower()).strip("_")
+    if word in {"str", "int", "list", "dict", "float", "set", "tuple"}:
+        return {"str": "text", "int": "number"}.get(word, "values")
+    return f"{word}_" if keyword.iskeyword(word) else word if word.isidentifier() else ""
+
+
+def _usable_file(name: str) -> str:
+    return module_name(name.removesuffix(".py")) if re.fullmatch(r"[a-z][a-z_0-9]*\.py", name) else ""
+
+
+def _module_schema() -> dict[str, Any]:
+    parameters = {"type": "array", "maxItems": 4, "items": {"type": "string", "pattern": "^[a-z_]{1,14}$"}}
+    function = _object(name=_NAME, parameters=parameters, does=_DOES)
+    return _object(file=_FILE, functions={"type": "array", "minItems": 1, "maxItems": 4, "items": function})
+
+
+def _program_schema() -> dict[str, Any]:
+    arguments = {"type": "array", "maxItems": 2, "items": {"type": "string", "pattern": "^[a-z_]{2,12}$"}}
+    command = _object(name={"type": "string", "pattern": "^[a-z]{2,10}$"}, arguments=arguments, does=_DOES)
+    return _object(file=_FILE, commands={"type": "array", "minItems": 1, "maxItems": 4, "items": command})
+
+
+def _object(**properties: Any) -> dict[str, Any]:
+    return {"type": "object", "properties": properties, "required": list(properties), "additionalProperties": False}

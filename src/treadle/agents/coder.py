@@ -1,0 +1,81 @@
+"""The coder: asks for a whole file, or for a corrected one, and mends what can be mended without asking again."""
+
+from __future__ import annotations
+
+import ast
+
+from treadle.agents import frame
+from treadle.agents.answers import code_block, complete_prefix, is_python
+from treadle.agents.ask import Asker, Question
+from treadle.agents.brief import Brief
+from treadle.agents.prompt import Prompts
+from treadle.agents.source import mend
+
+WARMTH = 0.5
+"""Temperature of every candidate but the first: enough to differ, not enough to babble."""
+MAX_TOKENS = 900
+
+
+async def write_code(brief: Brief, asker: Asker, prompts: Prompts, *, key: str, attempt: int, seed: int) -> str:
+    """Return a candidate for the whole file. Attempt 0 takes the likeliest answer; later ones differ by their seed."""
+    text = _request(brief, prompts)
+    warmth = WARMTH if attempt else 0.0
+    answer = await asker.ask(key, Question(text, max_tokens=MAX_TOKENS, temperature=warmth, seed=seed + attempt))
+    return finish_code(brief, code_block(answer))
+
+
+async def fix_code(
+    brief: Brief, asker: Asker, prompts: Prompts, *, key: str, source: str, problem: str, attempt: int, seed: int
+) -> str:
+    """Return the file with a correction, given the essence of what is wrong with it."""
+    text = prompts["fix"].render(goal=_short(brief.goal), file=brief.file, source=source, problem=problem)
+    warmth = WARMTH if attempt > 1 else 0.0
+    answer = await asker.ask(key, Question(text, max_tokens=MAX_TOKENS, temperature=warmth, seed=seed + attempt))
+    return finish_code(brief, code_block(answer))
+
+
+def finish_code(brief: Brief, source: str) -> str:
+    """Turn the code of an answer into the file: cut-off ends and example calls go, missing imports come."""
+    if not is_python(source):
+        source = complete_prefix(source) or source
+    if brief.skeleton and is_python(source):
+        source = _with_helpers(brief.skeleton, source)
+    if brief.is_program:
+        source = frame.assemble(brief, source)
+    return mend(source, is_program=brief.is_program)
+
+
+def described(brief: Brief) -> str:
+    """List the functions that a module is to offer."""
+    lines = [
+        f"- `{part.name}({', '.join(part.parameters)})`{': ' + part.does if part.does else ''}" for part in brief.parts
+    ]
+    return "\n".join(lines)
+
+
+def _request(brief: Brief, prompts: Prompts) -> str:
+    if brief.skeleton:
+        return prompts["write_skeleton"].render(skeleton=brief.skeleton)
+    if brief.is_program:
+        given = "\n\n".join(filter(None, [frame.storage(brief), frame.signatures(brief), frame.main(brief)]))
+        return prompts["write_program"].render(goal=brief.goal, file=brief.file, frame=given)
+    return prompts["write_module"].render(goal=brief.goal, file=brief.file, interface=described(brief))
+
+
+def _with_helpers(skeleton: str, source: str) -> str:
+    """Put what the skeleton has and the answer left out (imports, helper functions) above the answer."""
+    tree = ast.parse(skeleton)
+    have = {node.name for node in ast.parse(source).body if isinstance(node, ast.FunctionDef | ast.ClassDef)}
+    missing = [
+        ast.unparse(node)
+        for node in tree.body[:-1]
+        if isinstance(node, ast.Import | ast.ImportFrom)
+        or (isinstance(node, ast.FunctionDef) and node.name not in have)
+    ]
+    imports = [line for line in missing if line.startswith(("import", "from")) and line not in source]
+    rest = [text for text in missing if not text.startswith(("import", "from"))]
+    return "\n\n".join(filter(None, ["\n".join(imports), *rest, source]))
+
+
+def _short(goal: str, limit: int = 600) -> str:
+    return goal if len(goal) <= limit else goal[:limit] + " …"

@@ -1,0 +1,81 @@
+"""The tester: turns a goal into independent tests. It sees what the code offers, never how the code does it."""
+
+from __future__ import annotations
+
+import re
+
+from treadle.agents import frame
+from treadle.agents.answers import code_block
+from treadle.agents.ask import Asker, Question
+from treadle.agents.brief import Brief
+from treadle.agents.coder import described
+from treadle.agents.prompt import Prompts
+from treadle.agents.source import has_class, interface
+from treadle.agents.testcases import Case, Header, from_assertions, from_examples, from_functions
+
+_RUN = '''def run(folder, *args):
+    """Run the program in a folder and return the completed process."""
+    script = Path(__file__).parent / "{file}"
+    command = [sys.executable, str(script), *args]
+    return subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=10)
+'''
+
+
+async def write_tests(
+    brief: Brief, source: str, asker: Asker, prompts: Prompts, *, key: str, attempt: int, seed: int
+) -> list[Case]:
+    """Return tests for what the goal asks: the goal's own examples, then those of the model. May be empty."""
+    given = from_examples(brief.examples)
+    question = _question(brief, source, prompts)
+    for again in range(2):
+        number = 2 * attempt + again
+        warmth = 0.6 if number else 0.0
+        asked = Question(question, max_tokens=_max_tokens(brief), temperature=warmth, seed=seed + number)
+        answer = await asker.ask(f"{key}.{again}" if again else key, asked)
+        cases = _read(brief, source, code_block(answer))
+        if cases:
+            return [*given, *cases]
+    return given
+
+
+def header(brief: Brief, names: list[str]) -> Header:
+    """Say what stands above the tests in the test file."""
+    if brief.is_program:
+        imports = ("import pytest", "import subprocess", "import sys", "from pathlib import Path")
+        return Header(f"Tests for {brief.file}.", imports, _RUN.format(file=brief.file.rpartition("/")[2]))
+    module = brief.module.rpartition(".")[2]
+    return Header(
+        f"Tests for {brief.file}.", ("import pytest", "import math", f"from {module} import {', '.join(names)}")
+    )
+
+
+def test_names(brief: Brief, source: str) -> list[str]:
+    """The names that a test may use: what the code offers, or `run` for a program."""
+    if brief.is_program:
+        return ["run"]
+    offered = re.findall(r"^(?:def|class) (\w+)", interface(source), re.MULTILINE)
+    return sorted(name for name in offered if name != "main")
+
+
+def _question(brief: Brief, source: str, prompts: Prompts) -> str:
+    if brief.is_program:
+        first, call = frame.example_call(brief)
+        values = {"goal": brief.goal, "file": brief.file, "interface": frame.usage(brief), "first": first, "call": call}
+        return prompts["test_program"].render(**values)
+    names = ", ".join(test_names(brief, source))
+    if has_class(source):
+        values = {"goal": brief.goal, "file": brief.file, "module": brief.module.rpartition(".")[2], "names": names}
+        return prompts["test_functions"].render(**values, interface=interface(source))
+    known = "" if brief.skeleton else interface(source) or described(brief)
+    return prompts["test_assertions"].render(goal=brief.goal, file=brief.file, names=names, interface=known)
+
+
+def _read(brief: Brief, source: str, answer: str) -> list[Case]:
+    names = test_names(brief, source)
+    if brief.is_program or has_class(source):
+        return from_functions(answer, names)
+    return from_assertions(answer, names)
+
+
+def _max_tokens(brief: Brief) -> int:
+    return 600 if brief.is_program else 350

@@ -1,0 +1,73 @@
+"""The build pipeline as a graph: `build` makes something new, `repair` changes an existing repository."""
+
+from __future__ import annotations
+
+from treadle.graph.build import Graph
+from treadle.workflows.crew import BuildState, Crew
+from treadle.workflows.ending import Ending
+from treadle.workflows.new_project import NewProject, candidates_of, cases_of
+from treadle.workflows.repair import Repair
+from treadle.workflows.tactics import Standing, decide
+from treadle.workspace import RepositoryBranch
+
+
+def build_graph(crew: Crew) -> Graph:
+    """Return the graph for what the crew is to do: a branch of a repository, or a new one.
+
+    Start it with `{"goal": ..., "check": ...}`. It ends with `report` in the state, also when it did not succeed; only
+    a budget, a model or a sandbox that fails makes the run fail.
+    """
+    return _repair_graph(crew) if isinstance(crew.publisher, RepositoryBranch) else _new_graph(crew)
+
+
+def _new_graph(crew: Crew) -> Graph:
+    made, ending = NewProject(crew), Ending(crew)
+    graph = Graph("build", "Goal to a tested repository.", state=BuildState)
+    for node in (made.analyse, made.plan, made.write, made.check_syntax, made.write_tests, made.test):
+        graph.add_node(node.__name__, node)
+    for node in (made.reflect, made.fix, ending.verify, ending.commit, ending.give_up):
+        graph.add_node(node.__name__, node)
+    graph.set_entry_point("analyse")
+    graph.add_edge("analyse", "plan").add_edge("plan", "write").add_edge("write", "check_syntax")
+    graph.add_conditional_edge("check_syntax", after_syntax, ["write_tests", "test", "reflect"])
+    graph.add_edge("write_tests", "test")
+    graph.add_conditional_edge("test", after_test, ["verify", "reflect"])
+    moves = {"fix": "fix", "write": "write", "write_tests": "write_tests", "settle": "verify", "stop": "give_up"}
+    graph.add_conditional_edge("reflect", next_move, moves)
+    graph.add_edge("fix", "check_syntax")
+    graph.add_conditional_edge("verify", next_move, {"commit": "commit", "stop": "give_up"})
+    return graph.set_finish_point("commit").set_finish_point("give_up")
+
+
+def _repair_graph(crew: Crew) -> Graph:
+    repair = Repair(crew)
+    graph = Graph("repair", "A failing check to a branch on which it passes.", state=BuildState)
+    for node in (repair.analyse, repair.plan, repair.fix, repair.check_syntax, repair.verify, repair.reflect):
+        graph.add_node(node.__name__, node)
+    for node in (repair.commit, repair.give_up):
+        graph.add_node(node.__name__, node)
+    graph.set_entry_point("analyse")
+    graph.add_conditional_edge("analyse", next_move, {"fix": "plan", "stop": "give_up"})
+    graph.add_edge("plan", "fix").add_edge("fix", "check_syntax")
+    graph.add_conditional_edge("check_syntax", next_move, {"verify": "verify", "reflect": "reflect"})
+    graph.add_conditional_edge("verify", next_move, {"commit": "commit", "reflect": "reflect"})
+    graph.add_conditional_edge("reflect", next_move, {"fix": "fix", "stop": "give_up"})
+    return graph.set_finish_point("commit").set_finish_point("give_up")
+
+
+def after_syntax(state: BuildState) -> str:
+    """Unusable code goes back; usable code gets tests if there are none yet, and is tested."""
+    if state["candidates"][-1]["flaw"]:
+        return "reflect"
+    return "test" if state["attempts"] else "write_tests"
+
+
+def after_test(state: BuildState) -> str:
+    """Verify when code and tests agree already."""
+    move = decide(Standing(candidates_of(state), cases_of(state), state["round"], max_rounds=1_000))
+    return "verify" if move.action == "settle" and not move.dropped else "reflect"
+
+
+def next_move(state: BuildState) -> str:
+    """Go where the last node decided to go."""
+    return str(state["move"]["action"])

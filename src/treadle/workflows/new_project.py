@@ -1,0 +1,196 @@
+"""The nodes that make something new: brief, plan, code, tests, and the loop that brings them to agree."""
+
+from __future__ import annotations
+
+import ast
+from dataclasses import asdict
+from typing import Any
+
+from treadle.agents.brief import Brief, make_brief
+from treadle.agents.coder import fix_code, write_code
+from treadle.agents.source import find_flaw, public_names, stub
+from treadle.agents.testcases import Case, from_examples, test_file
+from treadle.agents.tester import header, test_names, write_tests
+from treadle.agents.trial import Outcome, essence, run_command, run_tests
+from treadle.ports.context import NodeContext
+from treadle.workflows.crew import BuildState, Crew, merged
+from treadle.workflows.tactics import Candidate, Move, Standing, decide
+
+Update = dict[str, Any]
+
+
+class NewProject:
+    """Nodes over one crew. Each is a function of the state; what it does to the world goes through `ctx.step`."""
+
+    def __init__(self, crew: Crew) -> None:
+        self.crew = crew
+
+    async def analyse(self, state: BuildState, ctx: NodeContext) -> Update:
+        """Make the goal definite: which file, which functions, which examples."""
+        asker = self.crew.asker(ctx)
+        brief = await make_brief(state["goal"], asker, self.crew.prompts, seed=self.crew.settings.seed)
+        for assumption in brief.assumptions:
+            ctx.log(f"Assumed: {assumption}.")
+        tree = await ctx.step("base", self.crew.publisher.base_tree, kind="tool", request={"base": True})
+        start: Update = {"candidates": [], "cases": [], "dropped": [], "round": 0, "attempts": 0}
+        return start | {"brief": brief.as_dict(), "tree": tree, "base": tree, **self._spent(state, asker)}
+
+    async def plan(self, state: BuildState, ctx: NodeContext) -> Update:
+        """Lay the work out. One module with its tests is one task: more pieces would only cost more."""
+        brief = Brief.of(state["brief"])
+        done = [f"`{name}` is defined in {brief.file}" for name in brief.names]
+        done += [f"{example.call} gives {example.expected}" for example in brief.examples]
+        done += [f"the check `{state['check']}` passes"] if state.get("check") else []
+        done.append(f"the tests in {brief.test_file} fail on a stub and pass on the code")
+        return {
+            "plan": [{"id": "t1", "title": f"Write {brief.file} and its tests", "files": [brief.file], "done": done}]
+        }
+
+    async def write(self, state: BuildState, ctx: NodeContext) -> Update:
+        """Write a version of the code, independent of those before."""
+        asker, brief = self.crew.asker(ctx), Brief.of(state["brief"])
+        attempt = sum(1 for candidate in state["candidates"] if candidate["origin"] == "write")
+        source = await write_code(
+            brief, asker, self.crew.prompts, key="write", attempt=attempt, seed=self.crew.settings.seed
+        )
+        return self._candidate(state, source, "write") | self._spent(state, asker)
+
+    async def fix(self, state: BuildState, ctx: NodeContext) -> Update:
+        """Correct the best version so far, given what is wrong with it."""
+        asker, brief, move = self.crew.asker(ctx), Brief.of(state["brief"]), state["move"]
+        source = await fix_code(
+            brief,
+            asker,
+            self.crew.prompts,
+            key="fix",
+            source=state["candidates"][move["best"]]["source"],
+            problem=move["problem"],
+            attempt=state["round"],
+            seed=self.crew.settings.seed,
+        )
+        return self._candidate(state, source, "fix") | self._spent(state, asker)
+
+    async def check_syntax(self, state: BuildState, ctx: NodeContext) -> Update:
+        """Look at the newest version without running it: its syntax, the names it must define, its imports."""
+        brief, candidates = Brief.of(state["brief"]), list(state["candidates"])
+        flaw = find_flaw(candidates[-1]["source"], brief.names, frozenset({brief.module.rpartition(".")[2]}))
+        candidates[-1] = candidates[-1] | {"flaw": flaw.message if flaw else ""}
+        if flaw:
+            ctx.log(f"Not usable: {flaw.message}")
+        return {"candidates": candidates}
+
+    async def write_tests(self, state: BuildState, ctx: NodeContext) -> Update:
+        """Write tests from the goal, and keep those that fail on a stub of the code."""
+        asker, brief = self.crew.asker(ctx), Brief.of(state["brief"])
+        source, known = state["candidates"][-1]["source"], cases_of(state)
+        attempt = state["attempts"]
+        seed = self.crew.settings.seed
+        if self.crew.settings.tests or not brief.examples:
+            found = await write_tests(brief, source, asker, self.crew.prompts, key="tests", attempt=attempt, seed=seed)
+        else:
+            found = from_examples(brief.examples)
+        names = {case.name for case in known}
+        fresh = [case for case in found if case.name not in names]
+        outcome = await self._run(ctx, "stub", state, stub(source), [*known, *fresh])
+        hollow = [case.name for case in fresh if case.name in outcome.passed]
+        kept = [case for case in fresh if case.name not in hollow]
+        dropped = [*state["dropped"], *({"name": name, "why": "passes on a stub of the code"} for name in hollow)]
+        cases = [case.as_dict() for case in [*known, *kept]]
+        return {"cases": cases, "dropped": dropped, "attempts": attempt + 1, **self._spent(state, asker)}
+
+    async def test(self, state: BuildState, ctx: NodeContext) -> Update:
+        """Run the tests in force, and the user's check, on every version that has not seen them all."""
+        cases = cases_of(state)
+        names = {case.name for case in cases}
+        candidates = list(state["candidates"])
+        for number, plain in enumerate(candidates):
+            seen = Outcome.of(plain["outcome"]) if plain.get("outcome") else None
+            if plain["flaw"] or (seen and (seen.broken or names <= seen.passed | set(seen.failed))):
+                continue
+            outcome = await self._run(ctx, f"test.{number}", state, plain["source"], cases)
+            check = await self._check(ctx, f"check.{number}", state, plain["source"])
+            candidates[number] = plain | {"outcome": outcome.as_dict(), "check": check}
+        last = candidates[-1].get("outcome")
+        if last:
+            ctx.log(f"{len(names & set(last['passed']))} of {len(names)} tests pass.", failed=sorted(last["failed"]))
+        return {"candidates": candidates}
+
+    async def reflect(self, state: BuildState, ctx: NodeContext) -> Update:
+        """Decide what to do about the state of code and tests. By rule: a small model's opinion on this is noise."""
+        cases = cases_of(state)
+        candidates = candidates_of(state)
+        move = decide(Standing(candidates, cases, state["round"], self.crew.settings.max_rounds))
+        ctx.log(f"Next: {move.action}.", problem=move.problem, dropped=dict(move.dropped))
+        kept = [case.as_dict() for case in cases if case.name not in move.dropped]
+        dropped = [*state["dropped"], *({"name": name, "why": why} for name, why in move.dropped.items())]
+        is_round = move.action != "settle"
+        return {"move": _plain(move), "cases": kept, "dropped": dropped, "round": state["round"] + is_round}
+
+    def _candidate(self, state: BuildState, source: str, origin: str) -> Update:
+        new = {"source": source, "origin": origin, "flaw": "", "outcome": None, "check": None}
+        return {"candidates": [*state["candidates"], new]}
+
+    def _spent(self, state: BuildState, asker: Any) -> Update:
+        return {"tokens": asker.tokens, "models": merged(state, asker.models)}
+
+    async def _run(self, ctx: NodeContext, key: str, state: BuildState, source: str, cases: list[Case]) -> Outcome:
+        """Run tests on a version of the code. The tree in the state is not changed by it."""
+        if not cases:
+            return Outcome()
+        brief = Brief.of(state["brief"])
+        files = project_files(brief, source, cases)
+
+        async def run() -> dict[str, Any]:
+            tree = await self.crew.workspace.write(state["base"], files)
+            outcome = await run_tests(self.crew.sandbox, brief.test_file, seconds=self.crew.settings.test_seconds)
+            return {"tree": tree, **outcome.as_dict()}
+
+        return Outcome.of(await ctx.step(key, run, kind="tool", request={"tool": "run_tests", "files": files}))
+
+    async def _check(self, ctx: NodeContext, key: str, state: BuildState, source: str) -> str | None:
+        """Run the user's check on a version of the code; None if there is none."""
+        command = state.get("check")
+        if not command:
+            return None
+        files = {Brief.of(state["brief"]).file: source}
+
+        async def run() -> dict[str, Any]:
+            tree = await self.crew.workspace.write(state["base"], files)
+            return {
+                "tree": tree,
+                **await run_command(self.crew.sandbox, command, seconds=self.crew.settings.check_seconds),
+            }
+
+        done = await ctx.step(
+            key, run, kind="tool", request={"tool": "run_command", "command": command, "files": files}
+        )
+        return "" if done["ok"] else essence(done["output"]) or f"Exit code {done['exit_code']}."
+
+
+def project_files(brief: Brief, source: str, cases: list[Case]) -> dict[str, str | None]:
+    """Lay out the code and its test file."""
+    try:
+        offered = public_names(ast.parse(source))
+    except SyntaxError:
+        offered = []
+    names = [name for name in test_names(brief, source) if name in offered] if not brief.is_program and offered else []
+    return {brief.file: source, brief.test_file: test_file(header(brief, names or list(brief.names)), cases)}
+
+
+def cases_of(state: BuildState) -> list[Case]:
+    """Read the tests in force."""
+    return [Case(plain["name"], plain["source"], plain["origin"]) for plain in state["cases"]]
+
+
+def candidates_of(state: BuildState) -> list[Candidate]:
+    """Read the versions of the code."""
+    return [_candidate(plain) for plain in state["candidates"]]
+
+
+def _candidate(plain: dict[str, Any]) -> Candidate:
+    outcome = Outcome.of(plain["outcome"]) if plain["outcome"] else None
+    return Candidate(plain["source"], plain["origin"], plain["flaw"], outcome, plain["check"])
+
+
+def _plain(move: Move) -> dict[str, Any]:
+    return asdict(move) | {"dropped": dict(move.dropped)}

@@ -1,0 +1,211 @@
+"""The nodes that change an existing repository until its check passes, touching only what they must."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import Any
+
+from treadle.agents.answers import code_block, complete_prefix
+from treadle.agents.ask import Question
+from treadle.agents.relevance import (
+    Failure,
+    Suspect,
+    excerpt,
+    failing_tests,
+    find_suspects,
+    is_test,
+    read_failure,
+)
+from treadle.agents.source import Flaw, find_flaw
+from treadle.agents.splice import splice
+from treadle.agents.trial import run_command
+from treadle.ports.context import NodeContext
+from treadle.workflows.crew import BuildState, Crew, merged
+from treadle.workflows.ending import base_report, provenance
+from treadle.workspace import CommitNote
+
+Update = dict[str, Any]
+_NO_SUCH_COMMAND = (126, 127)
+_MAX_FILES = 400
+DEFAULT_CHECK = "python -m pytest -q"
+
+
+class Repair:
+    """Nodes over one crew whose publisher is a branch of a repository."""
+
+    def __init__(self, crew: Crew) -> None:
+        self.crew = crew
+
+    async def analyse(self, state: BuildState, ctx: NodeContext) -> Update:
+        """See the check fail on the repository as it is: what passes already cannot show that a change was needed."""
+        tree = await ctx.step("base", self.crew.publisher.base_tree, kind="tool", request={"base": True})
+        paths = await ctx.step(
+            "list", lambda: self.crew.workspace.snapshots.files(tree), kind="tool", request={"tree": tree}
+        )
+        check = state.get("check") or (DEFAULT_CHECK if any(is_test(path) for path in paths) else "")
+        start: Update = {"tree": tree, "base": tree, "candidates": [], "dropped": [], "round": 0, "check": check}
+        if not check:
+            return start | _stop("There is nothing that says when the goal is met: no --check and no tests.")
+        done = await self._run_check(ctx, "check", tree, check)
+        if done["ok"]:
+            return start | _stop(f"The check passes already, so it cannot show that the goal is met: {check}")
+        if done["exit_code"] in _NO_SUCH_COMMAND:
+            return start | _stop(f"The check cannot be run in the sandbox: {done['output'][-200:]}")
+        return start | {"brief": {"output": done["output"]}, "move": {"action": "fix", "problem": ""}}
+
+    async def plan(self, state: BuildState, ctx: NodeContext) -> Update:
+        """Find the files that the failure is about."""
+        texts = await self._texts(ctx, state["tree"])
+        failure = read_failure(state["brief"]["output"], texts)
+        suspects = find_suspects(failure, texts, state["goal"])[:3]
+        ctx.log("Suspects: " + (", ".join(suspect.path for suspect in suspects) or "none"))
+        title = f"Make the check pass: {state['check']}"
+        plan = {"id": "t1", "title": title, "files": [suspect.path for suspect in suspects], "done": [state["check"]]}
+        return {"plan": [plan], "brief": {**state["brief"], "suspects": [asdict(suspect) for suspect in suspects]}}
+
+    async def fix(self, state: BuildState, ctx: NodeContext) -> Update:
+        """Ask for the corrected part of one suspect and put it into the file."""
+        suspects = [_suspect(plain) for plain in state["brief"]["suspects"]]
+        if not suspects:
+            return {"candidates": [*state["candidates"], {"path": "", "source": "", "flaw": "No file looks involved."}]}
+        attempt = len(state["candidates"])
+        suspect = suspects[_turn(attempt, len(suspects))]
+        texts = await self._texts(ctx, state["tree"])
+        asker = self.crew.asker(ctx)
+        failure = read_failure(state["brief"]["output"], texts)
+        text = self.crew.prompts["repair"].render(
+            goal=state["goal"],
+            notes=_notes(texts),
+            problem=_problem(failure, texts),
+            file=suspect.path,
+            source=excerpt(texts[suspect.path], suspect.names),
+        )
+        warmth = 0.0 if attempt < len(suspects[:2]) else 0.5
+        seed = self.crew.settings.seed + attempt
+        answer = code_block(await asker.ask("fix", Question(text, max_tokens=1000, temperature=warmth, seed=seed)))
+        source, flaw = _spliced(texts[suspect.path], answer)
+        new = {"path": suspect.path, "source": source, "flaw": flaw}
+        return {
+            "candidates": [*state["candidates"], new],
+            "tokens": asker.tokens,
+            "models": merged(state, asker.models),
+        }
+
+    async def check_syntax(self, state: BuildState, ctx: NodeContext) -> Update:
+        """Go on only with a change that parses."""
+        flaw = state["candidates"][-1]["flaw"]
+        if flaw:
+            ctx.log(f"Not usable: {flaw}")
+        return {"move": {"action": "reflect" if flaw else "verify", "problem": flaw}}
+
+    async def verify(self, state: BuildState, ctx: NodeContext) -> Update:
+        """Run the check on the changed tree. A change that leaves fewer tests failing is kept to build on."""
+        last = state["candidates"][-1]
+        files = {last["path"]: last["source"]}
+        done = await self._run_check(ctx, "check", state["tree"], state["check"], files)
+        if done["ok"]:
+            return {"tree": done["tree"], "move": {"action": "commit", "problem": ""}}
+        before = len(read_failure(state["brief"]["output"], []).tests)
+        after = len(read_failure(done["output"], []).tests)
+        update: Update = {"move": {"action": "reflect", "problem": read_failure(done["output"], []).essence}}
+        if 0 < after < before:
+            ctx.log(f"{before - after} of {before} failing tests pass now.")
+            update |= {"tree": done["tree"], "brief": {**state["brief"], "output": done["output"]}}
+        return update
+
+    async def reflect(self, state: BuildState, ctx: NodeContext) -> Update:
+        """Try again, the next suspect or another answer, while there are rounds."""
+        problem = state["move"]["problem"]
+        is_last = state["round"] >= self.crew.settings.max_rounds or not state["brief"]["suspects"]
+        if is_last:
+            return _stop(problem or "The check still fails.")
+        return {"round": state["round"] + 1, "move": {"action": "fix", "problem": problem}}
+
+    async def commit(self, state: BuildState, ctx: NodeContext) -> Update:
+        """Put the change on its branch and report."""
+        changed = sorted({candidate["path"] for candidate in state["candidates"][-1:]})
+        diff = await self.crew.workspace.snapshots.changed(state["base"], state["tree"])
+        note = CommitNote(
+            ctx.run_id,
+            f"Fix {', '.join(diff or changed)}: {state['goal']}",
+            f"The check failed before and passes now: {state['check']}",
+            provenance(state, self.crew),
+        )
+        request = {"tool": "publish", "tree": state["tree"], "run": ctx.run_id}
+        published = await ctx.step("publish", lambda: self._publish(state["tree"], note), kind="tool", request=request)
+        return {
+            "report": base_report(state, self.crew, solved=True)
+            | {"files": diff, "tests": 0, "dropped": []}
+            | published
+        }
+
+    async def give_up(self, state: BuildState, ctx: NodeContext) -> Update:
+        """Report why the check could not be made to pass. No branch is made."""
+        files = sorted({candidate["path"] for candidate in state["candidates"]} - {""})
+        return {"report": base_report(state, self.crew, solved=False) | {"files": files, "tests": 0, "dropped": []}}
+
+    async def _publish(self, tree: str, note: CommitNote) -> dict[str, str]:
+        return asdict(await self.crew.publisher.publish(tree, note))
+
+    async def _run_check(
+        self, ctx: NodeContext, key: str, tree: str, command: str, files: dict[str, str | None] | None = None
+    ) -> dict[str, Any]:
+        workspace, seconds = self.crew.workspace, self.crew.settings.check_seconds
+
+        async def run() -> dict[str, Any]:
+            left = await workspace.write(tree, files or {})
+            return {"tree": left, **await run_command(self.crew.sandbox, command, seconds=seconds)}
+
+        request = {"tool": "run_command", "command": command, "tree": tree, "files": files or {}}
+        done: dict[str, Any] = await ctx.step(key, run, kind="tool", request=request)
+        return done
+
+    async def _texts(self, ctx: NodeContext, tree: str) -> dict[str, str]:
+        """Read the Python files and the README of a tree. Not journaled: a tree never changes."""
+        snapshots = self.crew.workspace.snapshots
+        paths = [
+            path for path in await snapshots.files(tree) if path.endswith(".py") or path.upper().startswith("README")
+        ]
+        texts = {path: await snapshots.read(tree, path) for path in paths[:_MAX_FILES]}
+        return {path: text for path, text in texts.items() if text and "\0" not in text and len(text) < 200_000}
+
+
+def _stop(problem: str) -> Update:
+    return {
+        "move": {"action": "stop", "problem": problem},
+        "plan": [{"id": "t1", "title": "", "files": [], "done": []}],
+    }
+
+
+def _suspect(plain: dict[str, Any]) -> Suspect:
+    return Suspect(plain["path"], tuple(plain["names"]), plain["score"])
+
+
+def _turn(attempt: int, suspects: int) -> int:
+    """Which suspect to take: the first, the second, and then mostly the first again."""
+    return (0, 1, 0, 2, 0, 1)[attempt % 6] % suspects
+
+
+def _problem(failure: Failure, texts: dict[str, str]) -> str:
+    tests = failing_tests(failure, texts)
+    shown = f"```python\n{tests}\n```\n\n" if tests else ""
+    return f"{shown}```\n{failure.essence}\n```"
+
+
+def _notes(texts: dict[str, str]) -> str:
+    readme = next((text for path, text in texts.items() if path.upper().startswith("README")), "")
+    first = [part.strip() for part in readme.split("\n\n") if part.strip() and not part.startswith("#")][:1]
+    return f"About the project: {' '.join(first)[:300]}" if first else ""
+
+
+def _spliced(source: str, answer: str) -> tuple[str, str]:
+    """Return the changed file, and what is wrong with the change if it cannot be used."""
+    try:
+        changed = splice(source, answer)
+    except SyntaxError:
+        prefix = complete_prefix(answer)
+        if not prefix:
+            flaw = find_flaw(answer) or Flaw("The answer is no Python.")
+            return source, flaw.message
+        changed = splice(source, prefix)
+    return (source, "The answer changes nothing.") if changed == source else (changed, "")

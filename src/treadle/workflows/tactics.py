@@ -1,0 +1,153 @@
+"""What to do when something failed: correct, write afresh, test afresh, drop a test, or stop. Pure decisions.
+
+Small models write wrong tests about as often as wrong code. So what the user gave (examples, the check) is truth, and
+between code and tests that a model made up, agreement decides: independent candidates that pass the same tests lend
+each other weight (after CodeT, Chen et al. 2022), and a test that the best candidate fails for good is dropped.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Literal
+
+from treadle.agents.testcases import Case
+from treadle.agents.trial import Outcome
+
+Action = Literal["fix", "write", "write_tests", "settle", "stop"]
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """One version of the code and what became of it."""
+
+    source: str
+    origin: str
+    """`write` or `fix`."""
+    flaw: str = ""
+    outcome: Outcome | None = None
+    check: str | None = None
+    """None: not run or no check; "": passed; else the essence of its failure."""
+
+
+@dataclass(frozen=True, slots=True)
+class Move:
+    """The decision, and for which candidate."""
+
+    action: Action
+    best: int
+    problem: str = ""
+    dropped: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """All that a decision is made from."""
+
+    candidates: Sequence[Candidate]
+    cases: Sequence[Case]
+    """The tests that are still in force."""
+    round: int
+    max_rounds: int
+
+
+def decide(standing: Standing) -> Move:
+    """Decide what to do next. Deterministic; always ends in `settle` or `stop` when the rounds are used up."""
+    best = choose(standing.candidates, standing.cases)
+    candidate = standing.candidates[best]
+    problem = truth_problem(candidate, standing.cases)
+    is_last = standing.round >= standing.max_rounds
+    if problem:
+        return Move("stop", best, problem) if is_last else Move(_repair(standing.candidates), best, problem)
+    if not standing.cases:
+        reason = "No test could be made that fails on a stub."
+        return Move("stop" if is_last else "write_tests", best, reason)
+    disputed = _disputed(candidate, standing.cases)
+    if not disputed:
+        return Move("settle", best)
+    if _may_drop(standing, candidate, disputed) or (is_last and len(disputed) < len(standing.cases)):
+        why = f"fails on all or the most agreed-on of {_sound(standing.candidates)} versions of the code"
+        return Move("settle", best, dropped=dict.fromkeys(disputed, why))
+    if is_last:
+        return Move("stop", best, _essence(candidate, disputed, standing.cases))
+    return Move(
+        _second_opinion(standing.candidates, candidate, disputed), best, _essence(candidate, disputed, standing.cases)
+    )
+
+
+def choose(candidates: Sequence[Candidate], cases: Sequence[Case]) -> int:
+    """Return the index of the best candidate: truth first, then agreement, then the earliest."""
+    given = {case.name for case in cases if case.origin == "goal"}
+    made = {case.name for case in cases if case.origin != "goal"}
+    groups: dict[frozenset[str], int] = {}
+    for candidate in candidates:
+        groups[_passed(candidate, made)] = groups.get(_passed(candidate, made), 0) + 1
+
+    def rank(index: int) -> tuple[bool, bool, int, int, int, int]:
+        candidate = candidates[index]
+        passed = _passed(candidate, made)
+        agreement = groups[passed] * len(passed)
+        truth = len(_passed(candidate, given))
+        return (not candidate.flaw, candidate.check == "", truth, agreement, len(passed), -index)
+
+    return max(range(len(candidates)), key=rank)
+
+
+def truth_problem(candidate: Candidate, cases: Iterable[Case]) -> str:
+    """Return what is wrong with a candidate beyond dispute: flaws, failed examples of the goal, a failed check."""
+    if candidate.flaw:
+        return candidate.flaw
+    outcome = candidate.outcome or Outcome()
+    if outcome.broken:
+        return outcome.broken
+    given = [case.name for case in cases if case.origin == "goal" and case.name not in outcome.passed]
+    if given:
+        return describe({name: outcome.failed.get(name, "did not run") for name in given}, cases)
+    if candidate.check:
+        return f"The acceptance check fails:\n{candidate.check}"
+    return ""
+
+
+def describe(failed: Mapping[str, str], cases: Iterable[Case], *, most: int = 2) -> str:
+    """Say what failed: the source of the first tests, each with the essence of its failure."""
+    sources = {case.name: case.source.strip() for case in cases}
+    shown = [
+        f"```python\n{sources.get(name, name)}\n```\nfails with:\n{text}" for name, text in list(failed.items())[:most]
+    ]
+    return "\n\n".join(shown)
+
+
+def _repair(candidates: Sequence[Candidate]) -> Action:
+    """Correct once what was written, then write afresh: a correction of a correction rarely helps."""
+    return "fix" if candidates[-1].origin == "write" else "write"
+
+
+def _second_opinion(candidates: Sequence[Candidate], best: Candidate, disputed: Sequence[str]) -> Action:
+    """A crash is the code's fault, so it is corrected; a mere difference asks for an independent version."""
+    failed = (best.outcome or Outcome()).failed
+    crashes = [name for name in disputed if "assert" not in failed.get(name, "").lower()]
+    return "fix" if crashes and candidates[-1].origin == "write" else "write"
+
+
+def _may_drop(standing: Standing, best: Candidate, disputed: Sequence[str]) -> bool:
+    """A test may go when two sound versions were made, and the best passes most of the others."""
+    kept = len(standing.cases) - len(disputed)
+    return _sound(standing.candidates) >= 2 and kept >= 2 and kept > len(disputed)
+
+
+def _sound(candidates: Iterable[Candidate]) -> int:
+    return sum(1 for candidate in candidates if not candidate.flaw and not (candidate.outcome or Outcome()).broken)
+
+
+def _disputed(candidate: Candidate, cases: Iterable[Case]) -> list[str]:
+    passed = (candidate.outcome or Outcome()).passed
+    return [case.name for case in cases if case.name not in passed]
+
+
+def _essence(candidate: Candidate, names: Sequence[str], cases: Iterable[Case]) -> str:
+    failed = (candidate.outcome or Outcome()).failed
+    return describe({name: failed.get(name, "did not run") for name in names}, cases)
+
+
+def _passed(candidate: Candidate, names: set[str]) -> frozenset[str]:
+    return frozenset((candidate.outcome or Outcome()).passed & names)
