@@ -41,28 +41,22 @@ from treadle.ports.store import (
 READY, LEASED, WAITING, FAILED = TaskState.READY, TaskState.LEASED, TaskState.WAITING, TaskState.FAILED
 
 
-class _Task:
-    __slots__ = (
-        "activation", "attempt", "deaths", "error", "held", "lease_seq", "lease_until", "node", "node_type",
-        "not_before", "priority", "queue", "run", "state", "task_id", "worker",
-    )  # fmt: skip
-
-    def __init__(self, task_id: int, run: _Run, new: NewTask) -> None:
-        self.task_id = task_id
-        self.run = run
-        self.activation = new.activation
-        self.node = new.node
-        self.node_type = new.node_type
-        self.queue = new.queue
-        self.priority = new.priority
-        self.state = READY
-        self.attempt = 0
-        self.deaths = 0
-        self.lease_seq = 0
-        self.worker: str | None = None
-        self.lease_until: float | None = None
-        self.not_before: float | None = None
-        self.error: str | None = None
+class _Task(msgspec.Struct, eq=False):
+    task_id: int
+    run: _Run
+    activation: str
+    node: str
+    node_type: str
+    queue: str
+    priority: int
+    state: TaskState = READY
+    attempt: int = 0
+    deaths: int = 0
+    lease_seq: int = 0
+    worker: str | None = None
+    lease_until: float | None = None
+    not_before: float | None = None
+    error: str | None = None
 
     def row(self) -> TaskRow:
         return TaskRow(
@@ -222,7 +216,8 @@ class MemoryStore:
         claims = []
         for new in tasks:
             self._last_task += 1
-            task = _Task(self._last_task, run, new)
+            names = (new.activation, new.node, new.node_type, new.queue)
+            task = _Task(self._last_task, run, *names, new.priority)
             run.tasks[new.activation] = self._tasks[task.task_id] = task
             if new.held or new.delay_seconds is not None:
                 task.state = WAITING
