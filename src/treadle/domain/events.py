@@ -5,6 +5,7 @@ State values inside events are raw JSON, already encoded by `domain.codec`, so t
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 import msgspec
@@ -209,6 +210,12 @@ def type_of(payload: Payload) -> tuple[str, int]:
     if known is None or known[0] is not type(payload):
         raise CodecError(f"{name!r} is not a registered event type; nothing was written.")
     return name, known[1]
+
+
+def check_types(drafts: Iterable[Draft]) -> None:
+    """Raise CodecError if one of these could not be written, before any of them is."""
+    for draft in drafts:
+        type_of(draft.payload)
 
 
 def encode_payload(payload: Payload) -> bytes:

@@ -63,6 +63,9 @@ class Commit(msgspec.Struct, frozen=True, gc=False):
     status: RunStatus | None = None
     """New status of the run, if it changes."""
     error: str | None = None
+    after: int = 0
+    """Planned on top of the commit of this task, which was still under way: that commit, and no other change, must
+    have made the version `expected`. 0: whoever made it."""
 
 
 class CommitResult(msgspec.Struct, frozen=True, gc=False):
@@ -81,7 +84,10 @@ class CommitResult(msgspec.Struct, frozen=True, gc=False):
 
 
 class Change(msgspec.Struct, frozen=True):
-    """A change of a run from outside its tasks: pause, resume, cancel, answer, retry, update."""
+    """A change of a run from outside its tasks: pause, resume, cancel, answer, retry, update.
+
+    A run that goes on afterwards, and whose live tasks all wait for answers, is `waiting`.
+    """
 
     run_id: str
     events: Sequence[Draft]
@@ -92,7 +98,7 @@ class Change(msgspec.Struct, frozen=True):
     only_if: frozenset[RunStatus] = frozenset()
     """If given, the run must be in one of these states."""
     ready: Sequence[str] = ()
-    """Activations whose waiting or failed task becomes ready."""
+    """Activations whose waiting or failed task becomes ready; any other is passed over."""
     paused: bool | None = None
     error: str | None = None
     budgets: Mapping[str, float] = {}
@@ -154,7 +160,8 @@ class Runs(Protocol):
 
         Raises:
             NotFound: No such run.
-            Conflict: The version differs from `expected`, or the status is not one of `only_if`. Nothing changed.
+            Conflict: The version differs from `expected`, the status is not one of `only_if`, or the journal has an
+                event of the same type under the same key (somebody answered first). Nothing changed.
         """
 
     async def delete_run(self, run_id: str) -> None:
@@ -196,6 +203,9 @@ class Tasks(Protocol):
 
         An item is `fenced` unless its task is leased under exactly that `lease_seq` and its run goes on. A run whose
         live tasks all wait for answers becomes `waiting`. A run that ends in `error` keeps its tasks for a retry.
+
+        Raises:
+            CodecError: An event type is not registered. Nothing was recorded, of no item.
         """
 
     async def release(self, worker: str, held: Mapping[int, int], *, died: bool = False) -> None:

@@ -21,6 +21,7 @@ from treadle.domain.events import (
     TaskClaimed,
     TaskQuarantined,
     TaskReleased,
+    check_types,
     type_of,
 )
 from treadle.domain.task import Claim, NewTask, RunRow, RunStatus, TaskRow, TaskState
@@ -38,6 +39,7 @@ from treadle.ports.store import (
     WorkerRow,
 )
 
+WORKER_SEEN_SECONDS = 15.0
 READY, LEASED, WAITING, FAILED = TaskState.READY, TaskState.LEASED, TaskState.WAITING, TaskState.FAILED
 
 
@@ -82,6 +84,8 @@ class _Run:
         self.ended = False
         self.paused = False
         self.version = 1
+        self.moved_by = 0
+        """Task whose commit made the present version; 0: a change from outside."""
         self.created_at = self.updated_at = now
         self.deadline = None if new.deadline_seconds is None else now + new.deadline_seconds
         self.error: str | None = None
@@ -123,14 +127,15 @@ class MemoryStore:
     async def create_run(self, new: NewRun) -> CommitResult:
         if new.run_id in self._runs:
             return CommitResult("conflict", self._runs[new.run_id].version)
+        check_types(new.events)
         now = self._clock.now()
         run = self._runs[new.run_id] = _Run(new, now)
         self._append(run, new.events, now)
         claims = self._create(run, new.tasks, new.worker, now, new.lease_seconds)
         if new.status.ended:
             self._set_status(run, new.status, None, now)
-        elif all(t.state is WAITING and t.not_before is None for t in run.tasks.values()):
-            self._set_status(run, RunStatus.WAITING, None, now)
+        else:
+            self._rest_if_still(run)
         return CommitResult("committed", run.version, claims, run.status)
 
     async def claim(
@@ -169,6 +174,8 @@ class MemoryStore:
         return claims
 
     async def commit(self, items: Sequence[Commit], *, lease_seconds: float) -> list[CommitResult]:
+        for item in items:
+            check_types(item.events)
         now = self._clock.now()
         return [self._commit(item, now, lease_seconds) for item in items]
 
@@ -185,17 +192,23 @@ class MemoryStore:
         ):
             return CommitResult("fenced", run.version if run else 0, (), run.status if run else RunStatus.CANCELLED)
         if item.expected is not None:
-            if item.expected != run.version:
+            if item.expected != run.version or item.after not in (0, run.moved_by):
                 return CommitResult("conflict", run.version, (), run.status)
             run.version += 1
+            run.moved_by = item.task_id
         self._append(run, item.events, now)
         self._move(task, item, now)
         claims = self._create(run, item.tasks, item.worker, now, lease_seconds) if item.tasks else ()
         if item.status is not None:
             self._set_status(run, item.status, item.error, now)
-        elif not claims and run.tasks and all(t.state is WAITING and t.not_before is None for t in run.tasks.values()):
-            self._set_status(run, RunStatus.WAITING, None, now)
+        elif not claims:
+            self._rest_if_still(run)
         return CommitResult("committed", run.version, claims, run.status)
+
+    def _rest_if_still(self, run: _Run) -> None:
+        """A run whose live tasks all wait for answers waits."""
+        if run.tasks and all(t.state is WAITING and t.not_before is None for t in run.tasks.values()):
+            run.status = RunStatus.WAITING
 
     def _move(self, task: _Task, item: Commit, now: float) -> None:
         move = item.move
@@ -280,13 +293,9 @@ class MemoryStore:
     async def change(self, change: Change) -> int:
         run = self._run(change.run_id)
         now = self._clock.now()
-        if change.expected is not None and change.expected != run.version:
-            raise Conflict(
-                f"Run {run.run_id!r} is at version {run.version}, not {change.expected}; nothing was changed."
-            )
-        if change.only_if and run.status not in change.only_if:
-            raise Conflict(f"Run {run.run_id!r} is {run.status.value}; nothing was changed.")
+        self._check(run, change)
         run.version += 1
+        run.moved_by = 0
         self._append(run, change.events, now)
         if change.graph is not None:
             run.graph = change.graph
@@ -300,13 +309,29 @@ class MemoryStore:
                 if task.state is READY:
                     self._queue(task)
         for activation in change.ready:
-            task = run.tasks[activation]
-            if task.state in (WAITING, FAILED):
-                task.attempt = 0 if task.state is FAILED else task.attempt
-                task.deaths, task.not_before = 0, None
-                self._queue(task)
+            self._make_ready(run.tasks.get(activation))
+        if run.status is RunStatus.RUNNING:
+            self._rest_if_still(run)
         self._wake(run.run_id)
         return run.version
+
+    def _check(self, run: _Run, change: Change) -> None:
+        if change.expected is not None and change.expected != run.version:
+            raise Conflict(
+                f"Run {run.run_id!r} is at version {run.version}, not {change.expected}; nothing was changed."
+            )
+        if change.only_if and run.status not in change.only_if:
+            raise Conflict(f"Run {run.run_id!r} is {run.status.value}; nothing was changed.")
+        check_types(change.events)
+        for draft in change.events:
+            if (draft.activation, draft.step, type(draft.payload).__name__) in run.journal:
+                raise Conflict(f"{draft.step!r} of {draft.activation!r} is recorded already; nothing was changed.")
+
+    def _make_ready(self, task: _Task | None) -> None:
+        if task is not None and task.state in (WAITING, FAILED):
+            task.attempt = 0 if task.state is FAILED else task.attempt
+            task.deaths, task.not_before = 0, None
+            self._queue(task)
 
     # -- leases ----------------------------------------------------------------------------------------------------
 
@@ -439,12 +464,13 @@ class MemoryStore:
         held: dict[str | None, int] = {}
         for task in self._tasks.values():
             held[task.worker] = held.get(task.worker, 0) + 1
-        rows = sorted(self._workers.values(), key=lambda row: row.worker)
+        since = self._clock.now() - WORKER_SEEN_SECONDS
+        rows = sorted((row for row in self._workers.values() if row.seen_at > since), key=lambda row: row.worker)
         return [msgspec.structs.replace(row, held=held.get(row.worker, 0)) for row in rows]
 
     async def announce(self, worker: WorkerRow) -> None:
         if worker.capacity:
-            self._workers[worker.worker] = worker
+            self._workers[worker.worker] = msgspec.structs.replace(worker, seen_at=self._clock.now())
         else:
             self._workers.pop(worker.worker, None)
 

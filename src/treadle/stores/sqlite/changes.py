@@ -87,14 +87,15 @@ def commit(c: apsw.Connection, item: Commit, now: float, lease_seconds: float) -
     if row is None:
         known = sql.row(c, "find_run", (item.run_id,))
         return CommitResult("fenced", known[1] if known else 0, (), RunStatus(known[5] if known else "cancelled"))
-    state, lease_seq, worker, _, _, run_no, version, last_seq, ended, paused, status, graph = row
+    state, lease_seq, worker, _, _, run_no, version, last_seq, ended, paused, status, graph, moved_by = row
     run = RunHead(run_no, item.run_id, version, last_seq, ended, paused, status)
     if ended or state != "leased" or lease_seq != item.lease_seq or worker != item.worker:
         return CommitResult("fenced", version, (), run.status)
     if item.expected is not None:
-        if item.expected != version:
+        if item.expected != version or item.after not in (0, moved_by):
             return CommitResult("conflict", version, (), run.status)
         run.version += 1
+        run.moved_by = item.task_id
     append(c, run, item.events, now)
     _move(c, item, now)
     claims = _create_tasks(c, run, graph, item.tasks, item.worker, now, lease_seconds) if item.tasks else ()
@@ -155,7 +156,7 @@ def _set_status(c: apsw.Connection, run: RunHead, status: RunStatus, error: str 
 
 
 def _touch(c: apsw.Connection, run: RunHead, now: float) -> None:
-    sql.run(c, "touch_run", (run.run_no, run.version, run.last_seq, now))
+    sql.run(c, "touch_run", (run.run_no, run.version, run.last_seq, now, run.moved_by))
 
 
 def _run(c: apsw.Connection, run_id: str) -> RunHead:
@@ -202,6 +203,8 @@ def sweep(c: apsw.Connection, max_attempts: int, now: float) -> float | None:
         _end_in_error(c, _run(c, run_id), [], "The run reached its deadline.", "run_timed_out", now)
     for task_id, run_no, activation, deaths, lease_seq in sql.rows(c, "lapsed_tasks", (now,)):
         row = sql.row(c, "find_task", (task_id,))
+        if row[0] != "leased":
+            continue  # another task of its run has just ended that run
         run = RunHead(run_no, "", *row[6:11])
         if deaths + 1 >= max_attempts:
             error = f"{deaths + 1} workers died holding {activation!r}; it was not tried again."
@@ -270,7 +273,12 @@ def change(c: apsw.Connection, wanted: Change, now: float) -> int:
         raise Conflict(f"Run {run.run_id!r} is at version {run.version}, not {wanted.expected}; nothing was changed.")
     if wanted.only_if and run.status not in wanted.only_if:
         raise Conflict(f"Run {run.run_id!r} is {run.status.value}; nothing was changed.")
+    for draft in wanted.events:
+        key = (run.run_no, draft.activation, draft.step, type(draft.payload).__name__)
+        if draft.step is not None and sql.row(c, "journal_entry", key) is not None:
+            raise Conflict(f"{draft.step!r} of {draft.activation!r} is recorded already; nothing was changed.")
     run.version += 1
+    run.moved_by = 0
     append(c, run, wanted.events, now)
     for kind, limit in wanted.budgets.items():
         sql.run(c, "set_budget", (run.run_no, kind, limit))
@@ -280,6 +288,8 @@ def change(c: apsw.Connection, wanted: Change, now: float) -> int:
         _set_status(c, run, wanted.status, wanted.error, now)
     for activation in wanted.ready:
         sql.run(c, "ready_task", (run.run_no, activation))
+    if run.status is RunStatus.RUNNING:
+        _rest_if_still(c, run, now)
     _touch(c, run, now)
     return run.version
 

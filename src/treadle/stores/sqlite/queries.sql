@@ -8,7 +8,7 @@ SELECT run_no, version, last_seq, ended, paused, status FROM runs WHERE run_id =
 -- find_task --
 -- What a commit has to check, in one read.
 SELECT t.state, t.lease_seq, t.worker, t.activation, t.attempt,
-       r.run_no, r.version, r.last_seq, r.ended, r.paused, r.status, r.graph
+       r.run_no, r.version, r.last_seq, r.ended, r.paused, r.status, r.graph, r.moved_by
   FROM tasks t JOIN runs r USING (run_no) WHERE t.task_id = ?1;
 
 -- delete_task --
@@ -28,7 +28,7 @@ INSERT INTO events (run_no, seq, at, type, version, activation, step, payload, b
 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9);
 
 -- touch_run --
-UPDATE runs SET version = ?2, last_seq = ?3, updated_at = ?4 WHERE run_no = ?1;
+UPDATE runs SET version = ?2, last_seq = ?3, updated_at = ?4, moved_by = coalesce(?5, moved_by) WHERE run_no = ?1;
 
 -- set_status --
 UPDATE runs SET status = ?2, ended = ?3, error = ?4 WHERE run_no = ?1;

@@ -21,7 +21,18 @@ Row = Sequence[Any]
 class RunHead:
     """What a transaction keeps of one run while it changes it."""
 
-    __slots__ = ("ended", "last_seq", "paused", "project", "run_id", "run_no", "status", "tenant", "version")
+    __slots__ = (
+        "ended",
+        "last_seq",
+        "moved_by",
+        "paused",
+        "project",
+        "run_id",
+        "run_no",
+        "status",
+        "tenant",
+        "version",
+    )
 
     def __init__(
         self, run_no: int, run_id: str, version: int, last_seq: int, ended: int, paused: int, status: str
@@ -33,6 +44,8 @@ class RunHead:
         self.ended = ended
         self.paused = paused
         self.status = RunStatus(status)
+        self.moved_by: int | None = None
+        """Set where the version rises."""
 
 
 def append(connection: apsw.Connection, run: RunHead, drafts: Iterable[Draft], now: float) -> None:

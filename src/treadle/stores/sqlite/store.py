@@ -11,7 +11,7 @@ from typing import TypeVar
 import apsw
 import msgspec
 
-from treadle.domain.events import Event
+from treadle.domain.events import Event, check_types
 from treadle.domain.task import Claim, RunRow, RunStatus, TaskRow
 from treadle.errors import NotFound, StoreUnavailable
 from treadle.ports.clock import Clock, SystemClock
@@ -101,6 +101,7 @@ class SqliteStore:
         return result
 
     async def create_run(self, run: NewRun) -> CommitResult:
+        check_types(run.events)
         return await self._write(lambda c: changes.create_run(c, run, self._clock.now()), run=run.run_id, tasks=True)
 
     async def claim(
@@ -119,6 +120,8 @@ class SqliteStore:
         return await self._writer.submit(lambda c: changes.claim(c, worker, wanted, self._clock.now(), lease_seconds))
 
     async def commit(self, items: Sequence[Commit], *, lease_seconds: float) -> list[CommitResult]:
+        for item in items:
+            check_types(item.events)
         results = await self._writer.submit(
             lambda c: [changes.commit(c, item, self._clock.now(), lease_seconds) for item in items]
         )
@@ -146,6 +149,7 @@ class SqliteStore:
 
     async def change(self, change: Change) -> int:
         run = change.run_id
+        check_types(change.events)
         return await self._write(lambda c: changes.change(c, change, self._clock.now()), run=run, tasks=True)
 
     async def announce(self, worker: WorkerRow) -> None:

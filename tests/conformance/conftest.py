@@ -1,0 +1,7 @@
+"""Asserts of the public suite say as much as those of the tests here."""
+
+import pytest
+
+pytest.register_assert_rewrite(
+    "treadle.testing.suite_runs", "treadle.testing.suite_tasks", "treadle.testing.suite_journal"
+)
