@@ -1,0 +1,27 @@
+"""`python -m bench NAME [...]`: hand over to one benchmark. Each is a module here with `main(argv) -> exit code`."""
+
+from __future__ import annotations
+
+import sys
+from importlib import import_module
+
+NAMES = {
+    "engine": "the graph engine beside LangGraph: speed, bytes, waiting, kills (issue 3)",
+    "goals": "software goals built from start to end with a local model",
+    "humaneval": "HumanEval with a local model, with and without the test loop",
+}
+
+
+def main(argv: list[str]) -> int:
+    name, rest = (argv[0], argv[1:]) if argv else ("", [])
+    if name not in NAMES:
+        out = sys.stdout if name in ("", "-h", "--help") else sys.stderr
+        print("Usage: python -m bench NAME [--help | options]", file=out)
+        for known, says in NAMES.items():
+            print(f"  {known:<10} {says}", file=out)
+        return 0 if out is sys.stdout else 2
+    return int(import_module(f"bench.{name}").main(rest) or 0)
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,308 @@
+"""The graph engine beside LangGraph, in one run on one machine: `python -m bench engine`. See bench/README.md.
+
+This module times the graphs in memory and prints the table. Durable workloads are in engine_disk.py, probes in
+probes.py, kills in engine_kill.py.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import dataclasses
+import json
+import os
+import sys
+import time
+from collections.abc import Awaitable, Callable
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from bench import engine_disk, engine_graphs, engine_kill, probes
+from bench.engine_disk import thread
+from bench.engine_measure import Rates, Row, installed, interleave, machine, versus
+from treadle.engine.orchestrator import Orchestrator
+from treadle.stores.memory import MemoryStore
+
+BARE, SAVER = "no checkpointer", "InMemorySaver, sync"
+Shape = Callable[[engine_graphs.Kit], Any]
+
+
+@dataclasses.dataclass(frozen=True)
+class Options:
+    rounds: int
+    kills: int
+    folder: Path | None
+    """Where databases are made; None: the system's temporary folder."""
+
+
+async def _measure(shape: Shape, state: Any, units: int, rounds: int, repeat: int, slices: int) -> tuple[Rates, str]:
+    """Rates of one graph in Treadle's memory store, and in LangGraph with and without its saver in memory.
+
+    Also says where the results of the two differ in size, which would make the comparison worthless.
+    """
+    from langgraph.checkpoint.memory import InMemorySaver
+
+    ours = shape(engine_graphs.treadle_kit())
+    theirs = shape(engine_graphs.langgraph_kit())
+    results: dict[str, Any] = {}
+    async with Orchestrator(MemoryStore()) as orchestrator:
+
+        async def treadle() -> None:
+            results["treadle"] = await orchestrator.execute(ours, state)
+
+        async def plain() -> None:
+            results["peer"] = await bare.ainvoke(state, thread())
+
+        async def saved() -> None:
+            await with_saver.ainvoke(state, thread(), durability="sync")
+
+        bare, with_saver = theirs.compile(), theirs.compile(checkpointer=InMemorySaver())
+        work = {"treadle": treadle, BARE: plain, SAVER: saved}
+        rates = await interleave(work, units, rounds=rounds, repeat=repeat, slices=slices)
+    return rates, _difference(results["treadle"], results["peer"])
+
+
+def _difference(ours: Any, theirs: Any) -> str:
+    sizes = [{key: len(v) for key, v in dict(side).items() if isinstance(v, list)} for side in (ours, theirs)]
+    return "" if sizes[0] == sizes[1] else f"results differ: {sizes[0]}, LangGraph {sizes[1]}"
+
+
+async def _row(
+    name: str, unit: str, shape: Shape, state: Any, units: int, options: Options, bounds: tuple[float, float],
+    *, repeat: int = 1, slices: int = 1,
+) -> Row:  # fmt: skip
+    rates, difference = await _measure(shape, state, units, options.rounds, repeat, slices)
+    row = versus(name, unit, rates, {BARE: BARE, SAVER: SAVER}, least=bounds[0], aim=bounds[1])
+    if difference:
+        row.others["NOTE"] = difference
+    return row
+
+
+async def sequential(options: Options) -> list[Row]:
+    rows = []
+    for count, repeat, slices in ((10, 10, 4), (1000, 1, 1)):
+        shape = _sized(engine_graphs.sequential, count)
+        name, state = f"sequential {count}, in memory", {"messages": []}
+        rows.append(await _row(name, "steps/s", shape, state, count, options, (4, 10), repeat=repeat, slices=slices))
+    return rows
+
+
+async def fan_out(options: Options) -> list[Row]:
+    shape = _sized(engine_graphs.fan_out, 100)
+    return [
+        await _row("fan-out 100, in memory", "nodes/s", shape, {"number": 0}, 102, options, (3, 5), repeat=3, slices=2)
+    ]
+
+
+async def subgraphs(options: Options) -> list[Row]:
+    rows = []
+    for count in (10, 100):
+        name, state = f"fanout_to_subgraph {count}x, in memory", engine_graphs.subjects(count)
+        rows.append(await _row(name, "nodes/s", engine_graphs.fanout_to_subgraph, state, 13 * count, options, (3, 5)))
+    return rows
+
+
+async def react(options: Options) -> list[Row]:
+    rows = []
+    for calls in (10, 100):
+        rates = await _react_rates(calls, options)
+        name = f"react_agent {calls}x, in memory"
+        peers = {"prebuilt": "prebuilt", "prebuilt saved": f"prebuilt, {SAVER}"}
+        rows.append(versus(f"{name}: LangGraph's prebuilt agent", "nodes/s", rates, peers, least=3, aim=5))
+        peers = {BARE: BARE, SAVER: SAVER}
+        rows.append(versus(f"{name}: the same two nodes in both", "nodes/s", rates, peers, least=3, aim=5))
+    return rows
+
+
+async def _react_rates(calls: int, options: Options) -> Rates:
+    from langchain_core.messages import HumanMessage
+    from langgraph.checkpoint.memory import InMemorySaver
+
+    ours = engine_graphs.react(engine_graphs.treadle_kit(), calls)
+    theirs = engine_graphs.react(engine_graphs.langgraph_kit(), calls)
+    graphs = {
+        BARE: theirs.compile(),
+        SAVER: theirs.compile(checkpointer=InMemorySaver()),
+        "prebuilt": engine_graphs.prebuilt_react(calls, None),
+        "prebuilt saved": engine_graphs.prebuilt_react(calls, InMemorySaver()),
+    }
+    state: Any = {"messages": [{"role": "user", "content": "hi?"}]}
+    async with Orchestrator(MemoryStore()) as orchestrator:
+
+        async def treadle() -> None:
+            result = await orchestrator.execute(ours, state)
+            assert len(result["messages"]) == 2 * calls + 2
+
+        def peer(name: str) -> Callable[[], Awaitable[None]]:
+            async def call() -> None:
+                given = {"messages": [HumanMessage("hi?")]} if name.startswith("prebuilt") else state
+                more = {"durability": "sync"} if "sav" in name.lower() else {}
+                result = await graphs[name].ainvoke(given, thread(), **more)
+                assert len(result["messages"]) == 2 * calls + 2
+
+            return call
+
+        work = {"treadle": treadle} | {name: peer(name) for name in graphs}
+        repeat = max(1, 50 // calls)
+        return await interleave(work, 2 * calls + 1, rounds=options.rounds, repeat=repeat)
+
+
+async def wide_state(options: Options) -> list[Row]:
+    rows = []
+    for sync, how in ((True, "sync nodes"), (False, "async nodes")):
+        bounds = (3.0, 5.0)
+        name, shape = f"wide_state 25x300, {how}, in memory", _wide(sync)
+        rows.append(
+            await _row(name, "nodes/s", shape, engine_graphs.ticket(5), 36, options, bounds, repeat=3, slices=2)
+        )
+    return rows
+
+
+def _sized(shape: Callable[[engine_graphs.Kit, int], Any], count: int) -> Shape:
+    return lambda kit: shape(kit, count)
+
+
+def _wide(sync: bool) -> Shape:
+    return lambda kit: engine_graphs.wide_state(kit, 300, sync=sync)
+
+
+SECTIONS: dict[str, Callable[[Options], Awaitable[list[Row]]]] = {
+    "sequential": sequential,
+    "fan_out": fan_out,
+    "fanout_to_subgraph": subgraphs,
+    "react_agent": react,
+    "wide_state": wide_state,
+    "sqlite_one": lambda o: engine_disk.one_at_a_time(o.folder, o.rounds),
+    "sqlite_100": lambda o: engine_disk.at_once(o.folder, o.rounds),
+    "bytes": lambda o: engine_disk.bytes_on_disk(o.folder),
+    "slow_sibling": lambda o: probes.slow_sibling(o.rounds),
+    "updates": lambda o: probes.updates_at_once(o.folder),
+    "kills": lambda o: asyncio.to_thread(engine_kill.kills, o.folder, o.kills),
+    "waiting": lambda o: asyncio.to_thread(probes.waiting_memory, o.folder),
+    "import": lambda o: asyncio.to_thread(probes.import_time),
+}
+"""Name for --only -> what measures it."""
+
+
+# -- printing ----------------------------------------------------------------------------------------------------------
+
+
+def _number(value: float | str | None) -> str:
+    if value is None:
+        return "-"
+    if isinstance(value, str):
+        return value
+    if value == int(value) and abs(value) < 10:
+        return f"{value:.0f}"
+    return f"{value:,.0f}" if abs(value) >= 100 else f"{value:.1f}" if abs(value) >= 10 else f"{value:.3g}"
+
+
+def _with_unit(value: float | str | None, unit: str) -> str:
+    return _number(value) + (f" {unit}" if unit and isinstance(value, float | int) else "")
+
+
+def _bound(row: Row, bound: float | None) -> str:
+    if bound is None:
+        return "-"
+    unit = {"% of bare commits/s": "%"}.get(row.value_unit, row.value_unit)
+    return f"{bound:g}{'' if unit in ('x', '%') else ' '}{unit}" if unit != "lost or not told" else f"{bound:g}"
+
+
+def _value(row: Row) -> str:
+    unit = row.value_unit
+    text = f"{_number(row.value)}{'x' if unit == 'x' else '%' if unit.startswith('%') else ' ' + unit}"
+    return text
+
+
+HEAD = ["workload", "LangGraph", "Treadle", "figure", "at least", "aim", "met"]
+
+
+def _cells(row: Row) -> list[str]:
+    return [
+        row.name,
+        _with_unit(row.peer, row.unit),
+        _with_unit(row.treadle, row.unit),
+        _value(row),
+        _bound(row, row.least),
+        _bound(row, row.aim),
+        row.met(),
+    ]
+
+
+def _notes(row: Row) -> str:
+    parts = [f"{name} {_number(value)}" for name, value in row.others.items()]
+    if row.spread is not None:
+        parts.append(f"rounds {_number(row.spread[0])} to {_number(row.spread[1])}")
+    return "; ".join(parts)
+
+
+def as_text(rows: list[Row]) -> str:
+    table = [HEAD, *map(_cells, rows)]
+    widths = [max(len(line[column]) for line in table) for column in range(len(HEAD))]
+    lines = []
+    for number, cells in enumerate(table):
+        lines.append("  ".join(cell.ljust(width) for cell, width in zip(cells, widths, strict=True)).rstrip())
+        if number and (notes := _notes(rows[number - 1])):
+            lines.append(f"    {notes}")
+    return "\n".join(lines)
+
+
+def as_markdown(rows: list[Row]) -> str:
+    lines = ["| " + " | ".join([*HEAD, "also measured"]) + " |", "|" + "---|" * (len(HEAD) + 1)]
+    lines += ["| " + " | ".join([*_cells(row), _notes(row)]) + " |" for row in rows]
+    return "\n".join(lines)
+
+
+def _about(options: Options, command: str, seconds: float) -> list[str]:
+    packages = ("treadle", "langgraph", "langgraph-checkpoint", "langgraph-checkpoint-sqlite", "apsw", "msgspec")
+    found = ", ".join(f"{name} {installed(name)}" for name in packages)
+    return [
+        f"`{command}`, {datetime.now(UTC).date()}, {options.rounds} rounds, {seconds:.0f} s",
+        machine(options.folder or Path(os.environ.get("TMPDIR", "/tmp"))),
+        found,
+    ]
+
+
+def _options(argv: list[str]) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m bench engine", description=__doc__)
+    parser.add_argument("--rounds", type=int, default=5, help="rounds of each workload (default 5)")
+    parser.add_argument("--only", action="append", choices=list(SECTIONS), help="measure this only (may be repeated)")
+    parser.add_argument("--skip", action="append", choices=list(SECTIONS), default=[], help="leave this out")
+    parser.add_argument("--kills", type=int, default=50, help="how often to kill -9 (default 50; the issue asks 1,000)")
+    parser.add_argument("--dir", type=Path, default=None, help="make the databases here (default: temporary folder)")
+    parser.add_argument("--loop", choices=["asyncio", "uvloop"], default="asyncio", help="event loop, for both sides")
+    parser.add_argument("--json", action="store_true", help="print everything measured as JSON")
+    parser.add_argument("--markdown", action="store_true", help="print a table for bench/RESULTS.md")
+    return parser.parse_args(argv)
+
+
+async def _run(names: list[str], options: Options) -> list[Row]:
+    rows: list[Row] = []
+    for name in names:
+        print(f"{name} ...", file=sys.stderr, flush=True)
+        rows += await SECTIONS[name](options)
+    return rows
+
+
+def main(argv: list[str]) -> int:
+    given = _options(argv)
+    os.environ.setdefault("LANGSMITH_TRACING", "false")
+    options = Options(given.rounds, given.kills, given.dir)
+    names = [name for name in (given.only or SECTIONS) if name not in given.skip]
+    began = time.perf_counter()
+    if given.loop == "uvloop":
+        import uvloop
+
+        rows = uvloop.run(_run(names, options))
+    else:
+        rows = asyncio.run(_run(names, options))
+    command = " ".join(["python -m bench engine", *argv])
+    about = _about(options, command, time.perf_counter() - began)
+    if given.json:
+        print(json.dumps({"about": about, "rows": [{**dataclasses.asdict(r), "met": r.met()} for r in rows]}, indent=1))
+    elif given.markdown:
+        print("\n".join([*[f"- {line}" for line in about], "", as_markdown(rows)]))
+    else:
+        print("\n".join([*about, "", as_text(rows)]))
+    return 0
