@@ -17,6 +17,7 @@ from treadle.domain.task import RunRow
 from treadle.engine.orchestrator import AnyGraph
 from treadle.engine.orchestrator import Orchestrator as EngineOrchestrator
 from treadle.engine.registry import NodeRegistry
+from treadle.engine.results import RunOptions
 from treadle.engine.worker import Worker as EngineWorker
 from treadle.engine.worker import WorkerSettings
 from treadle.errors import ConfigError, UnknownName, UsageError
@@ -25,8 +26,12 @@ from treadle.services.runs import Runs
 from treadle.settings import Settings
 
 if TYPE_CHECKING:
+    from treadle.ports.model import Model
+    from treadle.ports.sandbox import Sandbox
     from treadle.ports.store import Store
+    from treadle.services.builds import BuildPlan, Builds
     from treadle.services.stories import Stories
+    from treadle.workflows.crew import Crew
 
 T = TypeVar("T")
 StoreLike = Any
@@ -247,6 +252,8 @@ class Application:
         self.settings = settings
         self.orchestrator = orchestrator
         self.runs = Runs(orchestrator.store)
+        self.on_note: Callable[[str], None] = lambda note: None
+        """Is told what a model is waited for."""
 
     async def __aenter__(self) -> Self:
         await self.orchestrator.__aenter__()
@@ -276,9 +283,84 @@ class Application:
         workers = len(await self.orchestrator.store.workers())
         return StoreStatus(url, file is not None and file.exists(), size, len(rows), by_status, workers)
 
-    async def fork(self, row: RunRow, event: int | None, changes: Mapping[str, Any]) -> str:
-        """Fork a run whose graph is known here; returns the new run's id."""
-        return await self.orchestrator.fork(row.run_id, event, changes)
+    @functools.cached_property
+    def builds(self) -> Builds:
+        from treadle.services.builds import Builds
+
+        crews = Crews(self.settings, self.home, lambda note: self.on_note(note))
+        return Builds(self.settings, self.orchestrator, crews.make, crews.open_sandbox)
+
+    async def fork(self, row: RunRow, fork_id: str, event: int | None, changes: Mapping[str, Any]) -> str:
+        """Fork a run; its graph must be known here, unless it is a build. Returns the new run's id."""
+        if row.labels.get("kind") == "build":
+            return await self.builds.fork(row, fork_id, event, changes)
+        options = RunOptions(run_id=fork_id, labels={**row.labels, "fork_of": row.run_id})
+        return await self.orchestrator.fork(row.run_id, event, changes, options=options)
+
+
+class Crews:
+    """Puts crews of builds together from real adapters."""
+
+    def __init__(self, settings: Settings, home: Path, on_note: Callable[[str], None]) -> None:
+        self._settings = settings
+        self._home = home
+        self._on_note = on_note
+
+    async def make(self, plan: BuildPlan, run_id: str) -> Crew:
+        """The crew of one run, as its plan says: `services.builds.CrewMaker`."""
+        from treadle.workflows.crew import BuildSettings, Crew
+        from treadle.workspace import NewRepository, Publisher, Repository, RepositoryBranch, Workspace
+
+        workspace = await Workspace.open(self._home, run_id)
+        publisher: Publisher
+        if plan.repository is not None:
+            at = plan.repository
+            repository = Repository(Path(at.folder), at.commit, at.tree, at.branch, at.uncommitted)
+            publisher = RepositoryBranch(repository, workspace.snapshots, run_id)
+        else:
+            publisher = NewRepository(Path(plan.out), workspace.snapshots)
+        return Crew(
+            model=self._model(plan),
+            model_name=plan.model,
+            sandbox=await self.open_sandbox(workspace.folder, plan.sandbox),
+            workspace=workspace,
+            publisher=publisher,
+            settings=BuildSettings(max_rounds=plan.max_rounds),
+        )
+
+    async def open_sandbox(self, folder: Path, backend: str) -> Sandbox:
+        """A sandbox over a folder, with the configured limits."""
+        from treadle.ports.sandbox import MIB, Limits
+        from treadle.sandboxes.choose import open_sandbox
+
+        wanted = self._settings.sandbox
+        limits = Limits(
+            wall_seconds=wanted.wall_seconds, memory_bytes=wanted.memory_mb * MIB, processes=wanted.processes
+        )
+        return await open_sandbox(folder, backend=backend, limits=limits)
+
+    def _model(self, plan: BuildPlan) -> Model:
+        settings = self._settings.model
+        if plan.provider == "scripted":
+            from treadle.models.script_file import ScriptFile
+
+            return ScriptFile(Path(plan.script))
+        if plan.provider == "ollama":
+            from treadle.models.ollama import OllamaModel
+
+            return OllamaModel(settings)
+        if plan.provider == "openai":
+            from treadle.models.openai_chat import OpenAIChat
+
+            return OpenAIChat(
+                settings.openai_base_url,
+                api_key=settings.openai_api_key,
+                first_token_seconds=settings.first_token_seconds,
+                stall_seconds=settings.stall_seconds,
+            )
+        from treadle.models.embedded import EmbeddedModel
+
+        return EmbeddedModel(settings, on_note=self._on_note)
 
 
 _IDLE = WorkerSettings(capacity=0, serve=False, heartbeat=False, poll_seconds=0.5)

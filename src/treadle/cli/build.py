@@ -1,13 +1,205 @@
-"""`treadle build`: a goal becomes a repository."""
+"""`treadle build`: a goal becomes a repository, or a branch of one."""
 
 from __future__ import annotations
 
+import os
+import shlex
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
 import typer
+
+from treadle.cli import output, session, watch
+from treadle.errors import RunFailed, TreadleError
+
+if TYPE_CHECKING:
+    from treadle.app import Application
+    from treadle.domain.task import RunRow
+    from treadle.services.builds import BuildPlan, BuildRequest
+    from treadle.settings import Settings
+
+_SCRIPTED = "scripted:"
 
 
 def add_to(app: typer.Typer) -> None:
-    """Nothing yet."""
+    app.command("build")(build)
 
 
-async def finish(application, row, *, json, verbose):  # type: ignore[no-untyped-def]
-    raise NotImplementedError
+def build(
+    goal: str = typer.Argument(..., metavar="GOAL", help='What to build, e.g. "slug.py with slugify(text) and tests".'),
+    out: Path | None = typer.Option(None, "--out", metavar="DIR", help="Make a new repository there."),
+    repo: Path | None = typer.Option(None, "--repo", metavar="PATH", help="Work on a branch of this repository."),
+    check: str = typer.Option("", "--check", metavar="CMD", help="Shell command that must pass in the end."),
+    model: str | None = typer.Option(None, "--model", metavar="NAME", help="See `treadle models list`."),
+    provider: str | None = typer.Option(None, "--provider", metavar="NAME", help="auto, embedded, ollama or openai."),
+    sandbox: str | None = typer.Option(None, "--sandbox", metavar="NAME", help="auto, bubblewrap, landlock or none."),
+    budget_tokens: int | None = typer.Option(None, "--budget-tokens", metavar="N", help="Tokens to spend at most."),
+    max_rounds: int | None = typer.Option(None, "--max-rounds", metavar="N", help="Repairs to try at most."),
+    json: bool = typer.Option(False, "--json", help="One event per line on stdout, then the report."),
+    verbose: bool = typer.Option(False, "--verbose", "-v", help="Show model answers as they are written."),
+    detach: bool = typer.Option(False, "--detach", help="Build in the background and print the run's id."),
+    store: str | None = typer.Option(None, "--store", metavar="URL", help="Where the run is kept."),
+) -> None:
+    """Build what GOAL says. Inside a git repository: on a branch of it; elsewhere: a new one, ./<name> or --out."""
+
+    async def work() -> int:
+        from treadle.services.builds import BuildRequest
+
+        script = Path(provider.removeprefix(_SCRIPTED)) if provider and provider.startswith(_SCRIPTED) else None
+        settings = session.settings_of(
+            model=model,
+            provider=None if script else provider,
+            sandbox={"bwrap": "bubblewrap", "local": "none"}.get(sandbox or "", sandbox),
+            budget_tokens=budget_tokens,
+            max_rounds=max_rounds,
+            store=store,
+        )
+        request = BuildRequest(goal, Path.cwd(), out, repo, check, script)
+        return await _build(settings, request, json=json, verbose=verbose, detach=detach)
+
+    session.run(work)
+
+
+async def _build(settings: Settings, request: BuildRequest, *, json: bool, verbose: bool, detach: bool) -> int:
+    from treadle.services.builds import new_run_id
+
+    async with session.looking(settings=settings) as looking:
+        plan = await looking.builds.check(request)
+        _say(plan, quiet=json)
+        await _fetch_model(looking, plan)
+    run_id = new_run_id()
+    async with session.building(settings, run_id, capacity=0 if detach else 4) as application:
+        await application.builds.start(plan, run_id)
+        if detach:
+            session.go_on_in_background(settings, run_id)
+            output.data(run_id)
+            return 0
+        row = await application.runs.find(run_id)
+        return await finish(application, row, json=json, verbose=verbose)
+
+
+def _say(plan: BuildPlan, *, quiet: bool) -> None:
+    if quiet:
+        return
+    output.note(f"model    {plan.model} ({plan.provider}) answers, {plan.model_reason}")
+    output.note(f"sandbox  {plan.sandbox}")
+    if plan.sandbox == "none":
+        output.note(output.styled("         Generated code runs as you, with your files and your network.", "yellow"))
+    if plan.repository is not None:
+        output.note(f"place    a branch of {_shown(plan.repository.folder)}, from {plan.repository.commit[:10]}")
+        if plan.repository.uncommitted:
+            output.note(f"         {plan.repository.uncommitted} uncommitted file(s) are left alone and not seen")
+    else:
+        output.note(f"place    {_shown(plan.out)}, a new repository")
+
+
+async def _fetch_model(application: Application, plan: BuildPlan) -> None:
+    from treadle.cli.models import ProgressBar
+    from treadle.errors import ModelFileCorrupt
+    from treadle.services.models import Models
+
+    try:
+        missing = await application.builds.missing_model(plan)
+    except ModelFileCorrupt as error:
+        if Path(plan.model).suffix == ".gguf":
+            raise
+        output.note(f"{error} It is fetched again.")
+    else:
+        if missing is None:
+            return
+    bar = ProgressBar()
+    try:
+        await Models(application.settings).pull(plan.model, bar.show)
+    finally:
+        bar.close()
+
+
+async def finish(application: Application, row: RunRow, *, json: bool, verbose: bool, after: int = 0) -> int:
+    """Watch a build to its rest and report; returns the exit code."""
+    from treadle.services.builds import plan_of
+
+    plan = plan_of(row)
+    if not json:
+        output.note(f"run      {row.run_id}\n")
+    view = watch.view_for(json=json, verbose=verbose, title=output.clip(plan.goal, 100))
+    application.on_note = view.note
+    try:
+        result = await watch.to_rest(application, row.run_id, view, after=after)
+    except RunFailed as error:
+        raise await _explained(application, row.run_id, error) from error
+    report: dict[str, Any] = dict(result.get("report") or {})
+    told = await application.runs.report(await application.runs.find(row.run_id))
+    if json:
+        facts = {"provider": plan.provider, "model_reason": plan.model_reason, "seconds": told.summary.seconds}
+        output.data_json({"type": "Report", "run_id": row.run_id, "status": result.status.value, **report, **facts})
+    else:
+        _show(plan, row.run_id, report, told.summary.seconds, _rate(told))
+    return 0 if report.get("solved") else 1
+
+
+async def _explained(application: Application, run_id: str, error: RunFailed) -> TreadleError:
+    """Say what to do about a failed build, by what it failed of."""
+    from treadle.domain.events import RunErrored
+
+    last = (await application.runs.events(await application.runs.find(run_id)))[-1].payload
+    if isinstance(last, RunErrored) and last.code == "budget":
+        error.hint = f"Go on with more: treadle retry {run_id} --budget-tokens N."
+    return error
+
+
+def _rate(told: Any) -> float:
+    return told.timeline.output_tokens / told.timeline.model_seconds if told.timeline.model_seconds else 0.0
+
+
+def _show(plan: BuildPlan, run_id: str, report: dict[str, Any], seconds: float, rate: float) -> None:
+    """Print what came of a build, for people."""
+    solved = bool(report.get("solved"))
+    output.note()
+    verdict = output.styled("solved", "green") if solved else output.styled("not solved", "red")
+    output.data(f"{verdict}  {output.clip(plan.goal, 100)}")
+    for name, text in _facts(plan, report, seconds, rate):
+        output.data(f"  {name:<10}  {text}")
+    output.note()
+    for command in _next(plan, run_id, report):
+        output.note(f"next: {command}")
+
+
+def _facts(plan: BuildPlan, report: dict[str, Any], seconds: float, rate: float) -> list[tuple[str, str]]:
+    rounds = int(report.get("rounds", 0))
+    solved = bool(report.get("solved"))
+    if solved:
+        where = f"{_shown(report['place'])}, branch {report['branch']}, commit {report['commit'][:10]}"
+        facts = [("repository", where)]
+    else:
+        facts = [("why", output.clip(str(report.get("reason", "")), 300))]
+    facts.append(("files", ", ".join(report.get("files", [])) or "none"))
+    if solved and report.get("tests"):
+        facts.append(("tests", f"{report['tests']} pass, and were seen to fail on a stub of the code"))
+    if report.get("dropped"):
+        why = report["dropped"][0].get("why", "")
+        facts.append(("dropped", f"{len(report['dropped'])} generated test(s), the first because it {why}"))
+    if plan.check:
+        facts.append(("check", f"{'passes' if solved else 'not passed'}: {output.clip(plan.check, 80)}"))
+    facts += [("assumed", text) for text in report.get("assumptions", [])]
+    facts.append(("took", f"{output.duration(seconds)}, {rounds} repair round{'' if rounds == 1 else 's'}"))
+    speed = f" at {rate:.0f} tokens/s" if rate else ""
+    facts.append(("tokens", f"{int(report.get('tokens', 0)):,} of {plan.budget_tokens:,}{speed}"))
+    facts.append(("model", f"{report.get('model', plan.model)} ({plan.provider}), {plan.model_reason}"))
+    return facts
+
+
+def _next(plan: BuildPlan, run_id: str, report: dict[str, Any]) -> list[str]:
+    if not report.get("solved"):
+        look = [f"treadle debug --run {run_id}"]
+        return [*look, *([str(report["see"])] if report.get("see") else [])]
+    place = shlex.quote(_shown(report["place"]))
+    if plan.repository is not None:
+        look = f"git -C {place} diff {plan.repository.commit[:10]} {report['branch']}"
+        return [look, f"git -C {place} merge {report['branch']}", f"treadle debug --run {run_id}"]
+    return [f"cd {place} && python -m pytest", f"treadle debug --run {run_id}"]
+
+
+def _shown(place: str) -> str:
+    """A path as the user would type it: relative where that is shorter."""
+    relative = os.path.relpath(place)
+    return place if relative.startswith("..") else f"./{relative}" if relative != "." else "."

@@ -124,7 +124,8 @@ def fork(
     async def change(given: resume.Given) -> str:
         return await given.fork(event, wanted)
 
-    session.run(lambda: resume.change_and_go_on(run, change, resume.How(graph, json, verbose, detach, store)))
+    how = resume.How(graph, json, verbose, detach, store)
+    session.run(lambda: resume.change_and_go_on(run, change, how, forking=True))
 
 
 def _json_or_text(text: str) -> object:

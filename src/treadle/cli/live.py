@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Console, Group
@@ -34,7 +34,7 @@ _TAIL = 200
 class LiveView:
     """Shows a run as a tree that is redrawn in place; see `cli.watch.View`."""
 
-    def __init__(self, title: str, *, console: Console | None = None, clock: Any = time.time) -> None:
+    def __init__(self, title: str, *, console: Console | None = None, clock: Callable[[], float] = time.time) -> None:
         self._title = title
         self._clock = clock
         self._timeline = Timeline()
@@ -44,7 +44,7 @@ class LiveView:
         self._tail = ""
         self._pieces = 0
         self._first_piece: float | None = None
-        self._began = clock()
+        self._began: float = clock()
         self._closed = False
         self._live = Live(
             console=console or Console(stderr=True),
@@ -91,13 +91,13 @@ class LiveView:
         tree = Tree(Text(self._title, style="bold"), guide_style="dim")
         grid = Table.grid(padding=(0, 2))
         for justify in ("left", "left", "right", "right", "left"):
-            grid.add_column(justify=justify, no_wrap=True)  # type: ignore[arg-type]
+            grid.add_column(justify=justify, no_wrap=True)
         for row in self._rows():
             grid.add_row(*row)
         tree.add(grid)
         parts: list[Any] = [tree, self._footer()]
         if self._tail and not self._closed:
-            parts.append(Text("  " + output.clip(self._tail[-90:], 90), style="dim", no_wrap=True))
+            parts.append(Text("  … " + " ".join(self._tail.split())[-90:], style="dim", no_wrap=True))
         return Group(*parts)
 
     def _rows(self) -> Iterable[tuple[Text, Text, Text, Text, Text]]:
@@ -105,7 +105,8 @@ class LiveView:
         for task in self._timeline.tasks.values():
             visits.setdefault(task.node, []).append(task)
         for node, tasks in visits.items():
-            yield self._row(node, tasks)
+            if tasks or not self._timeline.status.ended:  # in the last picture, only what took place
+                yield self._row(node, tasks)
 
     def _row(self, node: str, tasks: list[TaskView]) -> tuple[Text, Text, Text, Text, Text]:
         if not tasks:

@@ -35,6 +35,8 @@ class Given:
 
     application: Application
     row: RunRow
+    fork_id: str
+    """The id of the run that a fork is to make."""
 
     @property
     def orchestrator(self) -> Orchestrator:
@@ -44,7 +46,7 @@ class Given:
         await self.application.runs.set_budget(self.row, kind, limit)
 
     async def fork(self, event: int | None, changes: dict[str, Any]) -> str:
-        return await self.application.fork(self.row, event, changes)
+        return await self.application.fork(self.row, self.fork_id, event, changes)
 
 
 async def go_on(run: str | None, how: How) -> int:
@@ -62,12 +64,17 @@ async def go_on(run: str | None, how: How) -> int:
         return await _watch(application, row, how, after=row.last_seq)
 
 
-async def change_and_go_on(run: str | None, change: Callable[[Given], Awaitable[str]], how: How) -> int:
+async def change_and_go_on(
+    run: str | None, change: Callable[[Given], Awaitable[str]], how: How, *, forking: bool = False
+) -> int:
     """Apply a change from outside and, unless detached, go on with the run that it concerns."""
+    from treadle.engine.orchestrator import new_run_id
+
     settings, row = await _found(run, how)
-    async with _with_code(settings, row, how) as application:
+    fork_id = new_run_id()
+    async with _with_code(settings, row, how, fork_id if forking else None) as application:
         known = row.last_seq
-        run_id = await change(Given(application, row))
+        run_id = await change(Given(application, row, fork_id))
         if how.detach:
             output.data(run_id)
             return 0
@@ -93,13 +100,20 @@ async def _watch(application: Application, row: RunRow, how: How, *, after: int)
 
 
 @asynccontextmanager
-async def _with_code(settings: Settings, row: RunRow, how: How) -> AsyncIterator[Application]:
-    """Connect with the code of a run: the graph it names, or the build that it recorded."""
+async def _with_code(
+    settings: Settings, row: RunRow, how: How, fork_id: str | None = None
+) -> AsyncIterator[Application]:
+    """Connect with the code of a run: the graph it names, or the build that it recorded.
+
+    A fork of a build has its own place for the result, and its own queue.
+    """
     from treadle.services import targets
 
     capacity = 0 if how.detach else 16
     if row.labels.get("kind") == "build":
-        async with session.building(settings, row, capacity=capacity) as application:
+        async with session.building(settings, fork_id or row.run_id, capacity=capacity) as application:
+            if fork_id is None:
+                await application.builds.take_up(row)
             yield application
         return
     target = how.graph or row.labels.get("target")

@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from treadle.app import Application
-    from treadle.domain.task import RunRow
     from treadle.engine.registry import NodeRegistry
     from treadle.settings import Settings
 
@@ -68,11 +67,11 @@ def settings_of(**flags: object) -> Settings:
 
 
 @asynccontextmanager
-async def looking(store: str | None = None) -> AsyncIterator[Application]:
+async def looking(store: str | None = None, *, settings: Settings | None = None) -> AsyncIterator[Application]:
     """Connect to look, or to change something from outside; runs nothing, and creates no store."""
     from treadle import app
 
-    async with app.connect(settings_of(store=store), serving=False) as application:
+    async with app.connect(settings or settings_of(store=store), serving=False) as application:
         yield application
 
 
@@ -88,14 +87,12 @@ async def working(
 
 
 @asynccontextmanager
-async def building(settings: Settings, row: RunRow, *, capacity: int = 16) -> AsyncIterator[Application]:
-    """Connect to go on with a build as it was recorded."""
+async def building(settings: Settings, run_id: str, *, capacity: int = 4) -> AsyncIterator[Application]:
+    """Connect to run the tasks of one build."""
     from treadle import app
+    from treadle.services.builds import queue_of
 
-    async with app.connect(
-        settings, serving=True, capacity=capacity, queues=(app.build_queue(row.run_id),)
-    ) as application:
-        await application.builds.prepare(row)
+    async with app.connect(settings, serving=True, capacity=capacity, queues=(queue_of(run_id),)) as application:
         yield application
 
 

@@ -6,6 +6,7 @@ import asyncio
 import os
 import socket
 import sys
+import time
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -25,6 +26,10 @@ class View(Protocol):
 
     def event(self, event: Event) -> None: ...
     def emitted(self, kind: str, value: Any) -> None: ...
+
+    def note(self, text: str) -> None:
+        """Say what is being waited for."""
+
     def close(self) -> None: ...
 
 
@@ -40,6 +45,9 @@ class JsonView:
     def emitted(self, kind: str, value: Any) -> None:
         """Pieces of answers are no events."""
 
+    def note(self, text: str) -> None:
+        """What is waited for is no event."""
+
     def close(self) -> None: ...
 
 
@@ -49,6 +57,7 @@ class PlainView:
     def __init__(self, *, verbose: bool = False) -> None:
         self._verbose = verbose
         self._midline = False
+        self._waits_for = ""
 
     def past(self, events: Iterable[Event]) -> None:
         """What happened before is in `treadle logs`."""
@@ -71,6 +80,12 @@ class PlainView:
             sys.stderr.write(str(value))
             sys.stderr.flush()
             self._midline = True
+
+    def note(self, text: str) -> None:
+        """Say once what is being waited for."""
+        if text != self._waits_for:
+            self._waits_for = text
+            output.note(f"{output.clock(time.time())}  {text}")
 
     def close(self) -> None:
         if self._midline:

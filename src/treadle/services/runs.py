@@ -224,9 +224,18 @@ def _run_line(event: Event) -> LogLine | None:
 
 def outcome_of(result: object) -> str:
     """Say what came of a tool call in a few words."""
-    if isinstance(result, dict) and "exit_code" in result:
+    if not isinstance(result, dict):
+        return plain_text(result)[:120]
+    if result.get("broken"):
+        return f"no test could run: {plain_text(result['broken'])}"
+    if "passed" in result:
+        failed = [f"{len(result['failed'])} failed"] if result.get("failed") else []
+        return ", ".join([*failed, f"{len(result['passed'])} passed"])
+    if "exit_code" in result:
         late = ", timed out" if result.get("timed_out") else ""
         return f"exit code {result['exit_code']}{late}"
+    if "commit" in result:
+        return f"commit {result['commit'][:10]} on branch {result.get('branch')} of {result.get('place')}"
     return plain_text(result)[:120]
 
 
