@@ -35,7 +35,7 @@ class RetryPolicy:
 
     def delay_seconds(self, attempt: int, chance: float) -> float:
         """Seconds to wait after a failed attempt (1 = first); `chance` is a number in [0, 1)."""
-        bare: float = min(self.max_seconds, self.initial_seconds * self.factor ** (attempt - 1))
+        bare: float = min(self.max_seconds, self.initial_seconds * self.factor ** min(attempt - 1, 100))
         return bare * (1 + self.jitter * chance)
 
 

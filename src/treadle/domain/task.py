@@ -108,6 +108,13 @@ class TaskRow(msgspec.Struct, frozen=True):
     error: str | None
 
 
+def claim_of(task: TaskRow, graph: str) -> Claim:
+    """The claim that a leased row stands for."""
+    return Claim(
+        task.task_id, task.run_id, task.activation, task.node, task.node_type, graph, task.attempt, task.lease_seq
+    )
+
+
 class RunRow(msgspec.Struct, frozen=True):
     """A run as a reader sees it."""
 

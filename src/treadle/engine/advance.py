@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import traceback
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 import msgspec
 
 from treadle.domain import codec
 from treadle.domain.events import (
     Draft,
+    Event,
     InterruptRaised,
     NodeFailed,
     NodeFinished,
@@ -37,11 +38,20 @@ RESULT_LIMIT = 8 * 1024
 class View:
     """The position of one run, and the version of the run that it stands for."""
 
-    __slots__ = ("position", "version")
+    __slots__ = ("journaled", "position", "tip", "version")
 
-    def __init__(self, position: Position, version: int) -> None:
+    def __init__(self, position: Position, version: int, journaled: frozenset[str] = frozenset()) -> None:
         self.position = position
         self.version = version
+        self.tip = ""
+        """The commit, perhaps still under way, that made `version`; empty if the log did."""
+        self.journaled = journaled
+        """Activations that had recorded effects when the log was read."""
+
+    def moved(self, commit: Commit) -> None:
+        """Go on planning as if this commit were already in."""
+        self.version += 1
+        self.tip = f"{commit.task_id}.{commit.lease_seq}"
 
 
 async def load_view(store: Store, graph: CompiledGraph, run_id: str) -> View:
@@ -50,7 +60,12 @@ async def load_view(store: Store, graph: CompiledGraph, run_id: str) -> View:
         row = await store.run(run_id)
         events = await store.events(run_id, until=row.last_seq)
         if (await store.run(run_id)).version == row.version:  # else a commit came in between
-            return View(rebuild(graph, events), row.version)
+            return View(rebuild(graph, events), row.version, journaled(events))
+
+
+def journaled(events: Iterable[Event]) -> frozenset[str]:
+    """Activations with recorded effects."""
+    return frozenset(event.activation for event in events if event.step is not None and event.activation is not None)
 
 
 def finished(view: View, claim: Claim, outcome: Outcome, notes: Sequence[Draft], worker: str, seconds: float,
@@ -90,7 +105,8 @@ def finished(view: View, claim: Claim, outcome: Outcome, notes: Sequence[Draft],
         end, status, error = _end(position)
         events.append(Draft(end))
     return Commit(
-        claim.run_id, claim.task_id, claim.lease_seq, worker, events, DONE, view.version, tasks, status, error
+        claim.run_id, claim.task_id, claim.lease_seq, worker, events, DONE, view.version, tasks, status, error,
+        view.tip,
     )  # fmt: skip
 
 

@@ -115,7 +115,11 @@ class Context:
             await self._store.reserve(self.run_id, self.activation, key, reserve)
         if effects == "at_most_once":
             start = EffectStarted(kind=kind, digest=digest, request=msgspec.Raw(plain))
-            await self._store.record(self.run_id, self.activation, JournalEntry(Draft(start, self.activation, key)))
+            entry = JournalEntry(Draft(start, self.activation, key))
+            if (await self._store.record(self.run_id, self.activation, entry)).payload is not start:
+                raise EffectInterrupted(
+                    f"The effect {key!r} of {self.activation!r} was begun by another worker; it was not repeated."
+                )
 
     def _recorded(self, event: Event, key: str, digest: str) -> Any:
         payload = event.payload

@@ -180,10 +180,12 @@ class Orchestrator:
 
     async def _rest(self, run_id: str, ending: asyncio.Future[Ending], timeout: float | None) -> Result:
         async with asyncio.timeout(timeout):
-            while not ending.done():
+            while not (ending.done() and ending.result().status.ended):
                 row = await self.store.run(run_id)
                 if row.status.ended or (row.status is RunStatus.WAITING and not row.paused):
                     break
+                if ending.done():  # it seemed to rest, but was only paused
+                    ending = self.worker.ending(run_id)
                 await asyncio.wait([ending], timeout=self.worker.settings.poll_seconds)
         if ending.done() and ending.result().status is RunStatus.DONE:
             values = ending.result().values

@@ -15,7 +15,7 @@ from typing import Any
 
 from treadle.domain import codec
 from treadle.domain.state import Values
-from treadle.domain.task import Claim, RunStatus
+from treadle.domain.task import Claim, RunStatus, TaskState, claim_of
 from treadle.engine import advance
 from treadle.engine.advance import View
 from treadle.engine.context import Context
@@ -23,7 +23,7 @@ from treadle.engine.execute import Callee, Outcome, execute
 from treadle.engine.lease import Heartbeat
 from treadle.engine.registry import NodeRegistry
 from treadle.engine.signals import Pause, Sleep
-from treadle.errors import LeaseLost, NodeError, TreadleError
+from treadle.errors import LeaseLost, NodeError, TreadleError, Unreachable
 from treadle.graph.plan import Live
 from treadle.graph.spec import CompiledGraph, Node
 from treadle.ports.store import TASKS, Commit, CommitResult, Store, WorkerRow
@@ -211,7 +211,8 @@ class Worker:
 
     def adopt(self, run_id: str, view: View, claims: Sequence[Claim]) -> None:
         """Take over a run that was just created here, with the tasks that were leased to this worker."""
-        self._views[run_id] = view
+        if claims:
+            self._views[run_id] = view
         for claim in claims:
             self.spawn(claim)
 
@@ -244,6 +245,10 @@ class Worker:
             self._running[task_id] = running
             try:
                 claim = await self._one(claim)
+            except Exception:
+                self.held.pop(task_id, None)  # renew it no more, so that somebody else may try
+                self._views.pop(running[1], None)
+                raise
             except asyncio.CancelledError:
                 if task_id in self.held:  # not fenced: the worker stops, and gives the task back
                     raise
@@ -259,18 +264,17 @@ class Worker:
         started = time.perf_counter()
         try:
             view = self._views.get(claim.run_id) or await self._load(claim)
-            live = view.position.index.get(claim.activation)
-            if live is None:
+            if claim.activation not in view.position.index:
                 view = await self._load(claim)
-                live = view.position.index[claim.activation]
-            if claim.lease_seq > 1:
+            live = view.position.index[claim.activation]
+            if claim.lease_seq > 1 or claim.activation in view.journaled:
                 await context.load()
             if live.node.effects == "at_most_once":
                 self._refuse_repeat(claim, live)
                 self._once.add(claim.task_id)
             outcome = await self._execute(live, context)
         except (Pause, Sleep) as signal:
-            await self._commit_plain(advance.suspended(claim, signal, context.notes, self.name))
+            await self._suspend(claim, signal, context)
             return None
         except LeaseLost:
             return None
@@ -317,14 +321,19 @@ class Worker:
     async def _finish(self, claim: Claim, outcome: Outcome, context: Context, seconds: float) -> Claim | None:
         while True:
             view = self._views.get(claim.run_id) or await self._load(claim)
+            if claim.activation not in view.position.index:  # the view is behind, or our lease is lost
+                view = await self._load(claim)
+                if claim.activation not in view.position.index:
+                    self.held.pop(claim.task_id, None)
+                    return None
             free = self.settings.capacity - len(self._chains) + 1
             try:
                 commit = advance.finished(view, claim, outcome, context.notes, self.name, seconds, free, None)
-            except TreadleError as error:
+            except Exception as error:  # noqa: BLE001  # a reducer of the user may raise anything
                 self._views.pop(claim.run_id, None)
                 await self._commit_plain(advance.failed(claim, error, context.notes, self.name, None))
                 return None
-            view.version += 1
+            view.moved(commit)
             result = await self._commit(commit)
             if result.status == "committed":
                 break
@@ -345,6 +354,14 @@ class Worker:
             self.spawn(other)
         return claims[0]
 
+    async def _suspend(self, claim: Claim, signal: Pause | Sleep, context: Context) -> None:
+        try:
+            commit = advance.suspended(claim, signal, context.notes, self.name)
+        except TreadleError as error:  # what it asks cannot be written
+            await self._fail(claim, error, context)
+        else:
+            await self._commit_plain(commit)
+
     async def _fail(self, claim: Claim, error: Exception, context: Context) -> None:
         graph = self._graphs.get(claim.graph)
         delay = None
@@ -363,7 +380,35 @@ class Worker:
         self._slot_free.set()  # a delay may be due sooner than the next sweep
 
     async def _commit(self, commit: Commit) -> CommitResult:
-        return (await self.store.commit((commit,), lease_seconds=self.settings.lease_seconds))[0]
+        try:
+            return (await self.store.commit((commit,), lease_seconds=self.settings.lease_seconds))[0]
+        except Unreachable as error:
+            logger.warning("Worker %s could not commit %s: %s", self.name, commit.task_id, error)
+        return await self._commit_again(commit)
+
+    async def _commit_again(self, commit: Commit) -> CommitResult:
+        """Keep trying for one lease. The first try may have been applied with its answer lost: find what it handed on.
+
+        Raises:
+            Unreachable: It did not get through; the task is given up and its lease will lapse.
+        """
+        give_up = time.monotonic() + self.settings.lease_seconds
+        while True:
+            await asyncio.sleep(self.settings.poll_seconds / 10)
+            try:
+                result = (await self.store.commit((commit,), lease_seconds=self.settings.lease_seconds))[0]
+                if result.status != "fenced" or not commit.tasks:
+                    return result
+                created = {task.activation for task in commit.tasks if task.lease}
+                rows = [row for row in await self.store.tasks(commit.run_id) if row.activation in created]
+                graph = (await self.store.run(commit.run_id)).graph
+            except Unreachable:
+                if time.monotonic() > give_up:
+                    raise
+                continue
+            mine = [row for row in rows if row.state is TaskState.LEASED and row.worker == self.name]
+            claims = tuple(claim_of(row, graph) for row in mine if row.task_id not in self.held)
+            return CommitResult("committed", result.version, claims, result.run_status) if claims else result
 
     # -- leases and listeners --------------------------------------------------------------------------------------
 

@@ -63,9 +63,9 @@ class Commit(msgspec.Struct, frozen=True, gc=False):
     status: RunStatus | None = None
     """New status of the run, if it changes."""
     error: str | None = None
-    after: int = 0
-    """Planned on top of the commit of this task, which was still under way: that commit, and no other change, must
-    have made the version `expected`. 0: whoever made it."""
+    after: str = ""
+    """`TASK_ID.LEASE_SEQ` of the commit, perhaps still under way, that this one was planned on top of: it, and no
+    other change, must have made the version `expected`. Empty: whoever made it."""
 
 
 class CommitResult(msgspec.Struct, frozen=True, gc=False):

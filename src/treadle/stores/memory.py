@@ -84,8 +84,8 @@ class _Run:
         self.ended = False
         self.paused = False
         self.version = 1
-        self.moved_by = 0
-        """Task whose commit made the present version; 0: a change from outside."""
+        self.moved_by = ""
+        """Task and lease_seq of the commit that made the present version; empty: a change from outside."""
         self.created_at = self.updated_at = now
         self.deadline = None if new.deadline_seconds is None else now + new.deadline_seconds
         self.error: str | None = None
@@ -192,10 +192,10 @@ class MemoryStore:
         ):
             return CommitResult("fenced", run.version if run else 0, (), run.status if run else RunStatus.CANCELLED)
         if item.expected is not None:
-            if item.expected != run.version or item.after not in (0, run.moved_by):
+            if item.expected != run.version or item.after not in ("", run.moved_by):
                 return CommitResult("conflict", run.version, (), run.status)
             run.version += 1
-            run.moved_by = item.task_id
+            run.moved_by = f"{item.task_id}.{item.lease_seq}"
         self._append(run, item.events, now)
         self._move(task, item, now)
         claims = self._create(run, item.tasks, item.worker, now, lease_seconds) if item.tasks else ()
@@ -295,7 +295,7 @@ class MemoryStore:
         now = self._clock.now()
         self._check(run, change)
         run.version += 1
-        run.moved_by = 0
+        run.moved_by = ""
         self._append(run, change.events, now)
         if change.graph is not None:
             run.graph = change.graph

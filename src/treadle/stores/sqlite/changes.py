@@ -92,10 +92,10 @@ def commit(c: apsw.Connection, item: Commit, now: float, lease_seconds: float) -
     if ended or state != "leased" or lease_seq != item.lease_seq or worker != item.worker:
         return CommitResult("fenced", version, (), run.status)
     if item.expected is not None:
-        if item.expected != version or item.after not in (0, moved_by):
+        if item.expected != version or item.after not in ("", moved_by):
             return CommitResult("conflict", version, (), run.status)
         run.version += 1
-        run.moved_by = item.task_id
+        run.moved_by = f"{item.task_id}.{item.lease_seq}"
     append(c, run, item.events, now)
     _move(c, item, now)
     claims = _create_tasks(c, run, graph, item.tasks, item.worker, now, lease_seconds) if item.tasks else ()
@@ -278,7 +278,7 @@ def change(c: apsw.Connection, wanted: Change, now: float) -> int:
         if draft.step is not None and sql.row(c, "journal_entry", key) is not None:
             raise Conflict(f"{draft.step!r} of {draft.activation!r} is recorded already; nothing was changed.")
     run.version += 1
-    run.moved_by = 0
+    run.moved_by = ""
     append(c, run, wanted.events, now)
     for kind, limit in wanted.budgets.items():
         sql.run(c, "set_budget", (run.run_no, kind, limit))

@@ -44,7 +44,7 @@ class RunHead:
         self.ended = ended
         self.paused = paused
         self.status = RunStatus(status)
-        self.moved_by: int | None = None
+        self.moved_by: str | None = None
         """Set where the version rises."""
 
 

@@ -1,5 +1,5 @@
 -- runs: one row per run. `version` is what changes from outside must name; `last_seq` numbers its events;
--- `moved_by` is the task whose commit made the version, or 0 for a change from outside.
+-- `moved_by` is TASK_ID.LEASE_SEQ of the commit that made the version; empty for a change from outside.
 CREATE TABLE runs (
     run_no     INTEGER PRIMARY KEY AUTOINCREMENT,
     run_id     TEXT NOT NULL UNIQUE,
@@ -9,7 +9,7 @@ CREATE TABLE runs (
     paused     INTEGER NOT NULL DEFAULT 0,
     version    INTEGER NOT NULL,
     last_seq   INTEGER NOT NULL,
-    moved_by   INTEGER NOT NULL DEFAULT 0,
+    moved_by   TEXT NOT NULL DEFAULT '',
     tenant     TEXT NOT NULL,
     project    TEXT NOT NULL,
     created_at REAL NOT NULL,
