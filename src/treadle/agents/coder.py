@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+from dataclasses import dataclass
 
 from treadle.agents import frame
 from treadle.agents.answers import code_block, complete_prefix, is_python
@@ -16,21 +17,32 @@ WARMTH = 0.5
 MAX_TOKENS = 900
 
 
-async def write_code(brief: Brief, asker: Asker, prompts: Prompts, *, key: str, attempt: int, seed: int) -> str:
-    """Return a candidate for the whole file. Attempt 0 takes the likeliest answer; later ones differ by their seed."""
-    text = _request(brief, prompts)
-    warmth = WARMTH if attempt else 0.0
-    answer = await asker.ask(key, Question(text, max_tokens=MAX_TOKENS, temperature=warmth, seed=seed + attempt))
+@dataclass(frozen=True, slots=True)
+class Sampling:
+    """How tries of one question differ. The first ones take the first temperature, later ones `WARMTH`."""
+
+    attempt: int = 0
+    seed: int = 0
+    first: float = 0.0
+
+    def of(self, text: str, max_tokens: int, *, cold: int = 1) -> Question:
+        """Make the question; the first `cold` tries take the first temperature."""
+        temperature = self.first if self.attempt < cold else max(WARMTH, self.first)
+        return Question(text, max_tokens=max_tokens, temperature=temperature, seed=1000 * self.seed + self.attempt)
+
+
+async def write_code(brief: Brief, asker: Asker, prompts: Prompts, *, key: str, sampling: Sampling) -> str:
+    """Return a candidate for the whole file, independent of those before."""
+    answer = await asker.ask(key, sampling.of(_request(brief, prompts), MAX_TOKENS))
     return finish_code(brief, code_block(answer))
 
 
 async def fix_code(
-    brief: Brief, asker: Asker, prompts: Prompts, *, key: str, source: str, problem: str, attempt: int, seed: int
+    brief: Brief, asker: Asker, prompts: Prompts, *, key: str, source: str, problem: str, sampling: Sampling
 ) -> str:
     """Return the file with a correction, given the essence of what is wrong with it."""
     text = prompts["fix"].render(goal=_short(brief.goal), file=brief.file, source=source, problem=problem)
-    warmth = WARMTH if attempt > 1 else 0.0
-    answer = await asker.ask(key, Question(text, max_tokens=MAX_TOKENS, temperature=warmth, seed=seed + attempt))
+    answer = await asker.ask(key, sampling.of(text, MAX_TOKENS, cold=2))
     return finish_code(brief, code_block(answer))
 
 

@@ -37,9 +37,10 @@ def storage(brief: Brief) -> str:
 
 def signatures(brief: Brief) -> str:
     """Write the functions that are to be completed."""
+    begin = f"{brief.noun}s = load_{brief.noun}s()\n    ..." if storage(brief) else "..."
     return "\n\n\n".join(
         f"def {brief.function_of(part)}({', '.join(part.parameters)}):\n"
-        f'    """{_sentence(part)} Return the text to print."""'
+        f'    """{_sentence(part)} Return the text to print."""\n    {begin}'
         for part in brief.parts
     )
 
@@ -73,7 +74,9 @@ def usage(brief: Brief) -> str:
     lines = []
     for part in brief.parts:
         words = ["python", brief.file, *([] if single else [part.name]), *(name.upper() for name in part.parameters)]
-        lines.append(f"- `{' '.join(words)}`: {_sentence(part)}")
+        counted = [name.upper() for name in part.parameters if name in _WHOLE]
+        note = f" {counted[0]} counts from 1." if counted else ""
+        lines.append(f"- `{' '.join(words)}`: {_sentence(part)}{note}")
     return "\n".join(lines)
 
 

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import ast
 import builtins
+import symtable
 import sys
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 _KNOWN_NAMES = {
@@ -22,6 +24,7 @@ _KNOWN_NAMES = {
     "enum": "Enum",
 }
 _HOMES = {name: module for module, names in _KNOWN_NAMES.items() for name in names.split()}
+_MODULE_NAMES = {"__file__", "__name__", "__doc__", "__package__", "__spec__"}
 _RAISE = "raise NotImplementedError"
 _Definition = ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef
 
@@ -52,7 +55,36 @@ def find_flaw(source: str, needed: tuple[str, ...] = (), local: frozenset[str] =
     for name, number in _imported(tree):
         if name not in sys.stdlib_module_names and name not in local:
             return Flaw(f"The package {name!r} is not installed; only the standard library may be used.", number)
+    return _unbound(source)
+
+
+def _unbound(source: str) -> Flaw | None:
+    """Look for a name that is read somewhere and bound neither there, around it, nor at the top."""
+    top = symtable.symtable(source, "<module>", "exec")
+    if any(isinstance(node, ast.ImportFrom) and node.names[0].name == "*" for node in ast.parse(source).body):
+        return None
+    scopes = list(_scopes(top))
+    known = set(dir(builtins)) | _MODULE_NAMES
+    known |= {symbol.get_name() for symbol in top.get_symbols() if _is_bound(symbol)}
+    known |= {
+        s.get_name() for scope in scopes for s in scope.get_symbols() if s.is_declared_global() and s.is_assigned()
+    }
+    for scope in scopes:
+        for symbol in scope.get_symbols():
+            if symbol.is_global() and symbol.is_referenced() and symbol.get_name() not in known:
+                where = f" in {scope.get_name()}" if scope is not top else ""
+                return Flaw(f"NameError: name {symbol.get_name()!r} is not defined{where}.", scope.get_lineno())
     return None
+
+
+def _is_bound(symbol: symtable.Symbol) -> bool:
+    return symbol.is_assigned() or symbol.is_imported() or symbol.is_namespace()
+
+
+def _scopes(table: symtable.SymbolTable) -> Iterator[symtable.SymbolTable]:
+    yield table
+    for child in table.get_children():
+        yield from _scopes(child)
 
 
 def public_names(tree: ast.Module) -> list[str]:
@@ -75,15 +107,16 @@ def has_class(source: str) -> bool:
 
 
 def stub(source: str) -> str:
-    """Return the module with its names but without its work: every body raises NotImplementedError, nothing runs.
+    """Return the module with its names but without its work: every body raises NotImplementedError.
 
-    A test that passes on this proves nothing about the code.
+    Nothing runs on import. A program keeps its main guard, so that it fails when it is run. A test that passes on this
+    proves nothing about the code.
     """
     tree = ast.parse(source)
-    kept = [
-        node for node in tree.body if not isinstance(node, ast.If | ast.Expr | ast.For | ast.While | ast.Try | ast.With)
-    ]
-    tree.body = [_Hollow().visit(node) for node in kept]
+    working = ast.If | ast.Expr | ast.For | ast.While | ast.Try | ast.With
+    kept = [node for node in tree.body if not isinstance(node, working) and not _calls_own(node, tree)]
+    guards = [node for node in tree.body if _is_guard(node)]
+    tree.body = [*(_Hollow().visit(node) for node in kept), *guards]
     return ast.unparse(ast.fix_missing_locations(tree)) + "\n"
 
 
@@ -129,7 +162,7 @@ def _behind_docstring(tree: ast.Module) -> int:
 
 def _undefined(tree: ast.Module) -> set[str]:
     """Names that are read somewhere and bound nowhere. Scopes are not told apart: what is bound anywhere counts."""
-    bound = set(dir(builtins)) | {"__file__", "__name__", "__doc__"}
+    bound = set(dir(builtins)) | _MODULE_NAMES
     read: set[str] = set()
     for node in ast.walk(tree):
         if isinstance(node, ast.Name):
@@ -151,7 +184,11 @@ def _runs_on_import(node: ast.stmt, is_program: bool) -> bool:
         return not isinstance(node.value, ast.Constant)
     if isinstance(node, ast.Assert):
         return True
-    return isinstance(node, ast.If) and not is_program and "__name__" in ast.unparse(node.test)
+    return _is_guard(node) and not is_program
+
+
+def _is_guard(node: ast.stmt) -> bool:
+    return isinstance(node, ast.If) and "__name__" in ast.unparse(node.test)
 
 
 def _imported(tree: ast.Module) -> list[tuple[str, int]]:

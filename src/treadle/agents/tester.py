@@ -3,34 +3,36 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 
 from treadle.agents import frame
 from treadle.agents.answers import code_block
-from treadle.agents.ask import Asker, Question
+from treadle.agents.ask import Asker
 from treadle.agents.brief import Brief
-from treadle.agents.coder import described
+from treadle.agents.coder import Sampling, described
 from treadle.agents.prompt import Prompts
 from treadle.agents.source import has_class, interface
 from treadle.agents.testcases import Case, Header, from_assertions, from_examples, from_functions
 
 _RUN = '''def run(folder, *args):
-    """Run the program in a folder and return the completed process."""
+    """Run the program in a folder and return the completed process; it must not crash."""
     script = Path(__file__).parent / "{file}"
     command = [sys.executable, str(script), *args]
-    return subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=10)
+    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=10)
+    assert "Traceback" not in done.stderr, done.stderr[-800:]
+    return done
 '''
 
 
 async def write_tests(
-    brief: Brief, source: str, asker: Asker, prompts: Prompts, *, key: str, attempt: int, seed: int
+    brief: Brief, source: str, asker: Asker, prompts: Prompts, *, key: str, sampling: Sampling
 ) -> list[Case]:
     """Return tests for what the goal asks: the goal's own examples, then those of the model. May be empty."""
     given = from_examples(brief.examples)
     question = _question(brief, source, prompts)
     for again in range(2):
-        number = 2 * attempt + again
-        warmth = 0.6 if number else 0.0
-        asked = Question(question, max_tokens=_max_tokens(brief), temperature=warmth, seed=seed + number)
+        varied = replace(sampling, attempt=2 * sampling.attempt + again)
+        asked = varied.of(question, _max_tokens(brief))
         answer = await asker.ask(f"{key}.{again}" if again else key, asked)
         cases = _read(brief, source, code_block(answer))
         if cases:

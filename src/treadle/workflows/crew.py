@@ -21,6 +21,8 @@ class BuildSettings:
     max_rounds: int = 4
     """Times that a failure is reflected on before the build stops."""
     seed: int = 0
+    temperature: float = 0.0
+    """Of the first version of code and tests. Later ones are always sampled warmer, to differ."""
     test_seconds: float = 20.0
     check_seconds: float = 120.0
     tests: bool = True

@@ -7,7 +7,7 @@ from dataclasses import asdict
 from typing import Any
 
 from treadle.agents.brief import Brief, make_brief
-from treadle.agents.coder import fix_code, write_code
+from treadle.agents.coder import Sampling, fix_code, write_code
 from treadle.agents.source import find_flaw, public_names, stub
 from treadle.agents.testcases import Case, from_examples, test_file
 from treadle.agents.tester import header, test_names, write_tests
@@ -50,9 +50,8 @@ class NewProject:
         """Write a version of the code, independent of those before."""
         asker, brief = self.crew.asker(ctx), Brief.of(state["brief"])
         attempt = sum(1 for candidate in state["candidates"] if candidate["origin"] == "write")
-        source = await write_code(
-            brief, asker, self.crew.prompts, key="write", attempt=attempt, seed=self.crew.settings.seed
-        )
+        sampling = self._sampling(attempt)
+        source = await write_code(brief, asker, self.crew.prompts, key="write", sampling=sampling)
         return self._candidate(state, source, "write") | self._spent(state, asker)
 
     async def fix(self, state: BuildState, ctx: NodeContext) -> Update:
@@ -65,8 +64,7 @@ class NewProject:
             key="fix",
             source=state["candidates"][move["best"]]["source"],
             problem=move["problem"],
-            attempt=state["round"],
-            seed=self.crew.settings.seed,
+            sampling=self._sampling(state["round"]),
         )
         return self._candidate(state, source, "fix") | self._spent(state, asker)
 
@@ -84,9 +82,9 @@ class NewProject:
         asker, brief = self.crew.asker(ctx), Brief.of(state["brief"])
         source, known = state["candidates"][-1]["source"], cases_of(state)
         attempt = state["attempts"]
-        seed = self.crew.settings.seed
         if self.crew.settings.tests or not brief.examples:
-            found = await write_tests(brief, source, asker, self.crew.prompts, key="tests", attempt=attempt, seed=seed)
+            sampling = self._sampling(attempt)
+            found = await write_tests(brief, source, asker, self.crew.prompts, key="tests", sampling=sampling)
         else:
             found = from_examples(brief.examples)
         names = {case.name for case in known}
@@ -125,6 +123,9 @@ class NewProject:
         dropped = [*state["dropped"], *({"name": name, "why": why} for name, why in move.dropped.items())]
         is_round = move.action != "settle"
         return {"move": _plain(move), "cases": kept, "dropped": dropped, "round": state["round"] + is_round}
+
+    def _sampling(self, attempt: int) -> Sampling:
+        return Sampling(attempt, self.crew.settings.seed, self.crew.settings.temperature)
 
     def _candidate(self, state: BuildState, source: str, origin: str) -> Update:
         new = {"source": source, "origin": origin, "flaw": "", "outcome": None, "check": None}

@@ -6,7 +6,7 @@ from dataclasses import asdict
 from typing import Any
 
 from treadle.agents.answers import code_block, complete_prefix
-from treadle.agents.ask import Question
+from treadle.agents.coder import MAX_TOKENS, Sampling
 from treadle.agents.relevance import (
     Failure,
     Suspect,
@@ -80,9 +80,8 @@ class Repair:
             file=suspect.path,
             source=excerpt(texts[suspect.path], suspect.names),
         )
-        warmth = 0.0 if attempt < len(suspects[:2]) else 0.5
-        seed = self.crew.settings.seed + attempt
-        answer = code_block(await asker.ask("fix", Question(text, max_tokens=1000, temperature=warmth, seed=seed)))
+        sampling = Sampling(attempt, self.crew.settings.seed, self.crew.settings.temperature)
+        answer = code_block(await asker.ask("fix", sampling.of(text, MAX_TOKENS, cold=len(suspects[:2]))))
         source, flaw = _spliced(texts[suspect.path], answer)
         new = {"path": suspect.path, "source": source, "flaw": flaw}
         return {

@@ -123,10 +123,11 @@ def _repair(candidates: Sequence[Candidate]) -> Action:
 
 
 def _second_opinion(candidates: Sequence[Candidate], best: Candidate, disputed: Sequence[str]) -> Action:
-    """A crash is the code's fault, so it is corrected; a mere difference asks for an independent version."""
+    """A crash is the code's fault, so it is corrected; a mere difference asks for an independent version first."""
     failed = (best.outcome or Outcome()).failed
-    crashes = [name for name in disputed if "assert" not in failed.get(name, "").lower()]
-    return "fix" if crashes and candidates[-1].origin == "write" else "write"
+    crashes = [name for name in disputed if "assert" not in failed.get(name, "") or "Traceback" in failed.get(name, "")]
+    written = [candidate for candidate in candidates if candidate.origin == "write"]
+    return "fix" if (crashes or len(written) > 1) and candidates[-1].origin == "write" else "write"
 
 
 def _may_drop(standing: Standing, best: Candidate, disputed: Sequence[str]) -> bool:
