@@ -17,12 +17,17 @@ import uuid
 from collections.abc import Callable
 from datetime import date, datetime, time, timedelta
 from decimal import Decimal
-from pathlib import PurePath, PurePosixPath
+from pathlib import Path, PurePosixPath
 from typing import Any, NamedTuple, TypeVar
 
 import msgspec
 
 from treadle.errors import CodecError
+
+
+def _full_name(cls: type) -> str:
+    return f"{cls.__module__}.{cls.__qualname__}"
+
 
 C = TypeVar("C", bound=type)
 MARK = "$t"
@@ -35,6 +40,8 @@ class _Entry(NamedTuple):
     tag: str
     pack: Callable[[Any], Any]
     unpack: Callable[[Any], Any]
+    owner: str = ""
+    """Full name of the class: one that is defined again, as in a notebook, takes the place of the old one."""
 
 
 _by_type: dict[type, _Entry] = {}
@@ -43,9 +50,9 @@ _by_tag: dict[str, _Entry] = {}
 
 def _add(cls: type, tag: str, pack: Callable[[Any], Any], unpack: Callable[[Any], Any]) -> None:
     known = _by_tag.get(tag)
-    if known is not None and cls not in _by_type:
+    if known is not None and known.owner != _full_name(cls):
         raise CodecError(f"The type tag {tag!r} is taken by another type.", hint="Give register_type() another name.")
-    entry = _Entry(tag, pack, unpack)
+    entry = _Entry(tag, pack, unpack, _full_name(cls))
     _by_type[cls] = entry
     _by_tag[tag] = entry
 
@@ -63,7 +70,7 @@ def register_type(
     """
     if cls is None:
         return lambda c: register_type(c, name=name, version=version, upgrade=upgrade)
-    tag = name or f"{cls.__module__}.{cls.__qualname__}"
+    tag = name or _full_name(cls)
     pack, unpack = _shape(cls)
     _add(cls, f"{tag}@{version}", pack, unpack)
     for old in range(1, version):
@@ -85,6 +92,8 @@ def _upgrading(
 
 
 def _shape(cls: type) -> tuple[Callable[[Any], Any], Callable[[Any], Any]]:
+    if issubclass(cls, enum.Flag):
+        return (lambda v: v.value), cls
     if issubclass(cls, enum.Enum):
         return (lambda v: v.name), (lambda v: cls[v])
     if dataclasses.is_dataclass(cls):
@@ -100,15 +109,19 @@ def _shape(cls: type) -> tuple[Callable[[Any], Any], Callable[[Any], Any]]:
     if hasattr(cls, "model_dump") and hasattr(cls, "model_validate"):  # pydantic, without importing it
         model: Any = cls
         return (
-            lambda v: {n: to_plain(getattr(v, n)) for n in model.model_fields},
-            lambda v: model.model_validate({k: from_plain(x) for k, x in v.items()}),
+            lambda v: {n: to_plain(getattr(v, n)) for n in (*model.model_fields, *(v.model_extra or ()))},
+            lambda v: model.model_construct(**{k: from_plain(x) for k, x in v.items()}),  # it was valid when written
         )
     raise CodecError(f"{cls.__qualname__} is not an enum, dataclass, NamedTuple, Struct or pydantic model.")
 
 
 def _rebuild(cls: Any, fields: dict[str, Any]) -> Any:
-    init = {f.name: from_plain(fields[f.name]) for f in dataclasses.fields(cls) if f.init and f.name in fields}
-    return cls(**init)
+    known = [f for f in dataclasses.fields(cls) if f.name in fields]
+    made = cls(**{f.name: from_plain(fields[f.name]) for f in known if f.init})
+    for f in known:
+        if not f.init:
+            object.__setattr__(made, f.name, from_plain(fields[f.name]))
+    return made
 
 
 def register_annotation(annotation: Any) -> None:
@@ -153,8 +166,6 @@ def _plain_dict(value: dict[Any, Any]) -> Any:
 
 
 def _late(value: Any) -> _Entry:
-    if isinstance(value, PurePath):
-        return _by_type[PurePosixPath]
     if "numpy" in sys.modules:
         numpy = sys.modules["numpy"]
         if isinstance(value, numpy.ndarray | numpy.generic):
@@ -231,7 +242,8 @@ _add(time, "time", time.isoformat, time.fromisoformat)
 _add(timedelta, "timedelta", lambda v: [v.days, v.seconds, v.microseconds], lambda v: timedelta(*v))
 _add(Decimal, "decimal", str, Decimal)
 _add(uuid.UUID, "uuid", str, uuid.UUID)
-_add(PurePosixPath, "path", str, PurePosixPath)
+_add(PurePosixPath, "purepath", str, PurePosixPath)
+_add(type(Path()), "path", str, Path)
 _add(complex, "complex", lambda v: [v.real, v.imag], lambda v: complex(*v))
 
 

@@ -76,7 +76,9 @@ class Schema:
 
     def initial(self, values: Any) -> Values:
         """Turn what the caller gave into the first state. Raises UnknownName for a key that the schema lacks."""
-        return self.apply({}, self.as_update(values))
+        update = self.as_update(values)
+        self.check_keys(update)
+        return self.apply({}, update)
 
     def as_update(self, values: Any) -> Values:
         """Turn what a node returned (mapping, None, dataclass or model) into a plain update."""

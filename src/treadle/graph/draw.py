@@ -37,7 +37,7 @@ def _edges(graph: CompiledGraph) -> Iterator[tuple[str, str, str | None, bool]]:
 
 def _mermaid(graph: CompiledGraph, prefix: str) -> Iterator[str]:
     def name(node: str) -> str:
-        return re.sub(r"\W", "_", f"{prefix}{_LABELS.get(node, 'n_' + node)}")
+        return re.sub(r"\W", lambda found: f"_{ord(found[0]):x}_", f"{prefix}{_LABELS.get(node, 'n_' + node)}")
 
     yield f"    {name(START)}([start])"
     yield f"    {name(END)}([end])"

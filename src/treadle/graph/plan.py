@@ -227,7 +227,7 @@ class Position:
         hop = graph.hops[source, target]
         at = _next_epoch(epoch, hop) if hop.recipe else ()
         closes = hop.bump >= 0
-        if not closes and (sent or target in graph.joins):
+        if sent or (target in graph.joins and not closes):
             self._arrive(frame, graph.nodes[target], at, order, source, token, started)
             return
         if hop.leaves:
