@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 from xml.etree import ElementTree
 
@@ -35,15 +35,16 @@ class Outcome:
         return cls(frozenset(plain["passed"]), dict(plain["failed"]), str(plain["broken"]))
 
 
-async def run_tests(sandbox: Sandbox, file: str, *, seconds: float = 20.0) -> Outcome:
+async def run_tests(sandbox: Sandbox, file: str, limits: Limits) -> Outcome:
     """Run one pytest file of the sandbox's workspace. A test that never ends fails, and the others still run.
 
     A test passes only if pytest itself reports it; a process that ends early passes nothing.
     """
     hung: dict[str, str] = {}
+    seconds = limits.wall_seconds
     outcome = Outcome()
     for _ in range(_MAX_HANGS + 1):
-        result = await _pytest(sandbox, file, sorted(hung), seconds)
+        result = await _pytest(sandbox, file, sorted(hung), replace(limits, wall_seconds=seconds))
         if not result.timed_out:
             outcome = _read_results(sandbox, result)
             break
@@ -56,20 +57,20 @@ async def run_tests(sandbox: Sandbox, file: str, *, seconds: float = 20.0) -> Ou
     return Outcome(outcome.passed - set(hung), {**outcome.failed, **hung}, outcome.broken)
 
 
-async def _pytest(sandbox: Sandbox, file: str, without: Sequence[str], seconds: float) -> ExecResult:
+async def _pytest(sandbox: Sandbox, file: str, without: Sequence[str], limits: Limits) -> ExecResult:
     (sandbox.workspace / RESULTS).unlink(missing_ok=True)
     command = ["python", "-m", "pytest", "-v", "--tb=short", "-p", "no:cacheprovider", "-c", "/dev/null", "--rootdir=."]
     command += [f"--junit-xml={RESULTS}", *(f"--deselect={file}::{name}" for name in without), file]
-    return await sandbox.exec(command, limits=Limits(wall_seconds=seconds), env=_ENV)
+    return await sandbox.exec(command, limits=limits, env=_ENV)
 
 
-async def run_command(sandbox: Sandbox, command: str, *, seconds: float = 120.0) -> dict[str, Any]:
+async def run_command(sandbox: Sandbox, command: str, limits: Limits) -> dict[str, Any]:
     """Run a shell command of the user's in the workspace; the result is plain and holds the essence of its output."""
     env = {"PYTHONDONTWRITEBYTECODE": "1", "NO_COLOR": "1"}
-    result = await sandbox.exec(["sh", "-c", command], limits=Limits(wall_seconds=seconds), env=env)
+    result = await sandbox.exec(["sh", "-c", command], limits=limits, env=env)
     output = (result.stdout + "\n" + result.stderr).strip()
     if result.timed_out:
-        output += f"\n(did not end within {seconds:.0f} seconds)"
+        output += f"\n(did not end within {limits.wall_seconds:.0f} seconds)"
     return {
         "ok": result.exit_code == 0,
         "exit_code": result.exit_code,

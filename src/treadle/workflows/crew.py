@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Annotated, Any, TypedDict
 
 from treadle.agents.ask import Asker
 from treadle.agents.prompt import Prompts
+from treadle.agents.trial import Outcome, run_command, run_tests
 from treadle.ports.context import NodeContext
 from treadle.ports.model import Model
-from treadle.ports.sandbox import Sandbox
+from treadle.ports.sandbox import Limits, Sandbox
 from treadle.workspace import Publisher, Workspace
 
 
@@ -25,6 +26,8 @@ class BuildSettings:
     """Of the first version of code and tests. Later ones are always sampled warmer, to differ."""
     test_seconds: float = 20.0
     check_seconds: float = 120.0
+    limits: Limits = field(default_factory=Limits)
+    """Of every command in the sandbox, but for the seconds, which are those above."""
     tests: bool = True
     """Whether the model writes tests, beside the examples of the goal."""
 
@@ -40,6 +43,16 @@ class Crew:
     publisher: Publisher
     prompts: Prompts = field(default_factory=Prompts.load)
     settings: BuildSettings = field(default_factory=BuildSettings)
+
+    async def run_tests(self, file: str) -> Outcome:
+        """Run one pytest file of the workspace: see `agents.trial.run_tests`."""
+        limits = replace(self.settings.limits, wall_seconds=self.settings.test_seconds)
+        return await run_tests(self.sandbox, file, limits)
+
+    async def run_command(self, command: str) -> dict[str, Any]:
+        """Run a command of the user's in the workspace: see `agents.trial.run_command`."""
+        limits = replace(self.settings.limits, wall_seconds=self.settings.check_seconds)
+        return await run_command(self.sandbox, command, limits)
 
     def asker(self, ctx: NodeContext) -> Asker:
         """Ask the crew's model on behalf of a node. What it says is shown as it comes, if the context can show it."""

@@ -10,7 +10,7 @@ from treadle.agents.brief import Brief
 from treadle.agents.frame import usage
 from treadle.agents.source import stub
 from treadle.agents.testcases import Case
-from treadle.agents.trial import Outcome, essence, run_command, run_tests
+from treadle.agents.trial import Outcome, essence
 from treadle.ports.context import NodeContext
 from treadle.workflows.crew import BuildState, Crew
 from treadle.workflows.new_project import candidates_of, cases_of, project_files
@@ -57,15 +57,15 @@ class Ending:
         files = project_files(brief, source, cases) | {"README.md": readme(brief)}
         hollow = {**files, brief.file: stub(source)}
         command = state.get("check")
-        workspace, sandbox, settings = self.crew.workspace, self.crew.sandbox, self.crew.settings
+        workspace = self.crew.workspace
 
         async def prove() -> dict[str, Any]:
             await workspace.write(state["base"], hollow)
-            on_stub = await run_tests(sandbox, brief.test_file, seconds=settings.test_seconds)
+            on_stub = await self.crew.run_tests(brief.test_file)
             tree = await workspace.write(state["base"], files)
-            outcome = await run_tests(sandbox, brief.test_file, seconds=settings.test_seconds)
+            outcome = await self.crew.run_tests(brief.test_file)
             await workspace.restore(tree)
-            done = await run_command(sandbox, command, seconds=settings.check_seconds) if command else None
+            done = await self.crew.run_command(command) if command else None
             problem = "" if done is None or done["ok"] else essence(done["output"]) or f"Exit code {done['exit_code']}."
             return {"tree": tree, **outcome.as_dict(), "hollow": sorted(on_stub.passed), "check": problem}
 

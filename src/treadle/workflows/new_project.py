@@ -11,7 +11,7 @@ from treadle.agents.coder import Sampling, fix_code, write_code
 from treadle.agents.source import find_flaw, public_names, stub
 from treadle.agents.testcases import Case, from_examples, test_file
 from treadle.agents.tester import header, test_names, write_tests
-from treadle.agents.trial import Outcome, essence, run_command, run_tests
+from treadle.agents.trial import Outcome, essence
 from treadle.ports.context import NodeContext
 from treadle.workflows.crew import BuildState, Crew, merged
 from treadle.workflows.tactics import Candidate, Move, Standing, decide
@@ -143,7 +143,7 @@ class NewProject:
 
         async def run() -> dict[str, Any]:
             tree = await self.crew.workspace.write(state["base"], files)
-            outcome = await run_tests(self.crew.sandbox, brief.test_file, seconds=self.crew.settings.test_seconds)
+            outcome = await self.crew.run_tests(brief.test_file)
             return {"tree": tree, **outcome.as_dict()}
 
         return Outcome.of(await ctx.step(key, run, kind="tool", request={"tool": "run_tests", "files": files}))
@@ -159,7 +159,7 @@ class NewProject:
             tree = await self.crew.workspace.write(state["base"], files)
             return {
                 "tree": tree,
-                **await run_command(self.crew.sandbox, command, seconds=self.crew.settings.check_seconds),
+                **await self.crew.run_command(command),
             }
 
         done = await ctx.step(

@@ -18,7 +18,6 @@ from treadle.agents.relevance import (
 )
 from treadle.agents.source import Flaw, find_flaw
 from treadle.agents.splice import splice
-from treadle.agents.trial import run_command
 from treadle.ports.context import NodeContext
 from treadle.workflows.crew import BuildState, Crew, merged
 from treadle.workflows.ending import base_report, provenance
@@ -149,11 +148,11 @@ class Repair:
     async def _run_check(
         self, ctx: NodeContext, key: str, tree: str, command: str, files: dict[str, str | None] | None = None
     ) -> dict[str, Any]:
-        workspace, seconds = self.crew.workspace, self.crew.settings.check_seconds
+        workspace = self.crew.workspace
 
         async def run() -> dict[str, Any]:
             left = await workspace.write(tree, files or {})
-            return {"tree": left, **await run_command(self.crew.sandbox, command, seconds=seconds)}
+            return {"tree": left, **await self.crew.run_command(command)}
 
         request = {"tool": "run_command", "command": command, "tree": tree, "files": files or {}}
         done: dict[str, Any] = await ctx.step(key, run, kind="tool", request=request)
