@@ -190,8 +190,8 @@ def _facts(plan: BuildPlan, report: dict[str, Any], seconds: float, rate: float)
 
 def _next(plan: BuildPlan, run_id: str, report: dict[str, Any]) -> list[str]:
     if not report.get("solved"):
-        look = [f"treadle debug --run {run_id}"]
-        return [*look, *([str(report["see"])] if report.get("see") else [])]
+        debug = [f"treadle debug --run {run_id}"]
+        return [*debug, *([str(report["see"])] if report.get("see") else [])]
     place = shlex.quote(_shown(report["place"]))
     if plan.repository is not None:
         look = f"git -C {place} diff {plan.repository.commit[:10]} {report['branch']}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import sys
 from collections.abc import Sequence
@@ -59,6 +60,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 def run(arguments: Sequence[str]) -> int:
     """Run one command; returns the exit code. No error reaches the caller, unless TREADLE_DEBUG asks for it."""
+    _set_up_log()
     try:
         return int(app(args=list(arguments), prog_name="treadle", standalone_mode=False) or 0)
     except KeyboardInterrupt:
@@ -76,6 +78,25 @@ def run(arguments: Sequence[str]) -> int:
         if is_debugging():
             raise
         return _failed(error)
+
+
+class _Lines(logging.Handler):
+    """What the engine wants to have said, as one line on stderr; with TREADLE_DEBUG with its traceback."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        text = f"{record.levelname.lower()}: {record.getMessage()}"
+        if record.exc_info and is_debugging():
+            text = f"{text}\n{logging.Formatter().formatException(record.exc_info)}"
+        elif record.exc_info and record.exc_info[1] is not None:
+            text = f"{text}: {output.clip(str(record.exc_info[1]), 300)}"
+        output.note(text)
+
+
+def _set_up_log() -> None:
+    log = logging.getLogger("treadle")
+    if not log.handlers:
+        log.addHandler(_Lines(logging.WARNING))
+        log.propagate = False
 
 
 def _failed(error: Exception) -> int:

@@ -129,6 +129,8 @@ class Builds:
 
     async def _choice(self, request: BuildRequest) -> Choice:
         if request.script is not None:
+            if not request.script.is_file():
+                raise UsageError(f"There is no script {str(request.script)!r}; nothing was built.")
             return Choice("scripted", "scripted", f"because --provider names the script {request.script}")
         return await choose(self._settings)
 
@@ -225,10 +227,23 @@ async def _place(request: BuildRequest, goal: str) -> tuple[Path | None, Reposit
     if repo is None:
         out = request.folder / request.out if request.out else _free(request.folder / slug(goal))
         refuse_unusable_out(out)
+        _try_to_write(out)
         return out.absolute(), None
     found = await open_repository(request.folder / repo)
     at = RepositoryAt(str(found.folder), found.commit, found.tree, found.branch, found.uncommitted)
     return None, at
+
+
+def _try_to_write(out: Path) -> None:
+    """Make a folder where the result will lie, and remove it again: permission bits do not tell everything."""
+    parent = next(folder for folder in out.absolute().parents if folder.exists())
+    try:
+        Path(tempfile.mkdtemp(dir=parent, prefix=".treadle-check-")).rmdir()
+    except OSError as error:
+        raise UsageError(
+            f"{parent} cannot be written ({error.strerror}), so no repository can be made at {out}.",
+            hint="Choose another --out.",
+        ) from error
 
 
 def _enclosing_repository(folder: Path) -> Path | None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib
 import importlib.util
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -79,10 +79,17 @@ def _graph_in(module: ModuleType, name: str, place: str) -> AnyGraph:
     if found is None:
         raise UnknownName("graph", f"{place}:{name}", [f"{place}:{graph}" for graph in known])
     if callable(found) and not _is_graph(found):
-        found = found()
+        found = _made_by(found, f"{place}:{name}")
     if not _is_graph(found):
         raise UsageError(f"{place}:{name} is a {type(found).__name__}, and a Graph was expected.")
     return found  # type: ignore[no-any-return]
+
+
+def _made_by(factory: Callable[[], Any], target: str) -> Any:
+    try:
+        return factory()
+    except Exception as error:  # whatever a user's function raises
+        raise UsageError(f"{target} did not make a graph: {type(error).__name__}: {error}.") from error
 
 
 def _registry_in(module: ModuleType) -> NodeRegistry | None:

@@ -1,0 +1,156 @@
+"""`treadle build` with a scripted model: everything real but the answers."""
+
+from __future__ import annotations
+
+import shutil
+import signal
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+from commandline import ASSERTIONS, SLUG, WRONG_SLUG, Commands, until
+
+GOAL = "slug.py with slugify(text) and tests"
+CHECK = "python -c \"from slug import slugify; assert slugify('A b') == 'a-b'\""
+
+pytestmark = pytest.mark.usefixtures("sandboxed")
+
+
+def git(folder: Path, *arguments: str) -> str:
+    me = ["-c", "user.name=a", "-c", "user.email=a@b"]
+    return subprocess.run(["git", *me, *arguments], cwd=folder, check=True, capture_output=True, text=True).stdout
+
+
+def replies(events: list[Any]) -> list[tuple[str, str]]:
+    return [(event["activation"], event["step"]) for event in events if event["type"] == "ModelReplied"]
+
+
+def test_a_build_ends_with_a_repository_whose_tests_pass(treadle: Commands) -> None:
+    done = treadle("build", GOAL, "--out", "made", "--check", CHECK, "--provider", treadle.good_script())
+    assert done.code == 0, done.err
+    made = treadle.folder / "made"
+    assert sorted(path.name for path in made.iterdir()) == [".git", "README.md", "slug.py", "test_slug.py"]
+    assert "Treadle-Model: scripted" in git(made, "log") and git(made, "status", "--porcelain") == ""
+    assert "repository  ./made" in done.out and "next: cd ./made" in done.err
+    assert "\x1b" not in done.out + done.err
+
+
+def test_a_build_in_json_is_events_and_then_the_report(treadle: Commands) -> None:
+    lines = treadle("build", GOAL, "--json", "--provider", treadle.good_script()).lines
+    assert lines[0]["type"] == "RunStarted" and lines[-1]["type"] == "Report"
+    assert lines[-1]["solved"] is True and Path(lines[-1]["place"]).name == "slug-py-slugify-text"
+    assert [line["seq"] for line in lines[:-1]] == list(range(1, len(lines)))
+
+
+def test_a_goal_that_is_not_reached_exits_1_and_leaves_no_repository(treadle: Commands) -> None:
+    rules = [("Check that", ASSERTIONS), ("It is wrong", WRONG_SLUG), ("complete file", WRONG_SLUG)]
+    done = treadle(
+        "build", GOAL, "--out", "made", "--check", CHECK, "--max-rounds", "1", "--provider", treadle.script(*rules)
+    )
+    assert done.code == 1 and "not solved" in done.out and "treadle debug" in done.err
+    assert not (treadle.folder / "made").exists()
+    told = treadle("debug").out
+    assert "complete file `slug.py`" in told and "'!'" in told
+
+
+def test_prose_instead_of_code_is_retried_and_then_reported(treadle: Commands) -> None:
+    done = treadle("build", GOAL, "--max-rounds", "1", "--provider", treadle.script(("", "I am sorry.")))
+    assert done.code == 1 and "not solved" in done.out and "Traceback" not in done.err
+
+
+def test_a_spent_budget_is_said_and_can_be_raised(treadle: Commands) -> None:
+    done = treadle("build", GOAL, "--out", "made", "--budget-tokens", "50", "--provider", treadle.good_script())
+    assert done.code == 1 and "--budget-tokens" in done.err and not (treadle.folder / "made").exists()
+    assert treadle("retry", "--budget-tokens", "10").code in (0, 1)
+    assert treadle("retry", "--budget-tokens", "100000").code == 0
+    assert (treadle.folder / "made" / "slug.py").exists()
+
+
+def test_a_repository_is_changed_on_a_branch_only(treadle: Commands) -> None:
+    repo = treadle.folder / "repo"
+    repo.mkdir()
+    git(repo, "init", "-q", "-b", "main")
+    (repo / "slug.py").write_text(WRONG_SLUG)
+    (repo / "test_slug.py").write_text(
+        "from slug import slugify\n\n\ndef test_it():\n    assert slugify('A b') == 'a-b'\n"
+    )
+    git(repo, "add", "-A")
+    git(repo, "commit", "-qm", "x")
+    (repo / "notes.txt").write_text("uncommitted")
+    provider = treadle.script(("Find the mistake", SLUG))
+    done = treadle(
+        "build", "make the test pass", "--repo", "repo", "--check", "python -m pytest -q", "--provider", provider
+    )
+    assert done.code == 0, done.err + done.out
+    run_id = treadle.latest()["run_id"]
+    assert git(repo, "rev-parse", "--abbrev-ref", "HEAD").strip() == "main"
+    assert (repo / "slug.py").read_text() == WRONG_SLUG and (repo / "notes.txt").read_text() == "uncommitted"
+    assert ".strip('-')\n" in git(repo, "show", f"treadle/{run_id}:slug.py")
+
+
+def test_inside_a_repository_the_work_is_a_branch_of_it(treadle: Commands) -> None:
+    git(treadle.folder, "init", "-q")
+    git(treadle.folder, "commit", "-q", "--allow-empty", "-m", "x")
+    done = treadle("build", GOAL, "--provider", treadle.good_script())
+    assert "a branch of ." in done.err
+    assert ".treadle" not in git(treadle.folder, "status", "--porcelain")
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGKILL])
+def test_a_stopped_build_goes_on_without_its_workspace_and_asks_nothing_twice(
+    treadle: Commands, number: signal.Signals
+) -> None:
+    running = treadle.start("build", GOAL, "--out", "made", "--provider", treadle.good_script(seconds=1.0))
+    until(running, "write: done")
+    running.send_signal(number)
+    running.communicate(timeout=30)
+    assert running.returncode == (130 if number is signal.SIGINT else -signal.SIGKILL)
+    assert not (treadle.folder / "made").exists()
+    shutil.rmtree(treadle.folder / ".treadle" / "work")
+    done = treadle("resume")
+    assert done.code == 0, done.err
+    asked = replies(treadle.events())
+    assert len(asked) == len(set(asked)) == 2
+    assert (treadle.folder / "made" / "slug.py").exists()
+
+
+def test_builds_side_by_side_do_not_take_each_others_tasks(treadle: Commands) -> None:
+    provider = treadle.good_script(seconds=0.5)
+    both = [treadle.start("build", GOAL, "--out", name, "--provider", provider) for name in ("one", "two")]
+    for process in both:
+        process.communicate(timeout=60)
+        assert process.returncode == 0
+    for row in treadle("runs", "--json").lines:
+        workers = {
+            event["payload"]["worker"]
+            for event in treadle("events", row["run_id"], "--json").lines
+            if event["type"] == "NodeFinished"
+        }
+        assert len(workers) == 1
+    assert (treadle.folder / "one" / "slug.py").exists() and (treadle.folder / "two" / "slug.py").exists()
+
+
+def test_status_in_a_loop_and_a_cancel_while_a_build_runs(treadle: Commands) -> None:
+    running = treadle.start("build", GOAL, "--out", "made", "--provider", treadle.good_script(seconds=3.0))
+    until(running, "plan: done")
+    for _ in range(5):
+        assert treadle("status", "--json").json["status"] == "running"
+    assert treadle("cancel").code == 0
+    _, err = running.communicate(timeout=30)
+    assert running.returncode == 1 and "cancelled" in err and "locked" not in err
+    assert not (treadle.folder / "made").exists()
+
+
+def test_a_detached_build_ends_by_itself(treadle: Commands) -> None:
+    run_id = treadle("build", GOAL, "--out", "made", "--detach", "--provider", treadle.good_script()).out.strip()
+    assert "finished" in treadle("logs", "--follow", run_id).out
+    assert (treadle.folder / "made" / "slug.py").exists()
+
+
+def test_a_fork_of_a_build_has_a_place_of_its_own(treadle: Commands) -> None:
+    treadle("build", GOAL, "--out", "made", "--provider", treadle.good_script())
+    plan_done = next(e["seq"] for e in treadle.events() if e["type"] == "NodeFinished" and e["activation"] == "plan")
+    done = treadle("fork", "--event", str(plan_done))
+    assert done.code == 0, done.err
+    assert (treadle.folder / "made-2" / "slug.py").exists()
