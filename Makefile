@@ -5,8 +5,8 @@ SHELL := /bin/sh
 .PHONY: help setup demo test test-fast test-model check check-format check-lint check-types check-imports format bench clean
 
 PY := .venv/bin/python
-# The smallest model of the catalogue: what the tests marked `model` talk to.
-TEST_MODEL ?= smollm2:135m
+# What the tests marked `model` talk to: the smallest of the catalogue, and the smallest that writes code that works.
+TEST_MODELS ?= smollm2:135m qwen2.5-coder:0.5b
 # More words for the tool behind a target, e.g. make test ARGS="-k lease -x"
 ARGS ?=
 
@@ -28,7 +28,9 @@ test-fast: setup ## run the tests that need neither a model nor patience
 	@$(PY) -m pytest -m "not slow and not model" $(ARGS)
 
 test-model: setup
-	@.venv/bin/treadle models pull $(TEST_MODEL) || echo "No $(TEST_MODEL): the tests that need a model will be skipped." >&2
+	@for model in $(TEST_MODELS); do \
+	  .venv/bin/treadle models pull $$model || echo "No $$model: the tests that need it will be skipped." >&2; \
+	done
 
 check: check-format check-lint check-types check-imports ## check format, lint, types and import contracts
 
