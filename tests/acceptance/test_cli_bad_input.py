@@ -3,11 +3,36 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
+import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from commandline import Commands, Done
+
+from treadle.cli.main import run
+
+
+@pytest.fixture
+def here(treadle: Commands, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Callable[..., Done]:
+    """The same command line, in this process: there are many mistakes, and each is found at once."""
+    for name in [name for name in os.environ if name not in treadle.env]:
+        monkeypatch.delenv(name)
+    for name, value in treadle.env.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.chdir(treadle.folder)
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    monkeypatch.delitem(sys.modules, "graphs", raising=False)
+
+    def call(*arguments: str) -> Done:
+        code = run(arguments)
+        captured = capsys.readouterr()
+        sys.modules.pop("graphs", None)
+        return Done(code, captured.out, captured.err)
+
+    return call
 
 
 def assert_refused(done: Done, code: int, message: str) -> None:
@@ -42,8 +67,10 @@ def assert_refused(done: Done, code: int, message: str) -> None:
         (["answer"], 2, "answer is missing"),
     ],
 )
-def test_a_wrong_command_line_is_refused(treadle: Commands, arguments: list[str], code: int, message: str) -> None:
-    assert_refused(treadle(*arguments), code, message)
+def test_a_wrong_command_line_is_refused(
+    treadle: Commands, here: Callable[..., Done], arguments: list[str], code: int, message: str
+) -> None:
+    assert_refused(here(*arguments), code, message)
     assert not (treadle.folder / ".treadle").exists() or arguments[1] == "graphs:plain"
 
 
@@ -74,13 +101,13 @@ def test_a_mistyped_command_is_corrected(treadle: Commands) -> None:
     ],
 )
 def test_a_build_that_cannot_work_makes_nothing(
-    treadle: Commands, arguments: list[str], code: int, message: str
+    treadle: Commands, here: Callable[..., Done], arguments: list[str], code: int, message: str
 ) -> None:
     (treadle.folder / "full").mkdir()
     (treadle.folder / "full" / "file").touch()
     (treadle.folder / "text.gguf").write_text("no model")
     before = sorted(treadle.folder.rglob("*"))
-    assert_refused(treadle("build", *arguments), code, message)
+    assert_refused(here("build", *arguments), code, message)
     assert [path for path in sorted(treadle.folder.rglob("*")) if "__pycache__" not in path.parts] == before
 
 

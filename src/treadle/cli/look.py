@@ -133,8 +133,7 @@ def debug(
 
     async def work() -> None:
         async with session.looking(store) as application:
-            row = await application.runs.find(run)
-            told = await application.stories.of_run(row, task)
+            told = await application.stories.find(run, task)
         if json:
             for story in told.tasks:
                 output.data_json(story)
@@ -169,6 +168,7 @@ def report_json(report: RunReport) -> dict[str, Any]:
         "tasks": report.tasks,
         "budgets": report.budgets,
         "asks": report.asks,
+        "idle": report.is_idle,
         "workers": report.owners,
     }
 
@@ -191,6 +191,8 @@ def show_report(report: RunReport) -> None:
             output.data(f"budget  {budget.kind}: {budget.spent:,.0f} of {budget.limit:,.0f} spent")
     if report.owners:
         output.data(f"worker  {', '.join(report.owners)}")
+    elif report.is_idle:
+        output.data(f"worker  {output.styled('none: nothing works on it now', 'yellow')}")
     if summary.error:
         output.data(f"error   {output.styled(output.clip(summary.error, 300), 'red')}")
     output.data("")
@@ -223,7 +225,9 @@ def next_steps(report: RunReport) -> list[str]:
         return ["", f"next: treadle answer {run_id} VALUE"]
     by_status = {
         "error": [f"treadle debug --run {run_id}", f"treadle retry {run_id}"],
-        "running": [f"treadle logs -f {run_id}", f"treadle resume {run_id}", f"treadle cancel {run_id}"],
+        "running": [f"treadle logs -f {run_id}", f"treadle cancel {run_id}"],
         "waiting": [f"treadle resume {run_id}"],
     }.get(report.summary.status.value, [])
+    if report.is_idle:
+        by_status = [f"treadle resume {run_id}", f"treadle cancel {run_id}"]
     return ["", *(f"next: {command}" for command in by_status)] if by_status else []

@@ -11,7 +11,6 @@ import typer
 
 from treadle.cli import build, control, doctor, graphs, look, models, output, store, workers
 from treadle.errors import TreadleError
-from treadle.settings import is_debugging
 
 ABORTED = 130
 BROKEN_PIPE = 141
@@ -70,12 +69,12 @@ def run(arguments: Sequence[str]) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return BROKEN_PIPE
     except TreadleError as error:
-        if is_debugging():
+        if _is_debugging():
             raise
         output.error(str(error), error.hint)
         return error.exit_code
     except Exception as error:
-        if is_debugging():
+        if _is_debugging():
             raise
         return _failed(error)
 
@@ -85,7 +84,7 @@ class _Lines(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         text = f"{record.levelname.lower()}: {record.getMessage()}"
-        if record.exc_info and is_debugging():
+        if record.exc_info and _is_debugging():
             text = f"{text}\n{logging.Formatter().formatException(record.exc_info)}"
         elif record.exc_info and record.exc_info[1] is not None:
             text = f"{text}: {output.clip(str(record.exc_info[1]), 300)}"
@@ -97,6 +96,12 @@ def _set_up_log() -> None:
     if not log.handlers:
         log.addHandler(_Lines(logging.WARNING))
         log.propagate = False
+
+
+def _is_debugging() -> bool:
+    from treadle.settings import is_debugging
+
+    return is_debugging()
 
 
 def _failed(error: Exception) -> int:

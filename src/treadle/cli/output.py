@@ -7,8 +7,6 @@ import time
 from collections.abc import Iterable, Sequence
 from typing import Any, TextIO
 
-from treadle.settings import wants_no_color
-
 _CODES = {"bold": "1", "dim": "2", "red": "31", "green": "32", "yellow": "33", "cyan": "36"}
 _STATE_STYLES = {
     "done": "green",
@@ -52,6 +50,8 @@ def error(message: str, hint: str = "") -> None:
 
 
 def has_color(stream: TextIO) -> bool:
+    from treadle.settings import wants_no_color
+
     return stream.isatty() and not wants_no_color()
 
 

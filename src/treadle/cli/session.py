@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import asyncio
 import os
-import signal
-import subprocess
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
@@ -31,6 +28,8 @@ def run(work: Work) -> None:
 
     The first Ctrl-C, and SIGTERM, cancel it, so that it can give back what it holds; the second ends it at once.
     """
+    import asyncio
+
     import typer
 
     code = asyncio.run(_guarded(work))
@@ -39,6 +38,9 @@ def run(work: Work) -> None:
 
 
 async def _guarded(work: Work) -> int:
+    import asyncio
+    import signal
+
     task = asyncio.current_task()
     assert task is not None
     terminated = False
@@ -98,6 +100,8 @@ async def building(settings: Settings, run_id: str, *, capacity: int = 4) -> Asy
 
 def go_on_in_background(settings: Settings, run_id: str) -> None:
     """Start a process of its own that goes on with a run; what it says goes to a file."""
+    import subprocess
+
     from treadle.settings import child_environment
 
     folder = settings.project / ".treadle" / "logs"

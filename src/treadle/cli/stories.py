@@ -55,9 +55,28 @@ def _show_happening(happening: Happening) -> None:
             _block("reply", happening.reply)
         case kind:
             output.data(f"\n{when}  {output.styled(kind, 'cyan')} {happening.name}{took}")
-            _value("asked", happening.request)
-            _value("result", happening.result)
+            _value("asked", _without_files(happening.request, happening.diff))
+            _value("result", _without_trees(happening.result))
             _block("diff", happening.diff)
+
+
+def _without_files(request: Any, diff: str) -> Any:
+    """What was asked for, without the files that the diff shows already, or that earlier ones showed."""
+    if not isinstance(request, dict) or not isinstance(request.get("files"), dict):
+        return request
+    rest = {key: value for key, value in request.items() if key != "files" and value}
+    return rest if diff else rest | {"files": sorted(request["files"])}
+
+
+def _without_trees(result: Any) -> Any:
+    """What came of it, without names of trees and without what is empty; failed tests as lines."""
+    if not isinstance(result, dict):
+        return None if isinstance(result, str) and len(result) == 40 else result
+    kept = {key: value for key, value in result.items() if key != "tree" and value not in ("", [], {}, None)}
+    failed = kept.get("failed")
+    if isinstance(failed, dict):
+        kept["failed"] = "\n".join(f"{test}: {why}" for test, why in failed.items()) + "\n"
+    return kept
 
 
 def _value(name: str, value: Any) -> None:

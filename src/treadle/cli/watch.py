@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import asyncio
 import os
-import socket
 import sys
 import time
 from collections.abc import Iterable
@@ -111,6 +109,8 @@ async def to_rest(application: Application, run_id: str, view: View, *, after: i
     Raises:
         RunFailed: It ended in an error.
     """
+    import asyncio
+
     orchestrator = application.orchestrator
     try:
         if after:
@@ -145,4 +145,6 @@ async def _say_how_to_go_on(application: Application, run_id: str) -> None:
 
 
 def _is_us(worker: str) -> bool:
+    import socket
+
     return worker.startswith(f"{socket.gethostname()}-{os.getpid()}-")

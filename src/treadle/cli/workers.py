@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from pathlib import Path
 
 import typer
@@ -90,6 +89,8 @@ def worker(
         raise UsageError("A worker needs the code of graphs; it was not started.", hint="Give --import pkg.module.")
 
     async def work() -> None:
+        import asyncio
+
         from treadle.services import targets
 
         graphs, registry = targets.load_all(imports, Path.cwd())

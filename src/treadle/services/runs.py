@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -52,6 +53,11 @@ class RunReport:
     asks: Sequence[Question]
     owners: Sequence[str]
     """Workers that hold tasks of it now."""
+
+    @property
+    def is_idle(self) -> bool:
+        """It is not at rest, and nobody works on it: its process was stopped, or died."""
+        return self.run.status is RunStatus.RUNNING and not self.owners
 
     @property
     def tasks(self) -> list[TaskView]:
@@ -137,7 +143,7 @@ class Runs:
             timeline=timeline,
             budgets=await self._store.budgets(row.run_id),
             asks=_questions(events, rows) if row.status is RunStatus.WAITING else [],
-            owners=sorted({task.worker for task in rows if task.worker}),
+            owners=sorted({task.worker for task in rows if task.worker and (task.lease_until or 0.0) > time.time()}),
         )
 
     async def set_budget(self, row: RunRow, kind: str, limit: float) -> None:

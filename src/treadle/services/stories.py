@@ -11,6 +11,7 @@ from treadle.domain.events import Event, LogWritten, ModelReplied, NodeFailed, S
 from treadle.domain.task import RunRow
 from treadle.errors import TreadleError, UnknownName
 from treadle.ports.store import Store
+from treadle.services.runs import Runs
 from treadle.services.timeline import TaskView, Timeline, plain, usage_of
 from treadle.workspace import Snapshots
 
@@ -61,6 +62,18 @@ class Stories:
     def __init__(self, store: Store, home: Path) -> None:
         self._store = store
         self._snapshots = Snapshots(home / "snapshots.git")
+
+    async def find(self, run: str | None, task: str | None) -> RunStory:
+        """Tell the story of a run (None: the latest), or of one task of it. A `task` that names a run means that run.
+
+        Raises:
+            NotFound: There is no such run.
+            UnknownName: The run has no such task.
+        """
+        runs = Runs(self._store)
+        if run is None and task is not None and await self._store.runs(prefix=task, limit=1):
+            run, task = task, None
+        return await self.of_run(await runs.find(run), task)
 
     async def of_run(self, row: RunRow, task: str | None = None) -> RunStory:
         """Tell the story of a run's tasks, or of one: its activation or, for all its visits, its node's name.

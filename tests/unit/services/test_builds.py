@@ -1,0 +1,53 @@
+"""What a build decides before it begins, and what it records."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from treadle.domain.task import RunRow, RunStatus
+from treadle.errors import Conflict, NotFound
+from treadle.services.builds import BuildPlan, RepositoryAt, _free, _options, plan_of, slug
+
+PLAN = BuildPlan(
+    "a goal", "/x", RepositoryAt("/r", "c", "t", "main", 2), "true", "embedded", "m", "because", "landlock", 10, 3
+)
+
+
+def row(labels: dict[str, str]) -> RunRow:
+    return RunRow("r1", "build@1", RunStatus.RUNNING, 1, 1, "t", "p", 0.0, 0.0, labels=labels)
+
+
+@pytest.mark.parametrize(
+    ("goal", "name"),
+    [
+        ("slug.py with slugify(text) and tests", "slug-py-slugify-text"),
+        ("A Python function that adds two numbers", "python-function-adds-two"),
+        ("???", "build"),
+        ("Ünïcode only ñ", "n-code-only"),
+        ("x" * 100, "x" * 40),
+    ],
+)
+def test_a_folder_is_named_after_the_goal(goal: str, name: str) -> None:
+    assert slug(goal) == name
+
+
+def test_a_taken_name_gets_a_number(tmp_path: Path) -> None:
+    assert _free(tmp_path / "a") == tmp_path / "a"
+    (tmp_path / "a").mkdir()
+    (tmp_path / "a-2").touch()
+    assert _free(tmp_path / "a") == tmp_path / "a-3"
+
+
+def test_a_plan_comes_back_from_the_run_as_it_was() -> None:
+    options = _options(PLAN, "r1", {"fork_of": "r0"})
+    assert plan_of(row(dict(options.labels))) == PLAN
+    assert options.budgets == {"tokens": 10.0} and options.labels["goal"] == "a goal"
+
+
+def test_a_run_that_is_no_build_or_of_another_version_is_refused() -> None:
+    with pytest.raises(NotFound):
+        plan_of(row({}))
+    with pytest.raises(Conflict):
+        plan_of(row({"kind": "build", "plan": '{"goal": 1}'}))

@@ -1,0 +1,114 @@
+"""The fold that status, the live view and debug share."""
+
+from __future__ import annotations
+
+import msgspec
+
+from treadle.domain.events import (
+    Event,
+    InterruptAnswered,
+    InterruptRaised,
+    ModelReplied,
+    NodeFailed,
+    NodeFinished,
+    Payload,
+    RunCancelled,
+    RunErrored,
+    RunStarted,
+    TaskClaimed,
+    TaskReleased,
+    TaskRetried,
+    ToolReturned,
+)
+from treadle.domain.task import RunStatus, TaskState
+from treadle.services.runs import log_line, outcome_of
+from treadle.services.timeline import Timeline, node_of, plain, usage_of
+
+
+def event(seq: int, payload: Payload, activation: str | None = None, step: str | None = None) -> Event:
+    return Event(seq, float(seq), "r", activation, type(payload).__name__, 1, "t", "p", payload, step)
+
+
+def fold(*given: tuple[Payload, str | None]) -> Timeline:
+    return Timeline.of(event(seq, payload, name) for seq, (payload, name) in enumerate(given, 1))
+
+
+def test_a_task_that_was_handed_on_is_known_before_it_says_anything() -> None:
+    timeline = fold((RunStarted(), None), (NodeFinished("a", next=("b",), seconds=0.5), "a"))
+    assert [(t.activation, t.state) for t in timeline.tasks.values()] == [("a", TaskState.DONE), ("b", TaskState.READY)]
+    assert timeline.tasks["b"].started_at == 2.0 and timeline.status is RunStatus.RUNNING
+
+
+def test_tokens_are_counted_per_task_and_in_all() -> None:
+    usage = msgspec.Raw(b'{"text": "x", "model": "m", "usage": {"input_tokens": 7, "output_tokens": 5}}')
+    timeline = fold(
+        (RunStarted(), None),
+        (ModelReplied("model", "d", result=usage, seconds=1.0), "a"),
+        (ModelReplied("model", "d", result=usage, seconds=1.0), "a"),
+        (ToolReturned("tool", "d"), "a"),
+    )
+    task = timeline.tasks["a"]
+    assert (task.input_tokens, task.output_tokens, task.model_calls, task.tool_calls, task.model) == (14, 10, 2, 1, "m")
+    assert (timeline.input_tokens, timeline.output_tokens, timeline.model_seconds) == (14, 10, 2.0)
+
+
+def test_failures_retries_and_the_end_of_a_run() -> None:
+    timeline = fold(
+        (RunStarted(), None),
+        (TaskClaimed("w", 1, 1), "a"),
+        (NodeFailed("a", "broke", "node_error", 1, retry_seconds=2.0), "a"),
+        (TaskClaimed("w", 2, 2), "a"),
+        (NodeFailed("a", "broke again", "node_error", 2), "a"),
+        (RunErrored("Node 'a' failed", "node_error"), None),
+    )
+    task = timeline.tasks["a"]
+    assert (task.state, task.attempt, task.failures, task.error) == (TaskState.FAILED, 2, 2, "broke again")
+    assert timeline.status is RunStatus.ERROR and timeline.ended_at == 6.0
+    timeline.apply(event(7, TaskRetried(), "a"))
+    assert timeline.status is RunStatus.RUNNING and task.state is TaskState.READY and timeline.ended_at is None
+
+
+def test_questions_and_given_back_tasks() -> None:
+    timeline = fold(
+        (RunStarted(), None),
+        (InterruptRaised("interrupt:0", "ask"), "ask"),
+    )
+    assert timeline.tasks["ask"].state is TaskState.WAITING
+    timeline.apply(event(3, InterruptAnswered("interrupt:0"), "ask"))
+    timeline.apply(event(4, TaskReleased("released", 1), "ask"))
+    assert timeline.tasks["ask"].state is TaskState.READY
+
+
+def test_a_cancelled_run_leaves_no_task_going() -> None:
+    timeline = fold((RunStarted(), None), (TaskClaimed("w", 1, 1), "a"), (RunCancelled("enough"), None))
+    assert timeline.tasks["a"].state is TaskState.CANCELLED and timeline.error == "enough"
+
+
+def test_recorded_values_are_read_without_their_types() -> None:
+    raw = b'{"$t": "app.Reply@1", "v": {"when": {"$t": "tuple", "v": [1, 2]}, "usage": {"input_tokens": 1}}}'
+    assert plain(raw) == {"when": [1, 2], "usage": {"input_tokens": 1}}
+    assert usage_of(plain(raw)) == (1, 0) and usage_of("text") == (0, 0)
+
+
+def test_activations_name_their_node() -> None:
+    assert [node_of(name) for name in ("write", "write#2", "map[3]", "sub/edit#2")] == [
+        "write",
+        "write",
+        "map",
+        "sub/edit",
+    ]
+
+
+def test_tool_results_are_said_in_a_few_words() -> None:
+    assert outcome_of({"exit_code": 1, "timed_out": True}) == "exit code 1, timed out"
+    assert outcome_of({"passed": ["a", "b"], "failed": {"c": "x"}}) == "1 failed, 2 passed"
+    assert outcome_of({"broken": "no\nmodule", "passed": []}) == "no test could run: no module"
+    assert (
+        outcome_of({"commit": "a" * 40, "branch": "main", "place": "/x"}) == f"commit {'a' * 10} on branch main of /x"
+    )
+
+
+def test_bookkeeping_has_no_line_in_the_log() -> None:
+    assert log_line(event(1, TaskClaimed("w", 1, 1), "a")) is None
+    line = log_line(event(2, NodeFailed("a", "broke", "x", 1, retry_seconds=2.0), "a"))
+    assert line is not None and (line.level, line.text) == ("bad", "failed, attempt 1: broke; again in 2.0 s")
