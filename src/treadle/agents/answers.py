@@ -66,16 +66,26 @@ def json_value(text: str) -> Any:
 
 
 def _close(text: str) -> str:
-    """Close what a cut-off answer left open, after its last complete item."""
-    cut = max(text.rfind("}"), text.rfind("]"), text.rfind('"'))
-    text = text[: cut + 1]
-    waiting = []
+    """Close what a cut-off answer left open, after the last item that is complete."""
+    for cut in range(len(text), max(0, len(text) - 500), -1):
+        kept = text[:cut].rstrip().rstrip(",:")
+        closed = kept + _closers(kept)
+        try:
+            if json.loads(closed):
+                return closed
+        except ValueError:
+            continue
+    return text
+
+
+def _closers(text: str) -> str:
+    waiting: list[str] = []
     for char in re.sub(r'"(?:[^"\\]|\\.)*"', "", text):
         if char in "{[":
             waiting.append("}" if char == "{" else "]")
         elif waiting and char == waiting[-1]:
             waiting.pop()
-    return text + "".join(reversed(waiting))
+    return "".join(reversed(waiting))
 
 
 def _without_prose(text: str) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from treadle.agents import frame
@@ -10,16 +11,17 @@ from treadle.agents.answers import code_block, complete_prefix, is_python
 from treadle.agents.ask import Asker, Question
 from treadle.agents.brief import Brief
 from treadle.agents.prompt import Prompts
-from treadle.agents.source import mend
+from treadle.agents.source import has_class, mend
+from treadle.agents.testcases import Case, harvest
 
 WARMTH = 0.5
-"""Temperature of every candidate but the first: enough to differ, not enough to babble."""
+"""Temperature of the second candidate: enough to differ, not enough to babble. Later ones are a little warmer."""
 MAX_TOKENS = 900
 
 
 @dataclass(frozen=True, slots=True)
 class Sampling:
-    """How tries of one question differ. The first ones take the first temperature, later ones `WARMTH`."""
+    """How tries of one question differ: by seed, and from `first` to `WARMTH` and beyond by temperature."""
 
     attempt: int = 0
     seed: int = 0
@@ -27,23 +29,41 @@ class Sampling:
 
     def of(self, text: str, max_tokens: int, *, cold: int = 1) -> Question:
         """Make the question; the first `cold` tries take the first temperature."""
-        temperature = self.first if self.attempt < cold else max(WARMTH, self.first)
+        warmth = min(1.0, WARMTH + 0.1 * (self.attempt - cold))
+        temperature = self.first if self.attempt < cold else max(warmth, self.first)
         return Question(text, max_tokens=max_tokens, temperature=temperature, seed=1000 * self.seed + self.attempt)
 
 
-async def write_code(brief: Brief, asker: Asker, prompts: Prompts, *, key: str, sampling: Sampling) -> str:
-    """Return a candidate for the whole file, independent of those before."""
-    answer = await asker.ask(key, sampling.of(_request(brief, prompts), MAX_TOKENS))
-    return finish_code(brief, code_block(answer))
+@dataclass(frozen=True, slots=True)
+class Draft:
+    """A version of the file, and the tests that came with it."""
+
+    source: str
+    hints: tuple[Case, ...]
+
+
+async def write_code(
+    brief: Brief, asker: Asker, prompts: Prompts, *, key: str, sampling: Sampling, known: Sequence[str] = ()
+) -> Draft:
+    """Return a candidate for the whole file, independent of those before. It is told that the `known` asserts hold."""
+    text = _request(brief, prompts)
+    if known:
+        text += "\n\nMake sure that these hold:\n\n```python\n" + "\n".join(known) + "\n```"
+    return _draft(brief, code_block(await asker.ask(key, sampling.of(text, MAX_TOKENS))))
 
 
 async def fix_code(
     brief: Brief, asker: Asker, prompts: Prompts, *, key: str, source: str, problem: str, sampling: Sampling
-) -> str:
+) -> Draft:
     """Return the file with a correction, given the essence of what is wrong with it."""
     text = prompts["fix"].render(goal=_short(brief.goal), file=brief.file, source=source, problem=problem)
-    answer = await asker.ask(key, sampling.of(text, MAX_TOKENS, cold=2))
-    return finish_code(brief, code_block(answer))
+    return _draft(brief, code_block(await asker.ask(key, sampling.of(text, MAX_TOKENS, cold=2))))
+
+
+def _draft(brief: Brief, code: str) -> Draft:
+    source = finish_code(brief, code)
+    is_plain = not brief.is_program and is_python(source) and not has_class(source)
+    return Draft(source, tuple(harvest(code, brief.names)) if is_plain else ())
 
 
 def finish_code(brief: Brief, source: str) -> str:

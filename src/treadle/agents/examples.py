@@ -12,7 +12,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 _RESULT = re.compile(
-    r"[ \t]*(?:#[ \t]*)?"
+    r"`?[ \t]*(?:#[ \t]*)?"
     r"(?:==>|===|==|=>|->|➞|→|=(?!=)|(?:should\s+)?returns?:?|should\s+(?:be|equal)|gives?|is(?=\s))[ \t]*"
 )
 _CONSTANTS = {"true": "True", "false": "False", "null": "None", "none": "None"}
@@ -31,7 +31,7 @@ class Example:
         """Write the example as an assert statement."""
         value = ast.literal_eval(self.expected)
         if value is None or isinstance(value, bool):
-            return f"assert ({self.call}) is {self.expected}" if value is None else f"assert {self.call} == {value}"
+            return f"assert {self.call} {'is' if value is None else '=='} {self.expected}"
         if isinstance(value, float):
             return f"assert abs({self.call} - ({self.expected})) < 1e-6"
         return f"assert {self.call} == {self.expected}"
@@ -41,11 +41,14 @@ def find_examples(text: str, names: Iterable[str]) -> list[Example]:
     """Find the examples for the named functions in a text, in order and without repeats."""
     known = set(names)
     found = [*_doctests(text, known), *_inline(text, known)]
-    return list({example.call: example for example in reversed(found)}.values())[::-1]
+    first: dict[str, Example] = {}
+    for example in found:
+        first.setdefault(example.call, example)
+    return list(first.values())
 
 
 def _doctests(text: str, names: set[str]) -> Iterator[Example]:
-    for match in re.finditer(r"^[ \t]*>>>[ \t]*(.+)\n[ \t]*(.+)$", text, re.MULTILINE):
+    for match in re.finditer(r">>>[ \t]*(.+)\n[ \t]*(.+)$", text, re.MULTILINE):
         call = match[1].split("  #")[0].split(" # ")[0].strip()
         expected = None if match[2].strip()[:3] in ('"""', "'''") else _literal(match[2].strip())
         if expected is not None and _is_call(call, names):

@@ -121,7 +121,7 @@ def stub(source: str) -> str:
 
 
 def mend(source: str, *, is_program: bool = False) -> str:
-    """Repair what small models leave out or add: missing imports of the standard library, code that runs on import.
+    """Repair what small models leave out or add: missing imports, tests, calls on import.
 
     Source that does not parse is returned as it is. Only lines are added or removed; the rest keeps its form.
     """
@@ -131,8 +131,11 @@ def mend(source: str, *, is_program: bool = False) -> str:
         return source
     lines = source.splitlines()
     for node in reversed(tree.body):
-        if _runs_on_import(node, is_program) and node.end_lineno:
+        is_test = isinstance(node, ast.FunctionDef) and node.name.startswith("test_")
+        if (is_test or _runs_on_import(node, is_program)) and node.end_lineno:
             del lines[node.lineno - 1 : node.end_lineno]
+    while lines and (not lines[-1].strip() or lines[-1].startswith("#")):
+        del lines[-1]
     source = "\n".join(lines).rstrip() + "\n"
     return _with_imports(source)
 

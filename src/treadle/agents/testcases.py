@@ -5,26 +5,53 @@ from __future__ import annotations
 import ast
 import builtins
 import re
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass, replace
+from typing import Any
 
 from treadle.agents.answers import complete_prefix, is_python
-from treadle.agents.examples import Example
+from treadle.agents.examples import Example, find_examples
 
 MAX_CASES = 10
+MAX_POOL = 14
+SAMPLES = ("'abc') == 'cba'",)
+"""What the prompt shows as the form; the smallest models copy it as if it were about their own function."""
+_PRINTED = re.compile(
+    r"^\s*print\((.+)\)\s*#\s*(?:(?:expected\s+)?(?:output|prints?|returns?)\s*:?|->|=>|==)\s*(\S[^'\"]*)$", re.I | re.M
+)
 _Function = ast.FunctionDef | ast.AsyncFunctionDef
 
 
 @dataclass(frozen=True, slots=True)
 class Case:
-    """One test function. `origin` is `goal` for what the user gave and `model` for what a model made up."""
+    """One test function.
+
+    `origin` is `goal` for what the user gave, `code` for what an answer said about its own code, `model` for tests that
+    a model was asked for.
+    """
 
     name: str
     source: str
     origin: str
+    votes: int = 1
+    """How many answers proposed it on their own."""
 
-    def as_dict(self) -> dict[str, str]:
-        return {"name": self.name, "source": self.source, "origin": self.origin}
+    @property
+    def body(self) -> str:
+        """What it does, whatever it is called."""
+        return self.source.partition("\n")[2].strip()
+
+    @property
+    def subject(self) -> str:
+        """What it asks about: the left side of `assert ... == ...`."""
+        return self.body.rpartition(" == ")[0] or self.body
+
+    def as_dict(self) -> dict[str, Any]:
+        return asdict(self)
+
+    @classmethod
+    def of(cls, plain: Mapping[str, Any]) -> Case:
+        return cls(plain["name"], plain["source"], plain["origin"], plain["votes"])
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,9 +82,42 @@ def from_assertions(source: str, names: Iterable[str]) -> list[Case]:
             continue
         text = ast.unparse(node)
         name = _name(comments.get(node.end_lineno or 0, ""), min(_used(node) & known), len(found) + 1, found)
-        if text not in {case.source.split("\n    ", 1)[1].strip() for case in found.values()}:
+        if text not in {case.body for case in found.values()} and not any(sample in text for sample in SAMPLES):
             found[name] = _case(name, [text], "model")
     return list(found.values())[:MAX_CASES]
+
+
+def harvest(answer: str, names: Iterable[str]) -> list[Case]:
+    """Take the tests that come with an answer about code for free: doctests, asserts, prints with their output.
+
+    They show what the answer was meant to do, which is not always what it does.
+    """
+    known = sorted(names)
+    lines = [example.assertion() for example in find_examples(answer, known)]
+    lines += [case.body for case in from_assertions(answer, known)]
+    for call, printed in _PRINTED.findall(answer):
+        if is_python(call) and _calls(ast.parse(call), set(known)) and not _is_unbound(ast.parse(call), set(known)):
+            text = repr(printed.strip())
+            lines += [] if f"assert {call} == {text}" in lines else [f"assert str({call}) == {text}"]
+    return [replace(case, origin="code") for case in from_assertions("\n".join(lines), known)]
+
+
+def pool(cases: Iterable[Case], more: Iterable[Case], gone: Iterable[str] = ()) -> list[Case]:
+    """Add tests to those in force. One that is there already gains a vote; one against a truth of the goal is left out.
+
+    `gone` names the tests that were dropped before: they do not come back.
+    """
+    found = {case.body: case for case in cases}
+    truths = {case.subject for case in found.values() if case.origin == "goal"}
+    names = {case.name for case in found.values()} | set(gone)
+    for case in more:
+        if case.body in found:
+            found[case.body] = replace(found[case.body], votes=found[case.body].votes + 1)
+        elif case.origin == "goal" or (case.subject not in truths and len(found) < MAX_POOL):
+            name = case.name if case.name not in names else f"{case.name}_{len(names) + 1}"
+            found[case.body] = replace(case, name=name, source=case.source.replace(case.name, name, 1))
+            names.add(name)
+    return list(found.values())
 
 
 def from_functions(source: str, names: Iterable[str]) -> list[Case]:
@@ -82,7 +142,7 @@ def from_functions(source: str, names: Iterable[str]) -> list[Case]:
     return list(found.values())[:MAX_CASES]
 
 
-def test_file(header: Header, cases: Iterable[Case]) -> str:
+def render_tests(header: Header, cases: Iterable[Case]) -> str:
     """Write the test file."""
     bodies = [case.source.rstrip() for case in cases]
     used = "\n".join([header.helpers, *bodies])

@@ -51,7 +51,7 @@ def header(brief: Brief, names: list[str]) -> Header:
     )
 
 
-def test_names(brief: Brief, source: str) -> list[str]:
+def names_to_test(brief: Brief, source: str) -> list[str]:
     """The names that a test may use: what the code offers, or `run` for a program."""
     if brief.is_program:
         return ["run"]
@@ -64,7 +64,7 @@ def _question(brief: Brief, source: str, prompts: Prompts) -> str:
         first, call = frame.example_call(brief)
         values = {"goal": brief.goal, "file": brief.file, "interface": frame.usage(brief), "first": first, "call": call}
         return prompts["test_program"].render(**values)
-    names = ", ".join(test_names(brief, source))
+    names = ", ".join(names_to_test(brief, source))
     if has_class(source):
         values = {"goal": brief.goal, "file": brief.file, "module": brief.module.rpartition(".")[2], "names": names}
         return prompts["test_functions"].render(**values, interface=interface(source))
@@ -73,7 +73,7 @@ def _question(brief: Brief, source: str, prompts: Prompts) -> str:
 
 
 def _read(brief: Brief, source: str, answer: str) -> list[Case]:
-    names = test_names(brief, source)
+    names = names_to_test(brief, source)
     if brief.is_program or has_class(source):
         return from_functions(answer, names)
     return from_assertions(answer, names)

@@ -104,6 +104,7 @@ def _read_results(sandbox: Sandbox, result: ExecResult) -> Outcome:
 def essence(output: str, *, lines: int = 12) -> str:
     """Keep what tells why something failed: the lines that pytest marks with E, or else the end."""
     marked = [line[2:].strip() for line in output.splitlines() if line.startswith("E ")]
+    marked = [line for line in marked if line and not line.startswith("?")]  # the carets of a diff
     if marked:
         return "\n".join(_shorten(line) for line in marked[:lines])
     kept = [line.rstrip() for line in output.splitlines() if line.strip() and not re.fullmatch(r"[=_\-~^ .]+", line)]

@@ -7,14 +7,14 @@ from dataclasses import asdict
 from typing import Any
 
 from treadle.agents.brief import Brief, make_brief
-from treadle.agents.coder import Sampling, fix_code, write_code
+from treadle.agents.coder import Draft, Sampling, fix_code, write_code
 from treadle.agents.source import find_flaw, public_names, stub
-from treadle.agents.testcases import Case, from_examples, test_file
-from treadle.agents.tester import header, test_names, write_tests
+from treadle.agents.testcases import Case, from_examples, pool, render_tests
+from treadle.agents.tester import header, names_to_test, write_tests
 from treadle.agents.trial import Outcome, essence
 from treadle.ports.context import NodeContext
 from treadle.workflows.crew import BuildState, Crew, merged
-from treadle.workflows.tactics import Candidate, Move, Standing, decide
+from treadle.workflows.tactics import Candidate, Move, Standing, credible, decide
 
 Update = dict[str, Any]
 
@@ -50,14 +50,14 @@ class NewProject:
         """Write a version of the code, independent of those before."""
         asker, brief = self.crew.asker(ctx), Brief.of(state["brief"])
         attempt = sum(1 for candidate in state["candidates"] if candidate["origin"] == "write")
-        sampling = self._sampling(attempt)
-        source = await write_code(brief, asker, self.crew.prompts, key="write", sampling=sampling)
-        return self._candidate(state, source, "write") | self._spent(state, asker)
+        sampling, known = self._sampling(attempt), state.get("move", {}).get("known", [])
+        draft = await write_code(brief, asker, self.crew.prompts, key="write", sampling=sampling, known=known)
+        return self._candidate(state, draft, "write") | self._spent(state, asker)
 
     async def fix(self, state: BuildState, ctx: NodeContext) -> Update:
         """Correct the best version so far, given what is wrong with it."""
         asker, brief, move = self.crew.asker(ctx), Brief.of(state["brief"]), state["move"]
-        source = await fix_code(
+        draft = await fix_code(
             brief,
             asker,
             self.crew.prompts,
@@ -66,15 +66,18 @@ class NewProject:
             problem=move["problem"],
             sampling=self._sampling(state["round"]),
         )
-        return self._candidate(state, source, "fix") | self._spent(state, asker)
+        return self._candidate(state, draft, "fix") | self._spent(state, asker)
 
     async def check_syntax(self, state: BuildState, ctx: NodeContext) -> Update:
         """Look at the newest version without running it: its syntax, the names it must define, its imports."""
         brief, candidates = Brief.of(state["brief"]), list(state["candidates"])
         flaw = find_flaw(candidates[-1]["source"], brief.names, frozenset({brief.module.rpartition(".")[2]}))
-        candidates[-1] = candidates[-1] | {"flaw": flaw.message if flaw else ""}
-        if flaw:
-            ctx.log(f"Not usable: {flaw.message}")
+        said = flaw.message if flaw else ""
+        if candidates[-1]["source"] in [candidate["source"] for candidate in candidates[:-1]]:
+            said = said or "It is the same as an earlier version."
+        candidates[-1] = candidates[-1] | {"flaw": said}
+        if said:
+            ctx.log(f"Not usable: {said}")
         return {"candidates": candidates}
 
     async def write_tests(self, state: BuildState, ctx: NodeContext) -> Update:
@@ -87,14 +90,13 @@ class NewProject:
             found = await write_tests(brief, source, asker, self.crew.prompts, key="tests", sampling=sampling)
         else:
             found = from_examples(brief.examples)
-        names = {case.name for case in known}
-        fresh = [case for case in found if case.name not in names]
-        outcome = await self._run(ctx, "stub", state, stub(source), [*known, *fresh])
-        hollow = [case.name for case in fresh if case.name in outcome.passed]
-        kept = [case for case in fresh if case.name not in hollow]
+        given = [case for case in found if case.origin == "goal"]
+        cases = pool(pool(given, known), [case for case in found if case.origin != "goal"])
+        outcome = await self._run(ctx, "stub", state, stub(source), cases)
+        hollow = [case.name for case in cases if case.name in outcome.passed]
         dropped = [*state["dropped"], *({"name": name, "why": "passes on a stub of the code"} for name in hollow)]
-        cases = [case.as_dict() for case in [*known, *kept]]
-        return {"cases": cases, "dropped": dropped, "attempts": attempt + 1, **self._spent(state, asker)}
+        kept = [case.as_dict() for case in cases if case.name not in hollow]
+        return {"cases": kept, "dropped": dropped, "attempts": attempt + 1, **self._spent(state, asker)}
 
     async def test(self, state: BuildState, ctx: NodeContext) -> Update:
         """Run the tests in force, and the user's check, on every version that has not seen them all."""
@@ -122,14 +124,22 @@ class NewProject:
         kept = [case.as_dict() for case in cases if case.name not in move.dropped]
         dropped = [*state["dropped"], *({"name": name, "why": why} for name, why in move.dropped.items())]
         is_round = move.action != "settle"
-        return {"move": _plain(move), "cases": kept, "dropped": dropped, "round": state["round"] + is_round}
+        known = credible(candidates[move.best], cases)[:4]
+        return {
+            "move": {**_plain(move), "known": known},
+            "cases": kept,
+            "dropped": dropped,
+            "round": state["round"] + is_round,
+        }
 
     def _sampling(self, attempt: int) -> Sampling:
         return Sampling(attempt, self.crew.settings.seed, self.crew.settings.temperature)
 
-    def _candidate(self, state: BuildState, source: str, origin: str) -> Update:
-        new = {"source": source, "origin": origin, "flaw": "", "outcome": None, "check": None}
-        return {"candidates": [*state["candidates"], new]}
+    def _candidate(self, state: BuildState, draft: Draft, origin: str) -> Update:
+        new = {"source": draft.source, "origin": origin, "flaw": "", "outcome": None, "check": None}
+        hints = draft.hints if self.crew.settings.tests else ()
+        cases = pool(cases_of(state), hints, [test["name"] for test in state["dropped"]])
+        return {"candidates": [*state["candidates"], new], "cases": [case.as_dict() for case in cases]}
 
     def _spent(self, state: BuildState, asker: Any) -> Update:
         return {"tokens": asker.tokens, "models": merged(state, asker.models)}
@@ -174,13 +184,13 @@ def project_files(brief: Brief, source: str, cases: list[Case]) -> dict[str, str
         offered = public_names(ast.parse(source))
     except SyntaxError:
         offered = []
-    names = [name for name in test_names(brief, source) if name in offered] if not brief.is_program and offered else []
-    return {brief.file: source, brief.test_file: test_file(header(brief, names or list(brief.names)), cases)}
+    names = [] if brief.is_program or not offered else [n for n in names_to_test(brief, source) if n in offered]
+    return {brief.file: source, brief.test_file: render_tests(header(brief, names or list(brief.names)), cases)}
 
 
 def cases_of(state: BuildState) -> list[Case]:
     """Read the tests in force."""
-    return [Case(plain["name"], plain["source"], plain["origin"]) for plain in state["cases"]]
+    return [Case.of(plain) for plain in state["cases"]]
 
 
 def candidates_of(state: BuildState) -> list[Candidate]:

@@ -26,6 +26,7 @@ from treadle.workspace import CommitNote
 Update = dict[str, Any]
 _NO_SUCH_COMMAND = (126, 127)
 _MAX_FILES = 400
+_UNCHANGED = "The answer changes nothing."
 DEFAULT_CHECK = "python -m pytest -q"
 
 
@@ -75,7 +76,7 @@ class Repair:
         text = self.crew.prompts["repair"].render(
             goal=state["goal"],
             notes=_notes(texts),
-            problem=_problem(failure, texts),
+            problem=_problem(failure, texts) + _reminder(state, suspect.path),
             file=suspect.path,
             source=excerpt(texts[suspect.path], suspect.names),
         )
@@ -190,6 +191,12 @@ def _problem(failure: Failure, texts: dict[str, str]) -> str:
     return f"{shown}```\n{failure.essence}\n```"
 
 
+def _reminder(state: BuildState, path: str) -> str:
+    """Tell a model that gave the code back as it was that this cannot be it."""
+    same = [c for c in state["candidates"] if c["path"] == path and c["flaw"] == _UNCHANGED]
+    return "\n\nThe code below cannot stay as it is: with it the test fails." if same else ""
+
+
 def _notes(texts: dict[str, str]) -> str:
     readme = next((text for path, text in texts.items() if path.upper().startswith("README")), "")
     first = [part.strip() for part in readme.split("\n\n") if part.strip() and not part.startswith("#")][:1]
@@ -206,4 +213,4 @@ def _spliced(source: str, answer: str) -> tuple[str, str]:
             flaw = find_flaw(answer) or Flaw("The answer is no Python.")
             return source, flaw.message
         changed = splice(source, prefix)
-    return (source, "The answer changes nothing.") if changed == source else (changed, "")
+    return (source, _UNCHANGED) if changed == source else (changed, "")

@@ -65,28 +65,37 @@ def decide(standing: Standing) -> Move:
     disputed = _disputed(candidate, standing.cases)
     if not disputed:
         return Move("settle", best)
-    if _may_drop(standing, candidate, disputed) or (is_last and len(disputed) < len(standing.cases)):
+    if _may_drop(standing, disputed):
         why = f"fails on all or the most agreed-on of {_sound(standing.candidates)} versions of the code"
         return Move("settle", best, dropped=dict.fromkeys(disputed, why))
+    essence = _essence(candidate, disputed, standing.cases)
     if is_last:
-        return Move("stop", best, _essence(candidate, disputed, standing.cases))
-    return Move(
-        _second_opinion(standing.candidates, candidate, disputed), best, _essence(candidate, disputed, standing.cases)
-    )
+        return Move("stop", best, essence)
+    return Move(_second_opinion(standing.candidates, candidate, disputed), best, essence)
+
+
+def credible(candidate: Candidate, cases: Iterable[Case]) -> list[str]:
+    """List the assertions that a version fails and that are likely right: of the goal, of the code's own documentation,
+    or proposed more than once. Shown to the model when it writes afresh; the others might mislead it.
+    """
+    passed = (candidate.outcome or Outcome()).passed
+    believed = [case for case in cases if case.origin in ("goal", "code") or case.votes > 1]
+    return [case.body for case in believed if case.name not in passed and "\n" not in case.body]
 
 
 def choose(candidates: Sequence[Candidate], cases: Sequence[Case]) -> int:
     """Return the index of the best candidate: truth first, then agreement, then the earliest."""
     given = {case.name for case in cases if case.origin == "goal"}
     made = {case.name for case in cases if case.origin != "goal"}
+    votes = {case.name: case.votes for case in cases}
     groups: dict[frozenset[str], int] = {}
-    for candidate in candidates:
+    for candidate in (candidate for candidate in candidates if not candidate.flaw):
         groups[_passed(candidate, made)] = groups.get(_passed(candidate, made), 0) + 1
 
     def rank(index: int) -> tuple[bool, bool, int, int, int, int]:
         candidate = candidates[index]
         passed = _passed(candidate, made)
-        agreement = groups[passed] * len(passed)
+        agreement = groups.get(passed, 0) * sum(votes[name] for name in passed)
         truth = len(_passed(candidate, given))
         return (not candidate.flaw, candidate.check == "", truth, agreement, len(passed), -index)
 
@@ -130,10 +139,19 @@ def _second_opinion(candidates: Sequence[Candidate], best: Candidate, disputed: 
     return "fix" if (crashes or len(written) > 1) and candidates[-1].origin == "write" else "write"
 
 
-def _may_drop(standing: Standing, best: Candidate, disputed: Sequence[str]) -> bool:
-    """A test may go when two sound versions were made, and the best passes most of the others."""
-    kept = len(standing.cases) - len(disputed)
-    return _sound(standing.candidates) >= 2 and kept >= 2 and kept > len(disputed)
+def _may_drop(standing: Standing, disputed: Sequence[str]) -> bool:
+    """Tests may go when two sound versions were made and the best passes most of the others.
+
+    Tests that several answers proposed stay: it is likelier that the code is wrong. In the last round the bare majority
+    of votes decides.
+    """
+    gone = [case for case in standing.cases if case.name in disputed]
+    kept = [case for case in standing.cases if case.name not in disputed]
+    if any(case.votes > 1 for case in gone):
+        return False
+    if standing.round >= standing.max_rounds:
+        return sum(case.votes for case in kept) > len(gone)
+    return _sound(standing.candidates) >= 2 and len(kept) >= max(2, len(gone) + 1)
 
 
 def _sound(candidates: Iterable[Candidate]) -> int:
