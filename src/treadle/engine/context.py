@@ -68,11 +68,10 @@ class Context:
         return hashlib.sha256(f"{self.run_id}\n{self.activation}".encode()).hexdigest()[:32]
 
     async def load(self) -> None:
-        """Read the journal, if this activation was ever entered before."""
-        if self._claim.lease_seq > 1:
-            for event in await self._store.journal(self.run_id, self.activation):
-                assert event.step is not None
-                self._journal.setdefault((event.step, _slot(event)), event)
+        """Read the journal of an activation that was entered before."""
+        for event in await self._store.journal(self.run_id, self.activation):
+            assert event.step is not None
+            self._journal.setdefault((event.step, _slot(event)), event)
 
     async def step(
         self,
@@ -93,7 +92,12 @@ class Context:
             return self._recorded(known, key, digest)
         await self._begin(key, kind, digest, plain, effects, reserve)
         started = time.perf_counter()
-        result = await _call(fn)
+        try:
+            result = await _call(fn)
+        except Exception:
+            if reserve:  # it failed, so it costs nothing that we know of
+                await self._store.reserve(self.run_id, self.activation, key, dict.fromkeys(reserve, 0.0))
+            raise
         payload = _KINDS.get(kind, StepRecorded)(
             kind=kind,
             digest=digest,
@@ -118,7 +122,8 @@ class Context:
             entry = JournalEntry(Draft(start, self.activation, key))
             if (await self._store.record(self.run_id, self.activation, entry)).payload is not start:
                 raise EffectInterrupted(
-                    f"The effect {key!r} of {self.activation!r} was begun by another worker; it was not repeated."
+                    f"The effect {key!r} of {self.activation!r} was begun before, and nobody knows how it ended; "
+                    f"it was not repeated."
                 )
 
     def _recorded(self, event: Event, key: str, digest: str) -> Any:

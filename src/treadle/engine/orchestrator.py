@@ -259,7 +259,7 @@ class Orchestrator:
         """The state after event number `event` (None: now)."""
         row = await self.status(run_id)
         events = await self.store.events(run_id, until=event)
-        if not events or (event is not None and event > row.last_seq):
+        if not events or (event is not None and not 0 < event <= row.last_seq):
             raise NotFound(f"Run {run_id!r} has no event {event}; it has {row.last_seq}.")
         return State(rebuild(self._known_graph(row), events).values(), workflow_id=run_id)
 

@@ -9,7 +9,7 @@ import random
 import socket
 import time
 import uuid
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -92,6 +92,8 @@ class Worker:
         self._chains: set[asyncio.Task[None]] = set()
         self._listeners: dict[str, list[Listener]] = {}
         self._cache: dict[str, tuple[float, Any]] = {}
+        self._promised = 0
+        """Slots kept for tasks that a claim or a commit under way may bring."""
         self._stopping = False
         self._slot_free = asyncio.Event()
         self._server: asyncio.Task[None] | None = None
@@ -143,14 +145,20 @@ class Worker:
         if self._heartbeat is not None:
             self._heartbeat.stop()
             self._heartbeat = None
+        try:
+            await self._give_back(held)
+        except Unreachable as error:
+            logger.warning("Worker %s leaves without a word; its leases will lapse: %s", self.name, error)
+        self.held.clear()
+        self._server = None
+
+    async def _give_back(self, held: Mapping[int, int]) -> None:
         for died in (False, True):  # what must not run twice is not given back as if it had not begun
             tasks = {task_id: seq for task_id, seq in held.items() if (task_id in self._once) is died}
             if tasks:
                 await self.store.release(self.name, tasks, died=died)
-        self.held.clear()
         if self._server is not None:
             await self.store.announce(self._row(0))
-            self._server = None
 
     def _row(self, capacity: int) -> WorkerRow:
         now = time.time()
@@ -180,16 +188,20 @@ class Worker:
 
     async def _claim(self) -> bool:
         """Fill free slots; returns whether there may be more to claim."""
-        free = self.settings.capacity - len(self._chains)
+        free = self.settings.capacity - len(self._chains) - self._promised
         if free <= 0 or not self._graphs:
             return False
-        claims = await self.store.claim(
-            self.name,
-            queues=self.settings.queues,
-            limit=free,
-            lease_seconds=self.settings.lease_seconds,
-            graphs=list(self._graphs),
-        )
+        self._promised += free
+        try:
+            claims = await self.store.claim(
+                self.name,
+                queues=self.settings.queues,
+                limit=free,
+                lease_seconds=self.settings.lease_seconds,
+                graphs=list(self._graphs),
+            )
+        finally:
+            self._promised -= free
         for claim in claims:
             self.spawn(claim)
         return len(claims) == free
@@ -326,7 +338,7 @@ class Worker:
                 if claim.activation not in view.position.index:
                     self.held.pop(claim.task_id, None)
                     return None
-            free = self.settings.capacity - len(self._chains) + 1
+            free = self.settings.capacity - len(self._chains) - self._promised + 1
             try:
                 commit = advance.finished(view, claim, outcome, context.notes, self.name, seconds, free, None)
             except Exception as error:  # noqa: BLE001  # a reducer of the user may raise anything
@@ -334,7 +346,12 @@ class Worker:
                 await self._commit_plain(advance.failed(claim, error, context.notes, self.name, None))
                 return None
             view.moved(commit)
-            result = await self._commit(commit)
+            promised = max(sum(task.lease for task in commit.tasks) - 1, 0)
+            self._promised += promised
+            try:
+                result = await self._commit(commit)
+            finally:
+                self._promised -= promised
             if result.status == "committed":
                 break
             if self._views.get(claim.run_id) is view:

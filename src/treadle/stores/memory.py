@@ -441,7 +441,7 @@ class MemoryStore:
             raise NotFound(f"There is no run {run_id!r}.", hint="List them with `treadle runs`.") from None
 
     async def events(self, run_id: str, *, after: int = 0, until: int | None = None, limit: int = 0) -> list[Event]:
-        found = self._run(run_id).events[after:until]
+        found = self._run(run_id).events[after : None if until is None else max(until, 0)]
         return found[:limit] if limit else found
 
     async def run(self, run_id: str) -> RunRow:

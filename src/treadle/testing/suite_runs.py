@@ -256,6 +256,7 @@ class RunsSuite:
         assert [event.seq for event in await store.events("r", after=3, until=4, limit=2)] == [4]
         assert await store.events("r", after=10) == []
         assert await store.events("r", after=6, until=3) == []
+        assert await store.events("r", until=-1) == []
 
     async def test_an_event_comes_back_with_its_whole_envelope(self, store: Store, clock: FakeClock) -> None:
         await store.create_run(new_run("r", "a"))
