@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import inspect
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -140,8 +141,18 @@ async def _route(
     return route
 
 
+def _wants_context(condition: Callable[..., Any]) -> bool:
+    try:
+        return _known_to_want_context(condition)
+    except TypeError:  # a callable without a hash
+        return takes_context(condition)
+
+
+_known_to_want_context = functools.lru_cache(maxsize=1024)(takes_context)
+
+
 async def _choose(branch: Branch, view: Any, context: Context) -> Any:
-    args = (view, context) if takes_context(branch.condition) else (view,)
+    args = (view, context) if _wants_context(branch.condition) else (view,)
     chosen = branch.condition(*args)
     if inspect.isawaitable(chosen):
         chosen = await chosen

@@ -122,7 +122,8 @@ class Position:
             )
         token = live.token.plus(frame.graph.schema, live.id, update)
         started: list[Live] = []
-        self._emit(frame, live, token, [*frame.graph.edges.get(live.node.name, ()), *route], started)
+        edges = frame.graph.edges.get(live.node.name, ())
+        self._emit(frame, live, token, [*edges, *route] if route else edges, started)
         self._settle(frame, started)
         return started
 
@@ -198,6 +199,9 @@ class Position:
         if not frame.live and not frame.waiting and not frame.finals:
             token = _collapse(frame, token)
         source = live.node.name
+        if len(targets) == 1 and isinstance(targets[0], str):  # the common case, without the lists
+            self._go(frame, source, live.epoch, live.wave, live.order, live.sent, targets[0], token, started)
+            return
         plain: list[Target] = []
         empty: list[str] = []
         for target in targets:
