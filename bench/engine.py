@@ -41,26 +41,48 @@ async def _measure(shape: Shape, state: Any, units: int, rounds: int, repeat: in
 
     Also says where the results of the two differ in size, which would make the comparison worthless.
     """
-    from langgraph.checkpoint.memory import InMemorySaver
-
     ours = shape(engine_graphs.treadle_kit())
     theirs = shape(engine_graphs.langgraph_kit())
+    bare = theirs.compile()
     results: dict[str, Any] = {}
-    async with Orchestrator(MemoryStore()) as orchestrator:
+    fresh = _Fresh(lambda saver: {SAVER: theirs.compile(checkpointer=saver)})
 
-        async def treadle() -> None:
-            results["treadle"] = await orchestrator.execute(ours, state)
+    async def treadle() -> None:
+        results["treadle"] = await fresh.orchestrator.execute(ours, state)
 
-        async def plain() -> None:
-            results["peer"] = await bare.ainvoke(state, thread())
+    async def plain() -> None:
+        results["peer"] = await bare.ainvoke(state, thread())
 
-        async def saved() -> None:
-            await with_saver.ainvoke(state, thread(), durability="sync")
+    async def saved() -> None:
+        await fresh.graphs[SAVER].ainvoke(state, thread(), durability="sync")
 
-        bare, with_saver = theirs.compile(), theirs.compile(checkpointer=InMemorySaver())
-        work = {"treadle": treadle, BARE: plain, SAVER: saved}
-        rates = await interleave(work, units, rounds=rounds, repeat=repeat, slices=slices)
+    work = {"treadle": treadle, BARE: plain, SAVER: saved}
+    async with fresh:
+        rates = await interleave(work, units, rounds=rounds, repeat=repeat, slices=slices, renew=fresh.renew)
     return rates, _difference(results["treadle"], results["peer"])
+
+
+class _Fresh:
+    """Stores in memory that are emptied between slices; the graphs on them stay warm."""
+
+    def __init__(self, compile: Callable[[Any], dict[str, Any]]) -> None:
+        from langgraph.checkpoint.memory import InMemorySaver
+
+        self.orchestrator = Orchestrator(MemoryStore())
+        self._saver = InMemorySaver()
+        self.graphs = compile(self._saver)
+
+    async def renew(self) -> None:
+        for row in await self.orchestrator.list(limit=10**9):
+            await self.orchestrator.store.delete_run(row.run_id)
+        for name in list(self._saver.storage):
+            await self._saver.adelete_thread(name)
+
+    async def __aenter__(self) -> None:
+        await self.renew()
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.orchestrator.close()
 
 
 def _difference(ours: Any, theirs: Any) -> str:
@@ -117,35 +139,36 @@ async def react(options: Options) -> list[Row]:
 
 async def _react_rates(calls: int, options: Options) -> Rates:
     from langchain_core.messages import HumanMessage
-    from langgraph.checkpoint.memory import InMemorySaver
 
     ours = engine_graphs.react(engine_graphs.treadle_kit(), calls)
     theirs = engine_graphs.react(engine_graphs.langgraph_kit(), calls)
-    graphs = {
-        BARE: theirs.compile(),
-        SAVER: theirs.compile(checkpointer=InMemorySaver()),
-        "prebuilt": engine_graphs.prebuilt_react(calls, None),
-        "prebuilt saved": engine_graphs.prebuilt_react(calls, InMemorySaver()),
-    }
+    unsaved = {BARE: theirs.compile(), "prebuilt": engine_graphs.prebuilt_react(calls, None)}
+    fresh = _Fresh(
+        lambda saver: {
+            SAVER: theirs.compile(checkpointer=saver),
+            "prebuilt saved": engine_graphs.prebuilt_react(calls, saver),
+        }
+    )
     state: Any = {"messages": [{"role": "user", "content": "hi?"}]}
-    async with Orchestrator(MemoryStore()) as orchestrator:
 
-        async def treadle() -> None:
-            result = await orchestrator.execute(ours, state)
+    async def treadle() -> None:
+        result = await fresh.orchestrator.execute(ours, state)
+        assert len(result["messages"]) == 2 * calls + 2
+
+    def peer(name: str) -> Callable[[], Awaitable[None]]:
+        async def call() -> None:
+            given = {"messages": [HumanMessage("hi?")]} if name.startswith("prebuilt") else state
+            graph = unsaved.get(name) or fresh.graphs[name]
+            result = await graph.ainvoke(given, thread(), **({} if name in unsaved else {"durability": "sync"}))
             assert len(result["messages"]) == 2 * calls + 2
 
-        def peer(name: str) -> Callable[[], Awaitable[None]]:
-            async def call() -> None:
-                given = {"messages": [HumanMessage("hi?")]} if name.startswith("prebuilt") else state
-                more = {"durability": "sync"} if "sav" in name.lower() else {}
-                result = await graphs[name].ainvoke(given, thread(), **more)
-                assert len(result["messages"]) == 2 * calls + 2
+        return call
 
-            return call
-
-        work = {"treadle": treadle} | {name: peer(name) for name in graphs}
-        repeat = max(1, 50 // calls)
-        return await interleave(work, 2 * calls + 1, rounds=options.rounds, repeat=repeat)
+    work: dict[str, Callable[[], Awaitable[None]]] = {"treadle": treadle}
+    work |= {name: peer(name) for name in (*unsaved, SAVER, "prebuilt saved")}
+    repeat = max(1, 50 // calls)
+    async with fresh:
+        return await interleave(work, 2 * calls + 1, rounds=options.rounds, repeat=repeat, slices=2, renew=fresh.renew)
 
 
 async def wide_state(options: Options) -> list[Row]:
@@ -180,7 +203,7 @@ SECTIONS: dict[str, Callable[[Options], Awaitable[list[Row]]]] = {
     "updates": lambda o: probes.updates_at_once(o.folder),
     "kills": lambda o: asyncio.to_thread(engine_kill.kills, o.folder, o.kills),
     "waiting": lambda o: asyncio.to_thread(probes.waiting_memory, o.folder),
-    "import": lambda o: asyncio.to_thread(probes.import_time),
+    "import": lambda o: asyncio.to_thread(probes.import_time, o.folder),
 }
 """Name for --only -> what measures it."""
 

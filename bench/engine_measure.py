@@ -49,14 +49,18 @@ class Row:
         return "missed"
 
 
-async def interleave(work: Mapping[str, Work], units: float, *, rounds: int, repeat: int, slices: int = 1) -> Rates:
+async def interleave(
+    work: Mapping[str, Work], units: float, *, rounds: int, repeat: int, slices: int = 1, renew: Work | None = None
+) -> Rates:
     """Time every contender in every round; returns units per second.
 
     Setting up is the caller's, and warm-up is one call that is not timed. A round lets the contenders take turns
-    `slices` times, `repeat` calls each, beginning with another one each time. What exists before is kept out of the
-    garbage collector's sight, so that nobody pays for the other's modules.
+    `slices` times, `repeat` calls each, beginning with another one each time. `renew` is called, untimed, before each
+    slice: it empties what stores in memory have piled up. What exists before is kept out of the garbage collector's
+    sight, so that nobody pays for the other's modules.
     """
     for call in work.values():
+        await (renew or _nothing)()
         await call()
     names = list(work)
     rates: Rates = {name: [] for name in [*names, *map(cpu, names)]}
@@ -65,12 +69,17 @@ async def interleave(work: Mapping[str, Work], units: float, *, rounds: int, rep
         for piece in range(slices):
             turn = (number + piece) % len(names)
             for name in names[turn:] + names[:turn]:
+                await (renew or _nothing)()
                 wall, used = await _timed(work[name], repeat)
                 spent[name] += wall
                 spent[cpu(name)] += used
         for name, seconds in spent.items():
             rates[name].append(units * repeat * slices / max(seconds, 1e-9))
     return rates
+
+
+async def _nothing() -> None:
+    pass
 
 
 async def _timed(call: Work, repeat: int) -> tuple[float, float]:
