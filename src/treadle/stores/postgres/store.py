@@ -1,0 +1,358 @@
+"""The store on PostgreSQL: the port's methods, each one statement over a pool of connections."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import secrets
+from collections.abc import Coroutine, Mapping, Sequence
+from typing import Any, TypeVar
+
+import msgspec
+
+from treadle.domain.events import Event, check_types, encode_payload, type_of
+from treadle.domain.task import Claim, RunRow, RunStatus, TaskRow
+from treadle.errors import BudgetExceeded, Conflict, NotFound, TreadleError
+from treadle.ports.store import (
+    TASKS,
+    Budget,
+    Change,
+    Commit,
+    CommitResult,
+    JournalEntry,
+    NewRun,
+    Renewer,
+    WorkerRow,
+)
+from treadle.stores.postgres import rows
+from treadle.stores.postgres.commit import STATUS, Committer
+from treadle.stores.postgres.connection import Connection, target
+from treadle.stores.postgres.migrate import migrate
+from treadle.stores.postgres.pool import Pool
+from treadle.stores.postgres.renew import PostgresRenewer
+from treadle.stores.postgres.rows import Columns, clean
+from treadle.stores.postgres.wake import Wake
+
+T = TypeVar("T")
+NEWEST = 2**62
+WORKER_SEEN_SECONDS = 15.0
+CLAIM_TRIES = 5
+BUSY_SECONDS = 0.005
+"""After a claim that left something because its run was being changed."""
+
+
+class PostgresStore:
+    """One schema of one PostgreSQL database. Time is the database's; see `ports.store` for the contract.
+
+    It belongs to the event loop that opened it.
+    """
+
+    def __init__(
+        self,
+        dsn: str,
+        *,
+        schema: str | None = None,
+        pool_size: int | None = None,
+        statement_cache_size: int | None = None,
+        listen_dsn: str | None = None,
+        patience_seconds: float = 10.0,
+    ) -> None:
+        """All but `patience_seconds` may also stand in the DSN: `postgresql://host/db?pool_size=8`.
+
+        Args:
+            schema: Where the tables are; several stores may share a database.
+            statement_cache_size: 0 behind pgbouncer in transaction mode, before 1.21; nothing listens then, unless
+                `listen_dsn` leads past it.
+            patience_seconds: How long an operation tries to get a lost server back.
+
+        Raises:
+            ConfigError: The DSN cannot be used.
+        """
+        self.where = target(
+            dsn,
+            schema=schema,
+            pool_size=pool_size,
+            statement_cache_size=statement_cache_size,
+            listen_dsn=listen_dsn,
+        )
+        self._pool = Pool(self.where, patience_seconds)
+        self._wake = Wake(self._pool)
+        self._committer = Committer(self._pool, self._committed)
+        self._behind: set[asyncio.Task[Any]] = set()
+        """What goes on although nobody waits for it."""
+
+    async def open(self) -> None:
+        if not self._pool.opened:
+            await self._pool.open()
+            try:
+                await self._pool.run(lambda c: migrate(c, self.where))
+                await self._wake.open()
+            except BaseException:
+                await self._pool.close()
+                raise
+
+    async def close(self) -> None:
+        if self._pool.opened:
+            await self._committer.close()
+            if self._behind:
+                await asyncio.wait(self._behind)
+            await self._wake.close()
+            await self._pool.close()
+
+    # -- runs ------------------------------------------------------------------------------------------------------
+
+    async def create_run(self, run: NewRun) -> CommitResult:
+        check_types(run.events)
+        columns = Columns()
+        columns.add_events(1, run.events)
+        columns.add_tasks(1, run.tasks, lease=run.worker is not None)
+        [(outcome, version, status, task_ids)] = await self._pool.rows(
+            "create_run", run.run_id, run.graph, run.status.value, run.tenant, run.project, run.deadline_seconds,
+            msgspec.json.encode(dict(run.labels)).decode(), secrets.token_hex(8), run.worker, run.lease_seconds,
+            list(run.budgets), list(run.budgets.values()), *columns.events, *columns.tasks, *columns.blobs,
+        )  # fmt: skip
+        given = [task for task, kind in zip(run.tasks, columns.tasks[6], strict=True) if kind == "leased"]
+        claims = tuple(
+            Claim(task_id, run.run_id, task.activation, task.node, task.node_type, run.graph, 1, 1)
+            for task, task_id in zip(given, task_ids, strict=False)
+        )
+        if outcome == "committed":
+            self._wake.touch(run.run_id)
+            if len(given) < len(run.tasks):
+                self._wake.touch(TASKS)
+        return CommitResult(outcome, version, claims, STATUS[status])
+
+    async def change(self, change: Change) -> int:
+        check_types(change.events)
+        columns = Columns()
+        columns.add_events(1, change.events)
+        token = secrets.token_hex(8)
+        values = (
+            change.run_id, change.expected, change.status and change.status.value, [s.value for s in change.only_if],
+            list(change.ready), change.paused, clean(change.error), list(change.budgets),
+            list(change.budgets.values()), change.graph, token, *columns.events, *columns.blobs,
+        )  # fmt: skip
+
+        async def once(c: Connection) -> Any:
+            return (await c.fetch(self._pool.sql["change"], *values))[0]
+
+        async def find_out(c: Connection) -> Any:
+            took_place = await c.fetch(self._pool.sql["took_place"], [change.run_id], [token])
+            return ("changed", took_place[0][1], None, None) if took_place else await once(c)
+
+        outcome, version, status, detail = await self._pool.run(once, again=find_out)
+        if outcome != "changed":
+            raise _refused(change, outcome, version, status, detail)
+        self._wake.touch(change.run_id)
+        self._wake.touch(TASKS)
+        return int(version)
+
+    async def delete_run(self, run_id: str) -> None:
+        async def find_out(c: Connection) -> list[Any]:
+            found = await c.fetch(self._pool.sql["delete_run"], run_id)
+            return [] if found and found[0][0] is None else found  # it is gone: we did that
+
+        sql = self._pool.sql["delete_run"]
+        for (status,) in await self._pool.run(lambda c: c.fetch(sql, run_id), again=find_out):
+            if status is None:
+                raise _no_run(run_id)
+            raise Conflict(f"Run {run_id!r} is {status}; it was not removed.", hint="Cancel it first.")
+
+    async def run(self, run_id: str) -> RunRow:
+        found = await self._pool.rows("run_row", run_id)
+        if not found:
+            raise _no_run(run_id)
+        return rows.run_row(found[0])
+
+    async def runs(
+        self, *, prefix: str = "", status: frozenset[RunStatus] = frozenset(), limit: int = 100
+    ) -> list[RunRow]:
+        wanted = sorted(s.value for s in status) or None
+        return [rows.run_row(row) for row in await self._pool.rows("run_rows", prefix, wanted, limit)]
+
+    async def events(self, run_id: str, *, after: int = 0, until: int | None = None, limit: int = 0) -> list[Event]:
+        return await self._log(run_id, "events", after, NEWEST if until is None else until, limit or None)
+
+    async def journal(self, run_id: str, activation: str) -> list[Event]:
+        return await self._log(run_id, "journal", activation)
+
+    async def _log(self, run_id: str, name: str, *values: Any) -> list[Event]:
+        found = await self._of_run(name, run_id, *values)
+        return [rows.event(run_id, row) for row in found if row[2] is not None]
+
+    async def _of_run(self, name: str, run_id: str, *values: Any) -> list[Any]:
+        """Rows of a query that gives at least one for every run there is."""
+        found = await self._pool.rows(name, run_id, *values)
+        if not found:
+            raise _no_run(run_id)
+        return found
+
+    # -- tasks -----------------------------------------------------------------------------------------------------
+
+    async def claim(
+        self,
+        worker: str,
+        *,
+        queues: Sequence[str],
+        limit: int,
+        lease_seconds: float,
+        graphs: Sequence[str] | None = None,
+        node_types: Sequence[str] | None = None,
+    ) -> list[Claim]:
+        claim_id = secrets.randbits(63)
+        names = (None if graphs is None else list(graphs), None if node_types is None else list(node_types))
+        values = (worker, list(dict.fromkeys(queues)), limit, lease_seconds, *names, claim_id)
+        claiming = asyncio.get_running_loop().create_task(self._claim(values))
+        try:
+            return await asyncio.shield(claiming)
+        except asyncio.CancelledError:  # nobody will run what it gets
+            self._go_on(self._give_back(worker, claiming))
+            raise
+
+    async def _claim(self, values: tuple[Any, ...]) -> list[Claim]:
+        worker, claim_id = values[0], values[-1]
+        for wait in (False, *[True] * CLAIM_TRIES):
+
+            async def once(c: Connection, wait: bool = wait) -> list[Any]:
+                return [*await c.fetch(self._pool.sql["claim"], *values, wait)]
+
+            async def find_out(c: Connection, wait: bool = wait) -> list[Any]:
+                return await c.fetch(self._pool.sql["claimed"], worker, claim_id) or await once(c, wait)
+
+            found = await self._pool.run(once, again=find_out)
+            claims = [Claim(*row) for row in found if row[0] is not None]
+            if len(claims) < len(found):
+                self._wake.later(TASKS, BUSY_SECONDS)
+            if claims or not found:
+                return claims
+        return []
+
+    async def _give_back(self, worker: str, claiming: asyncio.Task[list[Claim]]) -> None:
+        try:
+            held = {claim.task_id: claim.lease_seq for claim in await claiming}
+            if held:
+                await self.release(worker, held)
+        except TreadleError:
+            return  # the leases will lapse
+
+    def _go_on(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.get_running_loop().create_task(work)
+        self._behind.add(task)
+        task.add_done_callback(self._behind.discard)
+
+    async def commit(self, items: Sequence[Commit], *, lease_seconds: float) -> list[CommitResult]:
+        for item in items:
+            check_types(item.events)
+        submitted = [self._committer.submit(item, lease_seconds) for item in items]
+        if len(submitted) == 1:
+            return [await submitted[0]]
+        return list(await asyncio.gather(*submitted))
+
+    def _committed(self, item: Commit, result: CommitResult) -> None:
+        if result.status != "committed":
+            return
+        self._wake.touch(item.run_id)
+        if len(result.claims) < len(item.tasks) or item.move.to == "ready" or item.move.delay_seconds is not None:
+            self._wake.touch(TASKS)
+
+    async def release(self, worker: str, held: Mapping[int, int], *, died: bool = False) -> None:
+        await self._pool.rows("release", worker, list(held), list(held.values()), died)
+        self._wake.touch(TASKS)
+
+    def renewer(self) -> Renewer:
+        return PostgresRenewer(self.where)
+
+    async def sweep(self, *, max_attempts: int) -> float | None:
+        [(due, freed)] = await self._pool.rows("sweep", max_attempts)
+        if freed:
+            self._wake.touch(TASKS)
+        return None if due is None else float(due)
+
+    async def tasks(self, run_id: str) -> list[TaskRow]:
+        return [rows.task_row(row) for row in await self._of_run("task_rows", run_id) if row[0] is not None]
+
+    # -- journal and budgets ---------------------------------------------------------------------------------------
+
+    async def record(self, run_id: str, activation: str, entry: JournalEntry) -> Event:
+        draft = entry.draft
+        (name, version), data = type_of(draft.payload), encode_payload(draft.payload)
+        digest = hashlib.sha256(data).hexdigest() if len(data) > rows.INLINE else None
+        inline, large = (None, data) if digest else (data, None)
+        found = await self._pool.rows(
+            "record", run_id, activation, draft.step or "", name, version, inline, digest, large, draft.at or None,
+            list(entry.settle), list(entry.settle.values()),
+        )  # fmt: skip
+        if not found:
+            raise _no_run(run_id)
+        seq, at, name, version, _, step, payload, tenant, project, fresh = found[0]
+        if not fresh:
+            return rows.event(run_id, (tenant, project, seq, at, name, version, activation, step, payload))
+        self._wake.touch(run_id)
+        return Event(seq, at, run_id, activation, name, version, tenant, project, draft.payload, step)
+
+    async def reserve(self, run_id: str, activation: str, key: str, amounts: Mapping[str, float]) -> None:
+        values = [float(amount) for amount in amounts.values()]
+        for kind, limit, left in await self._pool.rows("reserve", run_id, activation, key, list(amounts), values):
+            if kind is None:
+                raise _no_run(run_id)
+            raise BudgetExceeded(
+                f"The next call may take {amounts[kind]:g} {kind}; {left:g} of {limit:g} are left. It was not made."
+            )
+
+    async def budgets(self, run_id: str) -> list[Budget]:
+        return [Budget(*row) for row in await self._of_run("budget_rows", run_id) if row[0] is not None]
+
+    # -- blobs, presence -------------------------------------------------------------------------------------------
+
+    async def put_blob(self, data: bytes) -> str:
+        digest = hashlib.sha256(data).hexdigest()
+        await self._pool.rows("put_blob", digest, data)
+        return digest
+
+    async def get_blob(self, digest: str) -> bytes:
+        found = await self._pool.rows("get_blob", digest)
+        if not found:
+            raise NotFound(f"There is no blob {digest!r}.")
+        return bytes(found[0][0])
+
+    async def workers(self) -> list[WorkerRow]:
+        return [
+            WorkerRow(name, host, pid, capacity, tuple(queues), started, seen, held)
+            for name, host, pid, capacity, queues, started, seen, held in await self._pool.rows(
+                "worker_rows", WORKER_SEEN_SECONDS
+            )
+        ]
+
+    async def announce(self, worker: WorkerRow) -> None:
+        if worker.capacity:
+            row = (worker.worker, worker.host, worker.pid, worker.capacity, list(worker.queues))
+            await self._pool.rows("put_worker", *row)
+        else:
+            await self._pool.rows("delete_worker", worker.worker)
+
+    async def wait(self, topic: str, seen: int, timeout: float) -> int:
+        return await self._wake.wait(topic, seen, timeout)
+
+    async def vacuum(self) -> None:
+        """As `ports.store`, but nobody waits: space is given back to the tables, and the ends of the files to the disk.
+
+        Rewriting the tables (VACUUM FULL) would hold up every worker for longer than its lease.
+        """
+        for table in ("runs", "tasks", "events", "blobs", "budgets", "reservations", "workers"):
+            sql = f"VACUUM (ANALYZE) {self.where.schema}.{table}"
+            await self._pool.run(lambda c, sql=sql: c.execute(sql, timeout=3600))  # type: ignore[misc]
+
+
+def _refused(change: Change, outcome: str, version: int, status: str, detail: Sequence[str] | None) -> TreadleError:
+    run_id = change.run_id
+    if outcome == "missing":
+        return _no_run(run_id)
+    if outcome == "version":
+        return Conflict(f"Run {run_id!r} is at version {version}, not {change.expected}; nothing was changed.")
+    if outcome == "status" or detail is None:
+        return Conflict(f"Run {run_id!r} is {status}; nothing was changed.")
+    return Conflict(f"{detail[0]!r} of {detail[1]!r} is recorded already; nothing was changed.")
+
+
+def _no_run(run_id: str) -> NotFound:
+    return NotFound(f"There is no run {run_id!r}.", hint="List them with `treadle runs`.")

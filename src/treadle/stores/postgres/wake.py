@@ -1,0 +1,190 @@
+"""Wake-ups: at once for what this process wrote; for what others did, NOTIFY, or a look at the database now and then.
+
+One connection per process both listens and notifies. What is written within a few milliseconds is told in one NOTIFY,
+after its commit and outside its transaction: a NOTIFY within would make every commit queue for one lock.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+from collections.abc import Callable, Coroutine, Iterable
+from typing import Any
+
+import asyncpg
+
+from treadle.errors import TreadleError
+from treadle.ports.store import TASKS
+from treadle.stores.postgres.connection import ERRORS, Connection, connect
+from treadle.stores.postgres.pool import Pool, close
+
+logger = logging.getLogger("treadle.store")
+_Work = Callable[[], Coroutine[Any, Any, None]]
+
+GATHER_SECONDS = 0.01
+"""Between two NOTIFYs; the first after a pause goes out at once."""
+LOOK_SECONDS = 0.25
+"""Between two looks, while nobody listens."""
+RECONNECT_SECONDS = 1.0
+PAYLOAD = 7000
+"""Bytes; PostgreSQL takes less than 8000."""
+EVERYTHING = "*"
+SEPARATOR = "\x1f"
+
+
+class Wake:
+    """Marks by topic that rise when something changed, and futures that wait for it."""
+
+    def __init__(self, pool: Pool) -> None:
+        self._pool = pool
+        self._channel = f"{pool.where.schema}_news"
+        self._marks: dict[str, int] = {}
+        self._waiters: dict[str, list[asyncio.Future[None]]] = {}
+        self._news: set[str] = set()
+        self._listener: Connection | None = None
+        self._tasks: dict[str, asyncio.Task[None]] = {}
+        self._closed = False
+
+    async def open(self) -> None:
+        """Listen, if there is a way to; keeps trying by itself when that breaks."""
+        self._closed = False
+        if self._pool.where.listens_at is not None:
+            await self._listen()
+
+    async def close(self) -> None:
+        """Tell what is still to be told; whoever waits is woken."""
+        self._closed = True
+        teller = self._tasks.pop("tell", None)
+        if teller is not None:
+            await asyncio.gather(teller, return_exceptions=True)
+        for task in self._tasks.values():
+            task.cancel()
+        await asyncio.gather(*self._tasks.values(), return_exceptions=True)
+        self._tasks.clear()
+        self._touch_waited()
+        listener, self._listener = self._listener, None
+        if listener is not None:
+            await close(listener)
+
+    # -- in this process -------------------------------------------------------------------------------------------
+
+    def touch(self, topic: str) -> None:
+        """This process changed something about a topic: wake who waits here, and let the others know."""
+        self._wake(topic)
+        self._news.add(topic)
+        self._keep("tell", self._tell)
+
+    def _wake(self, topic: str) -> None:
+        if topic in self._marks:  # nobody has ever waited for the others
+            self._marks[topic] += 1
+        for waiter in self._waiters.pop(topic, ()):
+            if not waiter.done():
+                waiter.set_result(None)
+
+    def later(self, topic: str, seconds: float) -> None:
+        """Wake who waits for a topic here, in a moment."""
+        asyncio.get_running_loop().call_later(seconds, self._wake, topic)
+
+    def _touch_waited(self) -> None:
+        for topic in list(self._marks):
+            self._wake(topic)
+
+    async def wait(self, topic: str, seen: int, timeout: float) -> int:
+        """See `ports.store.Store.wait`."""
+        if seen == self._marks.setdefault(topic, 0) and not self._closed:
+            waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+            waiters = self._waiters.setdefault(topic, [])
+            waiters.append(waiter)
+            if self._listener is None:
+                self._keep("look", self._look)
+            try:
+                await asyncio.wait([waiter], timeout=timeout)
+            finally:
+                waiter.cancel()
+                if waiter in waiters:
+                    waiters.remove(waiter)
+        return self._marks[topic]
+
+    def _keep(self, name: str, work: _Work) -> None:
+        """Have a task of this name at work, unless one is."""
+        task = self._tasks.get(name)
+        if (task is None or task.done()) and not self._closed:
+            self._tasks[name] = asyncio.get_running_loop().create_task(work(), name=f"treadle-postgres-{name}")
+
+    # -- to and from other processes -------------------------------------------------------------------------------
+
+    async def _tell(self) -> None:
+        while self._news:
+            topics, self._news = self._news, set()
+            try:
+                await self._notify(list(_payloads(topics)))
+            except (TreadleError, *ERRORS) as error:
+                logger.info("Others were not told of news, and will find it by looking: %s", error)
+            if not self._closed:
+                await asyncio.sleep(GATHER_SECONDS)
+
+    async def _notify(self, payloads: list[str]) -> None:
+        if self._listener is not None and not self._listener.is_closed():
+            await self._listener.fetch(self._pool.sql["notify"], self._channel, payloads)
+        else:
+            await self._pool.rows("notify", self._channel, payloads)
+
+    async def _listen(self) -> None:
+        listener = None
+        try:
+            listener = await connect(self._pool.where, self._pool.where.listens_at)
+            listener.add_termination_listener(self._lost)
+            await listener.add_listener(self._channel, self._heard)
+        except (TreadleError, *ERRORS) as error:
+            logger.warning("Cannot LISTEN; changes by others are looked for instead: %s", error)
+            if listener is not None:
+                listener.terminate()
+            self._keep("listen", self._listen_again)
+            return
+        self._listener = listener
+        self._touch_waited()  # what was told meanwhile has been missed
+
+    async def _listen_again(self) -> None:
+        while self._listener is None and not self._closed:
+            await asyncio.sleep(RECONNECT_SECONDS * random.uniform(0.5, 1.5))
+            await self._listen()
+
+    def _lost(self, connection: Connection) -> None:
+        if connection is self._listener and not self._closed:
+            self._listener = None
+            self._keep("listen", self._listen_again)
+            self._touch_waited()
+
+    def _heard(self, connection: object, pid: int, channel: str, payload: object) -> None:
+        if self._listener is not None and pid == self._listener.get_server_pid():
+            return  # our own words
+        for topic in str(payload).split(SEPARATOR):
+            if topic == EVERYTHING:
+                self._touch_waited()
+            else:
+                self._wake(topic)
+
+    async def _look(self) -> None:
+        """While somebody waits and nobody listens: see whether there are new tasks, or news of the runs waited for."""
+        seen: dict[str, object] = {}
+        while self._listener is None and any(not w.done() for waiters in self._waiters.values() for w in waiters):
+            runs = [topic for topic in self._waiters if topic != TASKS]
+            try:
+                [(newest, seqs)] = await self._pool.rows("changes", runs)
+            except (TreadleError, asyncpg.PostgresError):
+                return  # the store is away or closed; whoever waits looks again by itself
+            now = {TASKS: newest, **dict(zip(runs, seqs, strict=True))}
+            for topic, value in now.items():
+                if topic in seen and seen[topic] != value:
+                    self._wake(topic)
+            seen = now
+            await asyncio.sleep(LOOK_SECONDS * random.uniform(0.8, 1.2))
+
+
+def _payloads(topics: Iterable[str]) -> Iterable[str]:
+    """Topics as few payloads; very many are told as `everything`."""
+    text = SEPARATOR.join(topics)
+    if len(text.encode()) <= PAYLOAD:
+        return [text]
+    return [EVERYTHING]
