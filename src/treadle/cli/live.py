@@ -104,9 +104,18 @@ class LiveView:
         visits: dict[str, list[TaskView]] = {name: [] for name in self._timeline.nodes}
         for task in self._timeline.tasks.values():
             visits.setdefault(task.node, []).append(task)
-        for node, tasks in visits.items():
-            if tasks or not self._timeline.status.ended:  # in the last picture, only what took place
-                yield self._row(node, tasks)
+        for node in self._order(visits):
+            if visits[node] or not self._timeline.status.ended:  # in the last picture, only what took place
+                yield self._row(node, visits[node])
+
+    def _order(self, visits: Iterable[str]) -> Iterable[str]:
+        """Nodes as declared; those of a subgraph stand in the place of the node that it is."""
+        declared = dict.fromkeys(self._timeline.nodes)
+        inner = [node for node in visits if node not in declared]
+        for node in declared:
+            children = [child for child in inner if child.startswith(f"{node}/")]
+            yield from children or [node]
+        yield from (node for node in inner if node.partition("/")[0] not in declared)
 
     def _row(self, node: str, tasks: list[TaskView]) -> tuple[Text, Text, Text, Text, Text]:
         if not tasks:

@@ -31,6 +31,7 @@ from treadle.domain.events import (
     ToolReturned,
 )
 from treadle.domain.task import RunStatus, TaskRow, TaskState
+from treadle.graph.spec import END, START
 
 _MARK = "$t"
 
@@ -124,6 +125,8 @@ class Timeline:
             case RunStarted():
                 self.started_at, self.status = event.at, RunStatus.RUNNING
                 self.labels, self.nodes = dict(payload.labels), nodes_of(payload.spec)
+                for name in _entries(payload.spec):
+                    self.tasks.setdefault(name, TaskView(name, name, started_at=event.at, attempt=1))
             case RunPaused():
                 self.paused, self.status = True, RunStatus.WAITING
             case RunResumed():
@@ -217,6 +220,17 @@ def nodes_of(spec: msgspec.Raw) -> list[str]:
     """Names of the nodes in a graph's recorded topology."""
     topology = msgspec.json.decode(spec)
     return [node[0] for node in topology["nodes"]] if isinstance(topology, dict) else []
+
+
+def _entries(spec: msgspec.Raw) -> list[str]:
+    """The nodes that a run begins with; nothing in the log says so until they do something."""
+    topology = msgspec.json.decode(spec)
+    if not isinstance(topology, dict):
+        return []
+    subgraphs = {node[0] for node in topology["nodes"] if node[4:] and node[4]}
+    return [
+        target for sources, target in topology.get("edges", []) if START in sources and target not in (END, *subgraphs)
+    ]
 
 
 def plain(raw: msgspec.Raw | bytes) -> Any:
