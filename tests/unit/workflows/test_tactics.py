@@ -1,0 +1,106 @@
+"""Decisions are rules, and every chain of them ends."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from treadle.agents.testcases import Case
+from treadle.agents.trial import Outcome
+from treadle.workflows.tactics import Candidate, Standing, choose, credible, decide
+
+
+def case(name: str, origin: str = "model", votes: int = 1) -> Case:
+    return Case(name, f"def {name}():\n    assert f({name!r}) == 1\n", origin, votes)
+
+
+def version(passed: str, failed: str = "", **fields: Any) -> Candidate:
+    outcome = Outcome(frozenset(passed.split()), dict.fromkeys(failed.split(), "AssertionError: assert 1 == 2"))
+    return Candidate(**{"source": "", "origin": "write", "outcome": outcome, **fields})
+
+
+def test_truth_outranks_agreement() -> None:
+    cases = [case("g", "goal"), case("a"), case("b")]
+    assert choose([version("a b", "g"), version("a b", "g"), version("g", "a b")], cases) == 2
+    assert choose([version("g a b", check="no"), version("g", "a b", check="")], cases) == 1
+
+
+def test_agreement_outranks_the_mere_number_of_tests() -> None:
+    cases = [case("a"), case("b"), case("c")]
+    assert choose([version("c", "a b"), version("a b", "c"), version("a b", "c")], cases) == 1
+
+
+def test_flawed_version_is_never_chosen_over_a_sound_one() -> None:
+    assert choose([version("", flaw="SyntaxError", outcome=None), version("", "a")], [case("a")]) == 1
+
+
+def test_first_dispute_asks_for_a_second_version_and_a_crash_for_a_correction() -> None:
+    cases = [case("a"), case("b"), case("c")]
+    assert decide(Standing([version("a b", "c")], cases, 0, 4)).action == "write"
+    crash = Candidate("", "write", outcome=Outcome(frozenset({"a", "b"}), {"c": "TypeError: no"}))
+    move = decide(Standing([crash], cases, 0, 4))
+    assert (move.action, "TypeError: no" in move.problem) == ("fix", True)
+
+
+def test_disputed_test_goes_when_two_versions_agree_unless_others_proposed_it_too() -> None:
+    two = [version("a b", "c"), version("a b", "c", source="other")]
+    move = decide(Standing(two, [case("a"), case("b"), case("c")], 1, 4))
+    assert (move.action, set(move.dropped)) == ("settle", {"c"})
+    assert decide(Standing(two, [case("a"), case("b"), case("c", votes=2)], 1, 4)).action != "settle"
+
+
+def test_last_round_settles_on_a_majority_or_stops() -> None:
+    last = [version("a b", "c")]
+    assert decide(Standing(last, [case("a"), case("b"), case("c")], 4, 4)).action == "settle"
+    assert decide(Standing([version("a", "b c")], [case("a"), case("b"), case("c")], 4, 4)).action == "stop"
+    assert decide(Standing(last, [case("a"), case("b"), case("c", votes=2)], 4, 4)).action == "stop"
+
+
+def test_failed_truth_is_repaired_then_written_afresh_and_never_settled() -> None:
+    cases = [case("g", "goal"), case("a")]
+    first = version("a", "g")
+    fixed = version("a", "g", origin="fix")
+    assert decide(Standing([first], cases, 0, 4)).action == "fix"
+    assert decide(Standing([first, fixed], cases, 1, 4)).action == "write"
+    assert decide(Standing([first, fixed], cases, 4, 4)).action == "stop"
+
+
+def test_no_tests_is_no_success() -> None:
+    assert decide(Standing([version("")], [], 0, 4)).action == "write_tests"
+    assert decide(Standing([version("")], [], 4, 4)).action == "stop"
+
+
+def test_only_credible_failures_are_shown_to_the_model() -> None:
+    cases = [case("g", "goal"), case("a"), case("b", votes=2), case("c", "code"), case("d", "code")]
+    assert credible(version("d", "g a b c"), cases) == [
+        "assert f('g') == 1",
+        "assert f('b') == 1",
+        "assert f('c') == 1",
+    ]
+
+
+NAMES = "abcde"
+
+
+@given(
+    passed=st.lists(st.sets(st.sampled_from(NAMES)), min_size=1, max_size=5),
+    origins=st.lists(st.sampled_from(["goal", "model", "code"]), min_size=0, max_size=5),
+    votes=st.integers(1, 3),
+    round=st.integers(0, 4),
+)
+def test_success_never_stands_on_a_failed_test(
+    passed: list[set[str]], origins: list[str], votes: int, round: int
+) -> None:
+    cases = [case(name, origin, votes) for name, origin in zip(NAMES, origins, strict=False)]
+    names = {c.name for c in cases}
+    candidates = [version(" ".join(p & names), " ".join(names - p), source=str(n)) for n, p in enumerate(passed)]
+    move = decide(Standing(candidates, cases, round, 4))
+    if move.action == "settle":
+        kept = names - set(move.dropped)
+        assert kept
+        assert kept <= passed[move.best]
+        assert not {c.name for c in cases if c.origin == "goal"} & set(move.dropped)
+    if round >= 4:
+        assert move.action in ("settle", "stop")
