@@ -61,8 +61,8 @@ def find_suspects(failure: Failure, texts: Mapping[str, str], goal: str) -> list
         in_trace = _names_at(text, [line for file, line in failure.frames if file == path])
         called = [name for name in defined if name.rpartition(".")[2] in tested]
         in_goal = [name for name in defined if re.search(rf"\b{re.escape(name.rpartition('.')[2])}\b", goal)]
-        score = 5 * bool(in_trace) + 3 * len(called) + 4 * len(in_goal) + 10 * (path in goal)
-        score += 3 * (failure.frames[-1:] != () and failure.frames[-1][0] == path)
+        score = 5 * bool(in_trace) + 4 * bool(called) + 4 * len(in_goal) + 10 * (path in goal)
+        score += 7 * (failure.frames[-1:] != () and failure.frames[-1][0] == path)
         score += 2 * (path.rpartition("/")[2].removesuffix(".py") in tested)
         if score:
             found.append(Suspect(path, tuple(dict.fromkeys([*reversed(in_trace), *in_goal, *called])), score))

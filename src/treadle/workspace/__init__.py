@@ -2,17 +2,14 @@
 
 from treadle.workspace.commit import CommitNote
 from treadle.workspace.folder import Workspace
-from treadle.workspace.git import GitError
-from treadle.workspace.paths import PathRefused, clean_path
+from treadle.workspace.paths import clean_path
 from treadle.workspace.publish import NewRepository, Published, Publisher, RepositoryBranch, refuse_unusable_out
 from treadle.workspace.repository import Repository, open_repository
 from treadle.workspace.snapshots import Snapshots
 
 __all__ = [
     "CommitNote",
-    "GitError",
     "NewRepository",
-    "PathRefused",
     "Published",
     "Publisher",
     "Repository",

@@ -36,7 +36,7 @@ class Workspace:
         Idempotent: it starts from a tree, not from what an interrupted attempt left in the folder.
 
         Raises:
-            PathRefused: A path leaves the workspace. Nothing was written.
+            Refused: A path leaves the workspace. Nothing was written.
         """
         await self.restore(tree)
         places = {path: inside(self.folder, path) for path in files}

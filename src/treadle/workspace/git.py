@@ -17,6 +17,7 @@ from treadle.errors import ConfigError, TreadleError
 NO_OBJECT = "0" * 40
 """What git calls the value of a ref that does not exist."""
 
+_HINT = "Look at the message of git; `git --version` must be 2.30 or newer."
 _SETTINGS = {
     "core.hooksPath": "/dev/null",
     "core.fsmonitor": "false",
@@ -33,13 +34,6 @@ _SETTINGS = {
     "advice.detachedHead": "false",
     "init.defaultBranch": "main",
 }
-
-
-class GitError(TreadleError):
-    """A git command failed; the message holds git's own last words."""
-
-    code = "git"
-    hint = "Look at the message of git above; `git --version` must be 2.30 or newer."
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,12 +60,12 @@ class Git:
 
         Raises:
             ConfigError: There is no git on this machine.
-            GitError: The command ended with another code than 0.
+            TreadleError: The command ended with another code than 0; the message holds git's own last words.
         """
         code, out, err = await self.attempt(*args, stdin=stdin, env=env)
         if code != 0:
             said = err.decode(errors="replace").strip().splitlines() or [f"exit code {code}"]
-            raise GitError(f"git {args[0]} failed: {said[-1]}")
+            raise TreadleError(f"git {args[0]} failed: {said[-1]}", hint=_HINT)
         return out
 
     async def text(self, *args: str, stdin: bytes = b"", env: Mapping[str, str] | None = None) -> str:

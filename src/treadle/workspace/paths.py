@@ -11,29 +11,27 @@ MAX_DEPTH = 12
 MAX_NAME_BYTES = 200
 
 
-class PathRefused(Refused):
-    """A path leaves the workspace or cannot be a source file; nothing was read or written."""
-
-    code = "path_refused"
+def _refusal(message: str) -> Refused:
     hint = "Paths are relative to the workspace, without '..', symbolic links or '.git'."
+    return Refused(message, hint=hint)
 
 
 def clean_path(name: str) -> str:
     """Normalise a path that a model gave; the result is relative, with forward slashes and no `.` parts.
 
     Raises:
-        PathRefused: It is empty, absolute, has `..`, a `.git` part, control characters or is absurdly long.
+        Refused: It is empty, absolute, has `..`, a `.git` part, control characters or is absurdly long.
     """
     text = name.strip().replace("\\", "/")
     if not text or text.startswith(("/", "~")) or any(ord(char) < 32 or ord(char) == 127 for char in text):
-        raise PathRefused(f"The path {name!r} is not a relative file name.")
+        raise _refusal(f"The path {name!r} is not a relative file name.")
     parts = [part for part in PurePosixPath(text).parts if part != "."]
     if not parts or len(parts) > MAX_DEPTH or len(text.encode(errors="replace")) > MAX_NAME_BYTES:
-        raise PathRefused(f"The path {name!r} is empty, too deep or too long.")
+        raise _refusal(f"The path {name!r} is empty, too deep or too long.")
     for part in parts:
         # Git itself also refuses spellings of .git that some file systems fold together, hence the stripping.
         if part == ".." or part.lower().rstrip(". ") in {".git", "git~1"} or ":" in part:
-            raise PathRefused(f"The path {name!r} leaves the workspace or names git's own files.")
+            raise _refusal(f"The path {name!r} leaves the workspace or names git's own files.")
     return "/".join(parts)
 
 
@@ -41,7 +39,7 @@ def inside(folder: Path, name: str) -> Path:
     """Place a model's path in a workspace folder; no part of it that exists may be a symbolic link.
 
     Raises:
-        PathRefused: See `clean_path`; or a part of it is a symbolic link, or a file where a folder is needed.
+        Refused: See `clean_path`; or a part of it is a symbolic link, or a file where a folder is needed.
     """
     place = folder
     parts = clean_path(name).split("/")
@@ -52,11 +50,11 @@ def inside(folder: Path, name: str) -> Path:
         except FileNotFoundError:
             continue
         except NotADirectoryError:
-            raise PathRefused(f"The path {name!r} goes through a file.") from None
+            raise _refusal(f"The path {name!r} goes through a file.") from None
         if stat.S_ISLNK(mode):
-            raise PathRefused(f"The path {name!r} goes through a symbolic link.")
+            raise _refusal(f"The path {name!r} goes through a symbolic link.")
         if number < len(parts) and not stat.S_ISDIR(mode):
-            raise PathRefused(f"The path {name!r} goes through a file.")
+            raise _refusal(f"The path {name!r} goes through a file.")
         if number == len(parts) and not stat.S_ISREG(mode):
-            raise PathRefused(f"The path {name!r} is not a regular file.")
+            raise _refusal(f"The path {name!r} is not a regular file.")
     return place

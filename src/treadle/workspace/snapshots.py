@@ -16,8 +16,8 @@ from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
 from pathlib import Path
 
-from treadle.errors import NotFound
-from treadle.workspace.git import Git, GitError, split_fields
+from treadle.errors import NotFound, TreadleError
+from treadle.workspace.git import Git, split_fields
 
 # A repository's .gitattributes must not change a byte on the way in or out; info/attributes outranks it.
 _ATTRIBUTES = "* -text -eol -ident -filter -working-tree-encoding\n"
@@ -75,7 +75,7 @@ class Snapshots:
         """List the paths in a tree, sorted. Raises NotFound if the store has no such tree."""
         try:
             return sorted(split_fields(await self.git.run("ls-tree", "-r", "-z", "--name-only", tree)))
-        except GitError as error:
+        except TreadleError as error:
             raise NotFound(f"The snapshot store has no tree {tree!r}.") from error
 
     async def read(self, tree: str, path: str) -> str | None:

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from treadle.workspace.paths import PathRefused, clean_path, inside
+from treadle.errors import Refused
+from treadle.workspace.paths import clean_path, inside
 
 ABSOLUTE = ["", " ", "/etc/passwd", "~/x", "C:\\x", "x" * 300, "/".join("abcdefghijklmn"), "a\nb", "a\0b"]
 OUTSIDE = ["../x.py", "a/../../x", "..\\x", ".git/config", "sub/.GIT/hooks/x", ".git./x"]
@@ -14,7 +15,7 @@ OUTSIDE = ["../x.py", "a/../../x", "..\\x", ".git/config", "sub/.GIT/hooks/x", "
 
 @pytest.mark.parametrize("name", [*ABSOLUTE, *OUTSIDE])
 def test_path_that_leaves_the_workspace_is_refused(name: str) -> None:
-    with pytest.raises(PathRefused):
+    with pytest.raises(Refused):
         clean_path(name)
 
 
@@ -30,5 +31,5 @@ def test_path_through_a_symbolic_link_is_refused(tmp_path: Path) -> None:
     (tmp_path / "ws" / "link").symlink_to(tmp_path)
     (tmp_path / "ws" / "file").write_text("x")
     for name in ("link", "link/x.py", "file/x.py"):
-        with pytest.raises(PathRefused):
+        with pytest.raises(Refused):
             inside(tmp_path / "ws", name)

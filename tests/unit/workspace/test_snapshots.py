@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 from gitcalls import git
 
-from treadle.errors import NotFound
-from treadle.workspace import PathRefused, Workspace
+from treadle.errors import NotFound, Refused
+from treadle.workspace import Workspace
 from treadle.workspace.git import Git
 
 
@@ -123,7 +123,7 @@ async def test_a_damaged_index_and_a_stale_lock_do_not_stop_later_calls(workspac
 
 async def test_write_refuses_a_path_outside_and_writes_nothing(workspace: Workspace) -> None:
     tree = await workspace.write(await workspace.empty(), {"a.py": "1\n"})
-    with pytest.raises(PathRefused):
+    with pytest.raises(Refused):
         await workspace.write(tree, {"b.py": "2\n", "../c.py": "3\n"})
     assert files_of(workspace.folder) == {"a.py": b"1\n"}
 
