@@ -14,7 +14,7 @@ from commandline import ASSERTIONS, SLUG, WRONG_SLUG, Commands, until
 GOAL = "slug.py with slugify(text) and tests"
 CHECK = "python -c \"from slug import slugify; assert slugify('A b') == 'a-b'\""
 
-pytestmark = pytest.mark.usefixtures("sandboxed")
+pytestmark = [pytest.mark.usefixtures("sandboxed"), pytest.mark.slow]
 
 
 def git(folder: Path, *arguments: str) -> str:
@@ -131,14 +131,48 @@ def test_builds_side_by_side_do_not_take_each_others_tasks(treadle: Commands) ->
     assert (treadle.folder / "one" / "slug.py").exists() and (treadle.folder / "two" / "slug.py").exists()
 
 
-def test_status_in_a_loop_and_a_cancel_while_a_build_runs(treadle: Commands) -> None:
+def test_a_build_killed_again_and_again_ends_all_the_same_and_asks_nothing_twice(treadle: Commands) -> None:
+    running = treadle.start("build", GOAL, "--out", "made", "--provider", treadle.good_script(seconds=0.2))
+    kills = 0
+    while kills < 10 and progress(running, lines=2):
+        running.kill()
+        running.communicate()
+        shutil.rmtree(treadle.folder / ".treadle" / "work", ignore_errors=True)
+        kills += 1
+        running = treadle.start("resume")
+    running.communicate(timeout=60)
+    assert kills >= 4 and treadle.latest()["status"] == "done"
+    events = treadle.events()
+    asked = replies(events)
+    assert len(asked) == len(set(asked)) == 2
+    assert [event["seq"] for event in events] == list(range(1, len(events) + 1))
+    assert git(treadle.folder / "made", "log", "--format=%s").count("Add slug.py") == 1
+
+
+def progress(process: subprocess.Popen[str], *, lines: int) -> bool:
+    """Wait for so many lines about what happened; False if the command ended before."""
+    assert process.stderr is not None
+    for line in process.stderr:
+        lines -= line[:1].isdigit()
+        if not lines:
+            return True
+    return False
+
+
+def test_a_worker_status_in_a_loop_and_a_cancel_while_a_build_runs(treadle: Commands) -> None:
+    worker = treadle.start("worker", "--import", "graphs")
+    until(worker, "takes tasks of")
     running = treadle.start("build", GOAL, "--out", "made", "--provider", treadle.good_script(seconds=3.0))
     until(running, "plan: done")
-    for _ in range(5):
-        assert treadle("status", "--json").json["status"] == "running"
-    assert treadle("cancel").code == 0
+    build_id = treadle.latest()["run_id"]
+    assert treadle("run", "graphs:plain").code == 0
+    for _ in range(4):
+        assert treadle("status", build_id, "--json").json["status"] == "running"
+    assert treadle("cancel", build_id).code == 0
     _, err = running.communicate(timeout=30)
     assert running.returncode == 1 and "cancelled" in err and "locked" not in err
+    events = treadle("events", build_id, "--json").lines
+    assert [event["seq"] for event in events] == list(range(1, len(events) + 1))
     assert not (treadle.folder / "made").exists()
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from typing import TYPE_CHECKING, Any
 
 import typer
@@ -180,7 +181,8 @@ def show_report(report: RunReport) -> None:
     output.data(f"run     {output.styled(summary.run_id, 'bold')}  {output.state(name)}")
     output.data(f"what    {output.clip(summary.title, 100)}")
     output.data(f"graph   {summary.graph}")
-    output.data(f"began   {output.ago(summary.created_at)}, took {output.duration(summary.seconds)}")
+    verb = "took" if summary.status.ended else "so far"
+    output.data(f"began   {output.ago(summary.created_at)}, {verb} {output.duration(summary.seconds)}")
     if total:
         rate = f", {timeline.output_tokens / timeline.model_seconds:.0f} tokens/s" if timeline.model_seconds else ""
         output.data(
@@ -209,7 +211,7 @@ def _show_tasks(report: RunReport) -> None:
             task.activation,
             task.state.value,
             task.attempt or "-",
-            output.duration(task.seconds or None),
+            output.duration(task.elapsed(time.time())),
             output.tokens(task.input_tokens + task.output_tokens) if task.model_calls else "-",
             output.clip(task.error or task.note, 70),
         )

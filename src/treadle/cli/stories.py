@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from typing import TYPE_CHECKING, Any
 
 from treadle.cli import output
@@ -28,9 +29,8 @@ def show(told: RunStory) -> None:
 def _show_task(story: Story) -> None:
     task = story.task
     output.data("")
-    heading = (
-        f"== {task.activation}  {task.state.value}, attempt {task.attempt}, {output.duration(task.seconds or None)}"
-    )
+    took = output.duration(task.elapsed(time.time()))
+    heading = f"== {task.activation}  {task.state.value}, attempt {task.attempt}, {took}"
     output.data(output.styled(heading, "bold"))
     for happening in story.happenings:
         _show_happening(happening)

@@ -36,7 +36,7 @@ class RunSummary:
     created_at: float
     updated_at: float
     seconds: float
-    """From its start to its end, or to the newest event."""
+    """From its start to its end; to now while it runs, to the newest event while it waits."""
     tokens: int
     cost: float
     error: str
@@ -124,7 +124,7 @@ class Runs:
             graph=row.graph,
             created_at=row.created_at,
             updated_at=row.updated_at,
-            seconds=row.updated_at - row.created_at,
+            seconds=(time.time() if row.status is RunStatus.RUNNING else row.updated_at) - row.created_at,
             tokens=int(spent.get("tokens", 0)),
             cost=spent.get("money", 0.0),
             error=row.error or "",

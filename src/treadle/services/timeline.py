@@ -61,6 +61,12 @@ class TaskView:
     note: str = ""
     """What was recorded last, in a few words."""
 
+    def elapsed(self, now: float) -> float | None:
+        """Seconds that it took, or has been taking; None if it has not begun."""
+        if self.state is TaskState.LEASED and self.started_at is not None:
+            return max(0.0, now - self.started_at)
+        return self.seconds if self.state is TaskState.DONE else None
+
 
 @dataclass(slots=True)
 class Timeline:
