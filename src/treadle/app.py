@@ -287,7 +287,7 @@ class Application:
     def builds(self) -> Builds:
         from treadle.services.builds import Builds
 
-        crews = Crews(self.settings, self.home, lambda note: self.on_note(note))
+        crews = Crews(self.settings, lambda note: self.on_note(note))
         return Builds(self.settings, self.orchestrator, crews.make, crews.open_sandbox)
 
     async def fork(self, row: RunRow, fork_id: str, event: int | None, changes: Mapping[str, Any]) -> str:
@@ -301,9 +301,8 @@ class Application:
 class Crews:
     """Puts crews of builds together from real adapters."""
 
-    def __init__(self, settings: Settings, home: Path, on_note: Callable[[str], None]) -> None:
+    def __init__(self, settings: Settings, on_note: Callable[[str], None]) -> None:
         self._settings = settings
-        self._home = home
         self._on_note = on_note
 
     async def make(self, plan: BuildPlan, run_id: str) -> Crew:
@@ -311,7 +310,7 @@ class Crews:
         from treadle.workflows.crew import BuildSettings, Crew
         from treadle.workspace import NewRepository, Publisher, Repository, RepositoryBranch, Workspace
 
-        workspace = await Workspace.open(self._home, run_id)
+        workspace = await Workspace.open(prepare_home(self._settings), run_id)
         publisher: Publisher
         if plan.repository is not None:
             at = plan.repository
@@ -383,7 +382,8 @@ def connect(
     """
     url = settings.store.url
     if serving:
-        _prepare_home(settings, url)
+        if url.startswith("sqlite") and store_file(url).absolute().parent == settings.project / ".treadle":
+            prepare_home(settings)
         worker = WorkerSettings(capacity=capacity, queues=queues) if capacity else _IDLE
     else:
         worker = _IDLE
@@ -392,11 +392,9 @@ def connect(
     return Application(settings, Orchestrator(registry, url, settings=worker))
 
 
-def _prepare_home(settings: Settings, url: str) -> None:
-    """Make `.treadle` and keep it out of git; the user's own ignore file is left alone."""
+def prepare_home(settings: Settings) -> Path:
+    """Make the project's `.treadle` and keep it out of git; the user's own ignore file is left alone. Idempotent."""
     home = settings.project / ".treadle"
-    if not url.startswith("sqlite") or store_file(url).absolute().parent != home:
-        return
     try:
         home.mkdir(exist_ok=True)
         ignore = home / ".gitignore"
@@ -405,5 +403,6 @@ def _prepare_home(settings: Settings, url: str) -> None:
     except OSError as error:
         raise ConfigError(
             f"{home} cannot be made ({error.strerror}), so no run can be kept; nothing was started.",
-            hint="Run it in a folder that you can write, or name a place with --store sqlite:////PATH.",
+            hint="Run it in a folder that you can write.",
         ) from error
+    return home

@@ -40,7 +40,10 @@ def build(
     detach: bool = typer.Option(False, "--detach", help="Build in the background and print the run's id."),
     store: str | None = typer.Option(None, "--store", metavar="URL", help="Where the run is kept."),
 ) -> None:
-    """Build what GOAL says. Inside a git repository: on a branch of it; elsewhere: a new one, ./<name> or --out."""
+    """Build what GOAL says, into a git repository.
+
+    Inside a git repository: on a branch of it, the checkout untouched. Elsewhere: a new one, in ./<name> or --out.
+    """
 
     async def work() -> int:
         from treadle.services.builds import BuildRequest
@@ -54,6 +57,7 @@ def build(
             max_rounds=max_rounds,
             store=store,
         )
+        session.refuse_detached_memory(settings, detach)
         request = BuildRequest(goal, Path.cwd(), out, repo, check, script)
         return await _build(settings, request, json=json, verbose=verbose, detach=detach)
 

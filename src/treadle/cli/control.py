@@ -30,7 +30,10 @@ def cancel(
     json: bool = JSON,
     store: str | None = STORE,
 ) -> None:
-    """End a run for good; what is being run of it is stopped, wherever that is."""
+    """End a run for good.
+
+    What is being run of it is stopped, wherever that is.
+    """
 
     async def work() -> None:
         async with session.looking(store) as application:
@@ -41,7 +44,10 @@ def cancel(
 
 
 def pause(run: str | None = RUN, json: bool = JSON, store: str | None = STORE) -> None:
-    """Start nothing more of a run until it is resumed; what runs may finish."""
+    """Hold a run until it is resumed.
+
+    Nothing more of it is started; what runs may finish.
+    """
 
     async def work() -> None:
         async with session.looking(store) as application:
@@ -59,7 +65,10 @@ def resume_run(
     detach: bool = typer.Option(False, "--detach", help="Go on in the background."),
     store: str | None = STORE,
 ) -> None:
-    """Go on with a run that was stopped, paused or killed; attaches to one that is alive."""
+    """Go on with a stopped, paused or killed run.
+
+    Nothing that was recorded is done again. A run that is alive is attached to.
+    """
     session.run(lambda: resume.go_on(run, resume.How(graph, json, verbose, detach, store)))
 
 
@@ -97,7 +106,7 @@ def retry(
     detach: bool = DETACH,
     store: str | None = STORE,
 ) -> None:
-    """Try the failed tasks of a run again, and go on with it."""
+    """Try the failed tasks of a run again."""
 
     async def change(given: resume.Given) -> str:
         if budget_tokens is not None:
@@ -118,7 +127,10 @@ def fork(
     detach: bool = DETACH,
     store: str | None = STORE,
 ) -> None:
-    """Start a new run that shares the past of one up to an event, and go on with it."""
+    """Start a new run with the past of another.
+
+    They share what happened up to an event, and are independent from there on.
+    """
     wanted = parse_object(changes, "--changes")
 
     async def change(given: resume.Given) -> str:

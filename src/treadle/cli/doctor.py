@@ -15,7 +15,10 @@ def add_to(app: typer.Typer) -> None:
 
 
 def doctor(json: bool = JSON) -> None:
-    """Look at Python, git, sandboxes, models, disk and project; exit 1 if a build cannot work here."""
+    """Look whether a build can work here.
+
+    Python, git, sandboxes, models, disk and project, and what to do about each. Exits with 1 if it cannot.
+    """
 
     async def work() -> int:
         from treadle.services.doctor import examine

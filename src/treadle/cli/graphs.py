@@ -30,13 +30,14 @@ def run(
     detach: bool = typer.Option(False, "--detach", help="Start it in the background and print its id."),
     verbose: bool = typer.Option(False, "--verbose", "-v", help="Show model answers as they are written."),
 ) -> None:
-    """Run a graph; prints its last state as JSON."""
+    """Run a graph, and print its last state as JSON."""
     initial = parse_object(state, "--state")
 
     async def work() -> int:
         from treadle.services import targets
 
         settings = session.settings_of(store=store)
+        session.refuse_detached_memory(settings, detach)
         graph, registry = targets.load_graph(target, Path.cwd())
         async with session.working(settings, registry=registry, capacity=0 if detach else 16) as application:
             from treadle.engine.results import RunOptions

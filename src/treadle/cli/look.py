@@ -63,7 +63,10 @@ def runs(
 
 
 def status(run: str | None = RUN, json: bool = JSON, store: str | None = STORE) -> None:
-    """Show how a run stands: its tasks with states, attempts and tokens, its budgets, and what it asks."""
+    """Show how a run stands.
+
+    Its tasks with states, attempts, times and tokens, its budgets, and what it asks.
+    """
 
     async def work() -> None:
         async with session.looking(store) as application:
@@ -77,7 +80,7 @@ def status(run: str | None = RUN, json: bool = JSON, store: str | None = STORE) 
 
 
 def logs(run: str | None = RUN, follow: bool = FOLLOW, json: bool = JSON, store: str | None = STORE) -> None:
-    """Tell the story of a run, one line for each thing that happened."""
+    """Tell what happened, one line each."""
     from treadle.services.runs import log_line
 
     def show(event: Any) -> None:
@@ -95,7 +98,10 @@ def logs(run: str | None = RUN, follow: bool = FOLLOW, json: bool = JSON, store:
 
 
 def events(run: str | None = RUN, follow: bool = FOLLOW, json: bool = JSON, store: str | None = STORE) -> None:
-    """Show the run's log of events; with --json each whole event on a line."""
+    """Show the log itself.
+
+    With --json each event whole, one on a line.
+    """
     from treadle.services.runs import event_summary
 
     def show(event: Any) -> None:
@@ -129,7 +135,10 @@ def debug(
     json: bool = JSON,
     store: str | None = STORE,
 ) -> None:
-    """Show every prompt, reply, tool call, test output and diff of a task, and why it failed."""
+    """Show all that a task did, and why it failed.
+
+    Every prompt, reply, tool call, test output and diff. A run's id in place of a task means that run.
+    """
     from treadle.cli import stories
 
     async def work() -> None:

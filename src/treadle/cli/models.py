@@ -35,7 +35,7 @@ def _models() -> Models:
 
 
 def list_models(json: bool = JSON) -> None:
-    """List the models that can answer here, and say which one would."""
+    """List models, and say which would answer."""
 
     async def work() -> None:
         models = _models()
@@ -66,7 +66,10 @@ def pull(
     name: str | None = typer.Argument(None, metavar="[NAME]", help="By default the built-in model."),
     json: bool = JSON,
 ) -> None:
-    """Fetch a model and verify it; goes on from where an earlier pull stopped."""
+    """Fetch a model and verify it.
+
+    Goes on from where an earlier pull stopped.
+    """
 
     async def work() -> None:
         bar = ProgressBar()
@@ -83,7 +86,7 @@ def pull(
 
 
 def remove(name: str = typer.Argument(..., metavar="NAME"), json: bool = JSON) -> None:
-    """Remove a model's file, and what an interrupted pull left of it."""
+    """Remove the file of a model."""
 
     async def work() -> None:
         freed = await _models().remove(name)
@@ -127,7 +130,10 @@ def loaded(json: bool = JSON) -> None:
 
 
 def unload(name: str | None = typer.Argument(None, metavar="[NAME]"), json: bool = JSON) -> None:
-    """End the process that holds a model, once it has answered what it is asked; its memory is free then."""
+    """Free the memory that a model holds.
+
+    Its process ends once it has answered what it is asked.
+    """
 
     async def work() -> None:
         said: set[str] = set()

@@ -98,14 +98,26 @@ async def building(settings: Settings, run_id: str, *, capacity: int = 4) -> Asy
         yield application
 
 
+def refuse_detached_memory(settings: Settings, detach: bool) -> None:
+    """Raise UsageError if a run is to go on without us that only we could remember."""
+    from treadle.errors import UsageError
+
+    if detach and settings.store.url.startswith("memory"):
+        raise UsageError(
+            "--detach needs a store that outlives this process; nothing was started.",
+            hint="Use --store sqlite:///PATH.",
+        )
+
+
 def go_on_in_background(settings: Settings, run_id: str) -> None:
     """Start a process of its own that goes on with a run; what it says goes to a file."""
     import subprocess
 
+    from treadle.app import prepare_home
     from treadle.settings import child_environment
 
-    folder = settings.project / ".treadle" / "logs"
-    folder.mkdir(parents=True, exist_ok=True)
+    folder = prepare_home(settings) / "logs"
+    folder.mkdir(exist_ok=True)
     log = folder / f"{run_id}.log"
     command = [sys.executable, "-m", "treadle", "resume", run_id, "--store", settings.store.url]
     with log.open("ab") as out:

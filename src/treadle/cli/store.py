@@ -38,7 +38,7 @@ def status(json: bool = JSON, store: str | None = STORE) -> None:
 
 
 def validate(json: bool = JSON) -> None:
-    """Check the settings of this project, and show what each is and where it comes from."""
+    """Check the settings, and show where each is from."""
     settings = session.settings_of()
     shown = list(_settings_rows(settings))
     if json:

@@ -84,7 +84,10 @@ def worker(
     capacity: int = typer.Option(4, "--capacity", "-c", min=1, max=10_000, help="Tasks run at once."),
     store: str | None = STORE,
 ) -> None:
-    """Take tasks of the imported graphs from the store, until stopped."""
+    """Take tasks from the store until stopped.
+
+    Only tasks of graphs that are imported.
+    """
     if not imports:
         raise UsageError("A worker needs the code of graphs; it was not started.", hint="Give --import pkg.module.")
 
