@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from treadle.settings import Settings
 
 _SCRIPTED = "scripted:"
+_REASON_LINES = 12
 
 
 def add_to(app: typer.Typer) -> None:
@@ -175,7 +176,7 @@ def _facts(plan: BuildPlan, report: dict[str, Any], seconds: float, rate: float)
         where = f"{_shown(report['place'])}, branch {report['branch']}, commit {report['commit'][:10]}"
         facts = [("repository", where)]
     else:
-        facts = [("why", output.clip(str(report.get("reason", "")), 300))]
+        facts = [("why" if not n else "", line) for n, line in enumerate(_reason(report))]
     facts.append(("files", ", ".join(report.get("files", [])) or "none"))
     if solved and report.get("tests"):
         facts.append(("tests", f"{report['tests']} pass, and were seen to fail on a stub of the code"))
@@ -190,6 +191,13 @@ def _facts(plan: BuildPlan, report: dict[str, Any], seconds: float, rate: float)
     facts.append(("tokens", f"{int(report.get('tokens', 0)):,} of {plan.budget_tokens:,}{speed}"))
     facts.append(("model", f"{report.get('model', plan.model)} ({plan.provider}), {plan.model_reason}"))
     return facts
+
+
+def _reason(report: dict[str, Any]) -> list[str]:
+    """Why a build did not succeed, as a few lines: it often quotes a test and how it failed."""
+    lines = [line.rstrip() for line in str(report.get("reason", "")).splitlines()]
+    kept = [line for line in lines if line and not line.startswith("```")]
+    return [line[:160] for line in kept[:_REASON_LINES]] or ["unknown"]
 
 
 def _next(plan: BuildPlan, run_id: str, report: dict[str, Any]) -> list[str]:

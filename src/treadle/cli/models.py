@@ -161,14 +161,17 @@ class ProgressBar:
         self._first: int | None = None
         self._shown_at = 0.0
         self._note = ""
+        self._done = 0
         self._width = 0
 
     def show(self, done: int, total: int, note: str) -> None:
         """Take in where the pull stands."""
         now = time.monotonic()
         wait = 0.1 if self._is_terminal else _LINES_EVERY_SECONDS
-        if note == self._note and now - self._shown_at < wait and done < total:
+        is_new = note != self._note or (done >= total > self._done)
+        if not is_new and now - self._shown_at < wait:
             return
+        self._done = done
         if note != self._note:
             self._began, self._first = now, done
         self._shown_at, self._note = now, note
