@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from treadle.domain import codec
+from treadle.domain.policy import RetryPolicy
 from treadle.domain.state import Values
 from treadle.domain.task import Claim, RunStatus, TaskState, claim_of
 from treadle.engine import advance
@@ -23,12 +24,13 @@ from treadle.engine.execute import Callee, Outcome, execute
 from treadle.engine.lease import Heartbeat
 from treadle.engine.registry import NodeRegistry
 from treadle.engine.signals import Pause, Sleep
-from treadle.errors import LeaseLost, NodeError, TreadleError, Unreachable
+from treadle.errors import LeaseLost, NodeError, StoreUnavailable, TreadleError, Unreachable
 from treadle.graph.plan import Live
 from treadle.graph.spec import CompiledGraph, Node
 from treadle.ports.store import TASKS, Commit, CommitResult, Store, WorkerRow
 
 logger = logging.getLogger("treadle.worker")
+STORE_AWAY = RetryPolicy(max_attempts=20, max_seconds=30.0, retry_on=(StoreUnavailable,))
 Listener = Callable[[str, str, Any], None]
 """(activation, kind, value): what nodes of one run emit."""
 
@@ -386,6 +388,8 @@ class Worker:
             node = graph.listed[claim.node]
             if node.effects != "at_most_once" and node.retry.retries(error, claim.attempt):
                 delay = node.retry.delay_seconds(claim.attempt, self._chance())
+            elif node.effects != "at_most_once" and STORE_AWAY.retries(error, claim.attempt):
+                delay = STORE_AWAY.delay_seconds(claim.attempt, self._chance())  # not the node's fault
         await self._commit_plain(advance.failed(claim, error, context.notes, self.name, delay))
 
     async def _commit_plain(self, commit: Commit) -> None:

@@ -12,9 +12,11 @@ import signal
 import subprocess
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
+
+import pytest
 
 UNPRIVILEGED = "nobody"
 """Runs the server when the tests run as root, which PostgreSQL refuses to."""
@@ -90,7 +92,7 @@ class Server:
 
     def start(self) -> None:
         """Returns once it answers. After a crash its old processes may take a moment to go."""
-        for more in (3, 2, 1, 0):
+        for more in range(20, -1, -1):
             try:
                 self._call("pg_ctl", "-D", self.data, "-w", "-l", self.folder / "log", "start")
                 return
@@ -105,7 +107,9 @@ class Server:
 
     def kill(self) -> None:
         """SIGKILL the main process; the others notice by themselves."""
-        os.kill(int((self.data / "postmaster.pid").read_text().split()[0]), signal.SIGKILL)
+        lock = self.data / "postmaster.pid"
+        os.kill(int(lock.read_text().split()[0]), signal.SIGKILL)
+        lock.unlink()  # where nobody reaps it, the dead process looks alive
 
     def stop(self) -> None:
         """End it and remove its data. Idempotent."""
@@ -140,9 +144,15 @@ def _shared(binaries: Path) -> Server | NoServer:
     return server
 
 
-def shared_server(binaries: Path) -> Server:
-    """A server that lives as long as this process. Raises NoServer, the same reason each time."""
-    found = _shared(binaries)
+def server_or_skip(find: Callable[[], Path], *, own: bool = False) -> Server:
+    """A server that lives as long as this process; with `own`, one to be crashed and stopped by the caller.
+
+    Where there can be none, the test is skipped, and says why.
+    """
+    try:
+        found = Server(find()) if own else _shared(find())
+    except NoServer as error:
+        found = error
     if isinstance(found, NoServer):
-        raise found
+        pytest.skip(str(found))
     return found

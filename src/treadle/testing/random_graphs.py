@@ -56,7 +56,10 @@ def random_block(random: Random, size: int) -> Block:
 
 
 def build(block: Block, *, name: str = "random", seed: int = 0, wrap: Callable[..., Any] | None = None) -> Graph:
-    """The graph of a block. `wrap(name, function)` may replace each node's function."""
+    """The graph of a block.
+
+    `wrap(name, function)` may replace each node's function; an attribute `settings` of what it returns is for add_node.
+    """
     graph = Graph(name, state={"trail": operator.add, "count": operator.add}, max_steps=MAX_STEPS)
     builder = _Builder(graph, seed, wrap or (lambda name, function: function))
     builder.add(block, own_key=True)
@@ -155,12 +158,16 @@ class _Builder:
     seed: int
     wrap: Callable[..., Any]
 
-    def node(self, name: str, own_key: bool = False, **settings: Any) -> None:
+    def node(self, name: str, own_key: bool = False) -> None:
         def run(state: State) -> dict[str, Any]:
             update: dict[str, Any] = {"trail": [name], "count": 1}
             return {**update, f"own-{name}": len(state.get("trail", ()))} if own_key else update
 
-        self.graph.add_node(name, self.wrap(name, run), **settings)
+        self._wrapped(name, run)
+
+    def _wrapped(self, name: str, run: Callable[..., Any], **settings: Any) -> None:
+        function = self.wrap(name, run)
+        self.graph.add_node(name, function, **settings, **getattr(function, "settings", {}))
 
     def add(self, block: Block, *, own_key: bool) -> None:
         """Add nodes and inner edges. `own_key`: its nodes run at most once, so they may write keys without reducers."""
@@ -208,7 +215,7 @@ class _Builder:
             def jump(state: State) -> Command[Any]:
                 return Command({"trail": [block.name], "count": 1}, goto=chosen([*state.get("trail", ()), block.name]))
 
-            self.graph.add_node(block.name, self.wrap(block.name, jump), destinations=entries)
+            self._wrapped(block.name, jump, destinations=entries)
         else:
             self.node(block.name, own_key)
             self.graph.add_conditional_edge(block.name, lambda state: chosen(state["trail"]), entries)

@@ -143,10 +143,13 @@ def _may_drop(standing: Standing, disputed: Sequence[str]) -> bool:
     """Tests may go when two sound versions were made and the best passes most of the others.
 
     Tests that several answers proposed stay: it is likelier that the code is wrong. In the last round the bare majority
-    of votes decides.
+    of votes decides. Where the user gave examples and two versions were compared, the made-up tests have done their
+    part, and more versions would cost more than they bring.
     """
     gone = [case for case in standing.cases if case.name in disputed]
     kept = [case for case in standing.cases if case.name not in disputed]
+    if _sound(standing.candidates) >= 2 and any(case.origin == "goal" for case in kept):
+        return True
     if any(case.votes > 1 for case in gone):
         return False
     if standing.round >= standing.max_rounds:

@@ -51,6 +51,13 @@ def test_disputed_test_goes_when_two_versions_agree_unless_others_proposed_it_to
     assert decide(Standing(two, [case("a"), case("b"), case("c", votes=2)], 1, 4)).action != "settle"
 
 
+def test_with_examples_of_the_user_two_versions_are_enough() -> None:
+    two = [version("g a", "b c"), version("g a", "b c", source="other")]
+    cases = [case("g", "goal"), case("a"), case("b", votes=2), case("c")]
+    assert decide(Standing(two[:1], cases, 0, 4)).action == "write"
+    assert decide(Standing(two, cases, 1, 4)).action == "settle"
+
+
 def test_last_round_settles_on_a_majority_or_stops() -> None:
     last = [version("a b", "c")]
     assert decide(Standing(last, [case("a"), case("b"), case("c")], 4, 4)).action == "settle"

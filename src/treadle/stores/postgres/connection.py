@@ -108,7 +108,7 @@ async def connect(where: Target, dsn: str | None = None, *, command_seconds: flo
 
 REPEATABLE = (asyncpg.DeadlockDetectedError, asyncpg.SerializationError)
 """The server undid the statement and would do it now."""
-ERRORS = (OSError, TimeoutError, ValueError, asyncpg.PostgresError, asyncpg.InterfaceError)
+ERRORS = (OSError, TimeoutError, ValueError, asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError)
 """All that asyncpg may raise."""
 LOST = (
     OSError,
@@ -118,6 +118,7 @@ LOST = (
     asyncpg.CrashShutdownError,
     asyncpg.CannotConnectNowError,
     asyncpg.TooManyConnectionsError,
+    asyncpg.InternalClientError,  # what a connection says that was told of the server's end while idle
 )
 """The connection is gone, or none can be had yet."""
 

@@ -60,7 +60,7 @@ async def migrate(connection: Connection, where: Target) -> None:
 
 async def _schema(connection: Connection, where: Target) -> tuple[int, int]:
     """(newest migration applied, oldest program that may use it); zeros for an empty database."""
-    if await connection.fetchval("SELECT to_regclass($1)", f"{where.schema}.migrations") is None:
+    if await connection.fetchval("SELECT to_regclass($1)::text", f"{where.schema}.migrations") is None:
         return 0, 0
     row = await connection.fetchrow(f"SELECT max(number), max(oldest) FROM {where.schema}.migrations")
     return row[0] or 0, row[1] or 0

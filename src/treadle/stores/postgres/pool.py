@@ -123,5 +123,5 @@ async def close(connection: Connection) -> None:
     """Say goodbye, or hang up if the other side does not answer."""
     try:
         await connection.close(timeout=2)
-    except (*LOST, asyncpg.PostgresError, asyncpg.InterfaceError):
+    except ERRORS:
         connection.terminate()

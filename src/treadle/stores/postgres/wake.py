@@ -130,14 +130,15 @@ class Wake:
         else:
             await self._pool.rows("notify", self._channel, payloads)
 
-    async def _listen(self) -> None:
+    async def _listen(self, *, again: bool = False) -> None:
         listener = None
         try:
             listener = await connect(self._pool.where, self._pool.where.listens_at)
             listener.add_termination_listener(self._lost)
             await listener.add_listener(self._channel, self._heard)
         except (TreadleError, *ERRORS) as error:
-            logger.warning("Cannot LISTEN; changes by others are looked for instead: %s", error)
+            level = logging.DEBUG if again else logging.WARNING
+            logger.log(level, "Cannot LISTEN; changes by others are looked for instead: %s", error)
             if listener is not None:
                 listener.terminate()
             self._keep("listen", self._listen_again)
@@ -148,7 +149,7 @@ class Wake:
     async def _listen_again(self) -> None:
         while self._listener is None and not self._closed:
             await asyncio.sleep(RECONNECT_SECONDS * random.uniform(0.5, 1.5))
-            await self._listen()
+            await self._listen(again=True)
 
     def _lost(self, connection: Connection) -> None:
         if connection is self._listener and not self._closed:
