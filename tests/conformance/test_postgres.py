@@ -6,14 +6,13 @@ import asyncio
 import itertools
 import threading
 from collections.abc import Awaitable, Callable, Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
 
 from treadle.ports.store import Store
 from treadle.testing.clock import FakeClock
-from treadle.testing.postgres import NoServer, Server, shared_server, system_binaries, wheel_binaries
+from treadle.testing.postgres import Server, server_or_skip, system_binaries, wheel_binaries
 from treadle.testing.store_suite import StoreFactory, StoreSuite
 
 asyncpg = pytest.importorskip("asyncpg")
@@ -121,23 +120,16 @@ class PostgresSuite(StoreSuite):
         return make
 
 
-def server_of(binaries: Callable[[], Path]) -> Server:
-    try:
-        return shared_server(binaries())
-    except NoServer as error:
-        pytest.skip(str(error))
-
-
 class TestPostgresFromTheWheel(PostgresSuite):
     @pytest.fixture
     def server(self) -> Server:
-        return server_of(wheel_binaries)
+        return server_or_skip(wheel_binaries)
 
 
 class TestPostgres15(PostgresSuite):
     @pytest.fixture
     def server(self) -> Server:
-        return server_of(lambda: system_binaries(15))
+        return server_or_skip(lambda: system_binaries(15))
 
 
 class TestPostgresAsBehindAPooler(TestPostgresFromTheWheel):

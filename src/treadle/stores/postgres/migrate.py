@@ -60,7 +60,13 @@ async def migrate(connection: Connection, where: Target) -> None:
 
 async def _schema(connection: Connection, where: Target) -> tuple[int, int]:
     """(newest migration applied, oldest program that may use it); zeros for an empty database."""
-    if await connection.fetchval("SELECT to_regclass($1)::text", f"{where.schema}.migrations") is None:
+    # read, not to_regclass: that trusts a cache which may not know yet what another process has just made
+    known = await connection.fetchval(
+        "SELECT 1 FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace "
+        "WHERE n.nspname = $1 AND c.relname = 'migrations'",
+        where.schema,
+    )
+    if not known:
         return 0, 0
     row = await connection.fetchrow(f"SELECT max(number), max(oldest) FROM {where.schema}.migrations")
     return row[0] or 0, row[1] or 0

@@ -12,8 +12,6 @@ import random
 from collections.abc import Callable, Coroutine, Iterable
 from typing import Any
 
-import asyncpg
-
 from treadle.errors import TreadleError
 from treadle.ports.store import TASKS
 from treadle.stores.postgres.connection import ERRORS, Connection, connect
@@ -42,6 +40,7 @@ class Wake:
         self._marks: dict[str, int] = {}
         self._waiters: dict[str, list[asyncio.Future[None]]] = {}
         self._news: set[str] = set()
+        self._seen: dict[str, object] = {}
         self._listener: Connection | None = None
         self._tasks: dict[str, asyncio.Task[None]] = {}
         self._closed = False
@@ -167,19 +166,20 @@ class Wake:
                 self._wake(topic)
 
     async def _look(self) -> None:
-        """While somebody waits and nobody listens: see whether there are new tasks, or news of the runs waited for."""
-        seen: dict[str, object] = {}
+        """While somebody waits and nobody listens: see whether there are new tasks, or news of the runs waited for.
+
+        What was never looked at counts as news: it may have changed since whoever waits has read it.
+        """
         while self._listener is None and any(not w.done() for waiters in self._waiters.values() for w in waiters):
             runs = [topic for topic in self._waiters if topic != TASKS]
             try:
                 [(newest, seqs)] = await self._pool.rows("changes", runs)
-            except (TreadleError, asyncpg.PostgresError):
+            except TreadleError:
                 return  # the store is away or closed; whoever waits looks again by itself
-            now = {TASKS: newest, **dict(zip(runs, seqs, strict=True))}
-            for topic, value in now.items():
-                if topic in seen and seen[topic] != value:
+            for topic, value in ((TASKS, newest), *zip(runs, seqs, strict=True)):
+                if self._seen.get(topic, ...) != value:
+                    self._seen[topic] = value
                     self._wake(topic)
-            seen = now
             await asyncio.sleep(LOOK_SECONDS * random.uniform(0.8, 1.2))
 
 
