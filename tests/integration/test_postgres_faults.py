@@ -128,7 +128,7 @@ async def test_a_commit_whose_answer_is_lost_is_found_in_the_log_and_not_repeate
 
 async def test_a_run_whose_creation_is_not_answered_is_ours_all_the_same(server: Server) -> None:
     async with behind_a_proxy(server) as (store, proxy):
-        proxy.losing = "create_run_v1"
+        proxy.losing = "create_runs_v1"
         result = await store.create_run(new_run("r", new_task("a", lease=True), worker="w1"))
         assert proxy.lost == 1
         assert (result.status, [c.activation for c in result.claims]) == ("committed", ["a"])

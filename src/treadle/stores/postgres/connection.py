@@ -25,7 +25,7 @@ class Target(msgspec.Struct, frozen=True):
 
     dsn: str
     schema: str = "treadle"
-    pool_size: int = 4
+    pool_size: int = 6
     statement_cache_size: int = 200
     """0 behind a pooler that knows no prepared statements (pgbouncer before 1.21 in transaction mode)."""
     listen_dsn: str | None = None

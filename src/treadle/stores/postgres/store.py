@@ -8,8 +8,6 @@ import secrets
 from collections.abc import Coroutine, Mapping, Sequence
 from typing import Any, TypeVar
 
-import msgspec
-
 from treadle.domain.events import Event, check_types, encode_payload, type_of
 from treadle.domain.task import Claim, RunRow, RunStatus, TaskRow
 from treadle.errors import BudgetExceeded, Conflict, NotFound, TreadleError
@@ -25,8 +23,10 @@ from treadle.ports.store import (
     WorkerRow,
 )
 from treadle.stores.postgres import rows
-from treadle.stores.postgres.commit import STATUS, Committer
+from treadle.stores.postgres.commit import Commits
 from treadle.stores.postgres.connection import Connection, target
+from treadle.stores.postgres.create import Creations
+from treadle.stores.postgres.group import Group
 from treadle.stores.postgres.migrate import migrate
 from treadle.stores.postgres.pool import Pool
 from treadle.stores.postgres.renew import PostgresRenewer
@@ -77,7 +77,8 @@ class PostgresStore:
         )
         self._pool = Pool(self.where, patience_seconds)
         self._wake = Wake(self._pool)
-        self._committer = Committer(self._pool, self._committed)
+        self._commits = Group(Commits(self._pool).record, self._committed)
+        self._creations = Group(Creations(self._pool).record, self._created)
         self._behind: set[asyncio.Task[Any]] = set()
         """What goes on although nobody waits for it."""
 
@@ -93,7 +94,8 @@ class PostgresStore:
 
     async def close(self) -> None:
         if self._pool.opened:
-            await self._committer.close()
+            await self._creations.close()
+            await self._commits.close()
             if self._behind:
                 await asyncio.wait(self._behind)
             await self._wake.close()
@@ -103,24 +105,13 @@ class PostgresStore:
 
     async def create_run(self, run: NewRun) -> CommitResult:
         check_types(run.events)
-        columns = Columns()
-        columns.add_events(1, run.events)
-        columns.add_tasks(1, run.tasks, lease=run.worker is not None)
-        [(outcome, version, status, task_ids)] = await self._pool.rows(
-            "create_run", run.run_id, run.graph, run.status.value, run.tenant, run.project, run.deadline_seconds,
-            msgspec.json.encode(dict(run.labels)).decode(), secrets.token_hex(8), run.worker, run.lease_seconds,
-            list(run.budgets), list(run.budgets.values()), *columns.events, *columns.tasks, *columns.blobs,
-        )  # fmt: skip
-        given = [task for task, kind in zip(run.tasks, columns.tasks[6], strict=True) if kind == "leased"]
-        claims = tuple(
-            Claim(task_id, run.run_id, task.activation, task.node, task.node_type, run.graph, 1, 1)
-            for task, task_id in zip(given, task_ids, strict=False)
-        )
-        if outcome == "committed":
-            self._wake.touch(run.run_id)
-            if len(given) < len(run.tasks):
+        return await self._creations.submit(run.run_id, (run, secrets.token_hex(8)))
+
+    def _created(self, item: tuple[NewRun, str], result: CommitResult) -> None:
+        if result.status == "committed":
+            self._wake.touch(item[0].run_id)
+            if len(result.claims) < len(item[0].tasks):
                 self._wake.touch(TASKS)
-        return CommitResult(outcome, version, claims, STATUS[status])
 
     async def change(self, change: Change) -> int:
         check_types(change.events)
@@ -243,12 +234,13 @@ class PostgresStore:
     async def commit(self, items: Sequence[Commit], *, lease_seconds: float) -> list[CommitResult]:
         for item in items:
             check_types(item.events)
-        submitted = [self._committer.submit(item, lease_seconds) for item in items]
+        submitted = [self._commits.submit(item.run_id, (item, lease_seconds)) for item in items]
         if len(submitted) == 1:
             return [await submitted[0]]
         return list(await asyncio.gather(*submitted))
 
-    def _committed(self, item: Commit, result: CommitResult) -> None:
+    def _committed(self, of: tuple[Commit, float], result: CommitResult) -> None:
+        item = of[0]
         if result.status != "committed":
             return
         self._wake.touch(item.run_id)

@@ -177,7 +177,7 @@ class Wake:
             except TreadleError:
                 return  # the store is away or closed; whoever waits looks again by itself
             for topic, value in ((TASKS, newest), *zip(runs, seqs, strict=True)):
-                if self._seen.get(topic, ...) != value:
+                if value and self._seen.get(topic) != value:
                     self._seen[topic] = value
                     self._wake(topic)
             await asyncio.sleep(LOOK_SECONDS * random.uniform(0.8, 1.2))

@@ -7,69 +7,85 @@
 -- Arrays: e_* are events (item, position within it, ...), t_* are new tasks (kind: waiting, leased, ready), b_* are
 -- large payloads of the events. Items count from 1.
 
-CREATE FUNCTION treadle.create_run_v1(
-    p_run text, p_graph text, p_status text, p_tenant text, p_project text, p_deadline float8, p_labels jsonb,
-    p_token text, p_worker text, p_lease float8, p_kinds text[], p_limits float8[],
+-- Create runs with their entry tasks. One row per item, then one per task handed on. A run that is there already is
+-- ours if it bears the token: then the answer to the first call was lost.
+CREATE FUNCTION treadle.create_runs_v1(
+    r_run text[], r_graph text[], r_status text[], r_first text[], r_tenant text[], r_project text[], r_deadline float8[],
+    r_labels text[], r_token text[], r_worker text[], r_lease float8[], r_events int[],
+    k_item int[], k_kind text[], k_limit float8[],
     e_item int[], e_pos int[], e_type text[], e_version int[], e_activation text[], e_step text[], e_at float8[],
     e_payload bytea[], e_blob text[],
     t_item int[], t_activation text[], t_node text[], t_type text[], t_queue text[], t_priority int[], t_kind text[],
     t_delay float8[],
     b_digest text[], b_data bytea[]
-) RETURNS TABLE (outcome text, version bigint, run_status text, claimed bigint[]) LANGUAGE plpgsql
+) RETURNS TABLE (item int, outcome text, version bigint, run_status text, claimed bigint) LANGUAGE plpgsql
 SET enable_seqscan = off SET enable_bitmapscan = off SET enable_hashjoin = off SET enable_mergejoin = off
 SET plan_cache_mode = force_generic_plan SET jit = off AS $$
 DECLARE
-    moment float8 := treadle.clock_v1();
-    ended boolean := p_status IN ('done', 'error', 'cancelled');
-    first_status text := p_status;
+    moment float8;
+    k int;
     no bigint;
-    known record;
+    o_run bigint[] := array_fill(NULL::bigint, ARRAY[cardinality(r_run)]);
     made bigint[];
 BEGIN
-    IF NOT ended AND cardinality(t_kind) > 0 AND NOT EXISTS (
-        SELECT FROM unnest(t_kind, t_delay) AS x (kind, delay) WHERE x.kind <> 'waiting' OR x.delay IS NOT NULL) THEN
-        first_status := 'waiting';
-    END IF;
-    INSERT INTO treadle.runs (run_id, graph, status, last_seq, made_by, tenant, project, created_at, updated_at, deadline,
-                              labels)
-    VALUES (p_run, p_graph, first_status, cardinality(e_item), p_token, p_tenant, p_project, moment, moment, moment + p_deadline,
-            p_labels)
-    ON CONFLICT (run_id) DO NOTHING RETURNING run_no INTO no;
-    IF no IS NULL THEN
-        SELECT * INTO known FROM treadle.runs r WHERE r.run_id = p_run;
-        SELECT array_agg(t.task_id ORDER BY t.task_id) INTO made FROM treadle.tasks t
-         WHERE t.run_no = known.run_no AND known.made_by = p_token AND t.state = 'leased' AND t.lease_seq = 1
-           AND t.worker = p_worker AND t.activation = ANY (t_activation);
-        RETURN QUERY SELECT CASE WHEN known.made_by = p_token THEN 'committed' ELSE 'conflict' END, known.version,
-                            known.status, coalesce(made, '{}');
-        RETURN;
-    END IF;
+    moment := treadle.clock_v1();
+    FOR k IN SELECT u.n FROM unnest(r_run) WITH ORDINALITY AS u (run_id, n) ORDER BY u.run_id COLLATE "C", u.n LOOP
+        INSERT INTO treadle.runs (run_id, graph, status, last_seq, made_by, tenant, project, created_at, updated_at,
+                                  deadline, labels)
+        VALUES (r_run[k], r_graph[k], r_first[k], r_events[k], r_token[k], r_tenant[k], r_project[k], moment, moment,
+                moment + r_deadline[k], r_labels[k]::jsonb)
+        ON CONFLICT (run_id) DO NOTHING RETURNING run_no INTO no;
+        o_run[k] := no;
+    END LOOP;
     IF cardinality(b_digest) > 0 THEN
         PERFORM treadle.keep_v1(b_digest, b_data, false);
     END IF;
     INSERT INTO treadle.events (run_no, seq, at, type, version, activation, step, payload, blob)
-    SELECT no, e.pos, coalesce(e.at, moment), e.type, e.version, e.activation, e.step, e.payload, e.blob
-      FROM unnest(e_pos, e_type, e_version, e_activation, e_step, e_at, e_payload, e_blob)
-           AS e (pos, type, version, activation, step, at, payload, blob);
-    IF cardinality(p_kinds) > 0 THEN
-        INSERT INTO treadle.budgets (run_no, kind, "limit") SELECT no, x.* FROM unnest(p_kinds, p_limits) AS x;
+    SELECT o_run[e.item], e.pos, coalesce(e.at, moment), e.type, e.version, e.activation, e.step, e.payload, e.blob
+      FROM unnest(e_item, e_pos, e_type, e_version, e_activation, e_step, e_at, e_payload, e_blob)
+           AS e (item, pos, type, version, activation, step, at, payload, blob) WHERE o_run[e.item] IS NOT NULL;
+    IF cardinality(k_item) > 0 THEN
+        INSERT INTO treadle.budgets (run_no, kind, "limit")
+        SELECT o_run[x.item], x.kind, x.most FROM unnest(k_item, k_kind, k_limit) AS x (item, kind, most)
+         WHERE o_run[x.item] IS NOT NULL;
     END IF;
-    WITH new AS (
-        INSERT INTO treadle.tasks (run_no, activation, node, node_type, queue, priority, state, attempt, lease_seq, worker,
-                                   lease_until, not_before)
-        SELECT no, t.activation, t.node, t.type, t.queue, t.priority, t.kind, l.leased::int, l.leased::int,
-               CASE WHEN l.leased THEN p_worker END, CASE WHEN l.leased THEN moment + p_lease END, moment + t.delay
-          FROM unnest(t_activation, t_node, t_type, t_queue, t_priority, t_kind, t_delay) WITH ORDINALITY
-               AS t (activation, node, type, queue, priority, kind, delay, n)
-               CROSS JOIN LATERAL (SELECT t.kind = 'leased' AS leased) l
-         ORDER BY t.n
-        RETURNING task_id, state
-    )
-    SELECT array_agg(task_id ORDER BY task_id) FILTER (WHERE state = 'leased') INTO made FROM new;
-    IF ended THEN
-        PERFORM treadle.end_v1(no, p_status, NULL, moment);
+    IF cardinality(t_item) > 0 THEN
+        WITH new AS (
+            INSERT INTO treadle.tasks (run_no, activation, node, node_type, queue, priority, state, attempt, lease_seq,
+                                       worker, lease_until, not_before)
+            SELECT o_run[t.item], t.activation, t.node, t.type, t.queue, t.priority, t.kind, l.leased::int, l.leased::int,
+                   CASE WHEN l.leased THEN r_worker[t.item] END, CASE WHEN l.leased THEN moment + r_lease[t.item] END,
+                   moment + t.delay
+              FROM unnest(t_item, t_activation, t_node, t_type, t_queue, t_priority, t_kind, t_delay) WITH ORDINALITY
+                   AS t (item, activation, node, type, queue, priority, kind, delay, n)
+                   CROSS JOIN LATERAL (SELECT t.kind = 'leased' AS leased) l
+             WHERE o_run[t.item] IS NOT NULL ORDER BY t.n
+            RETURNING task_id
+        )
+        SELECT array_agg(task_id ORDER BY task_id) INTO made FROM new;
     END IF;
-    RETURN QUERY SELECT 'committed', 1::bigint, first_status, coalesce(made, '{}');
+    FOR k IN SELECT u.n FROM unnest(r_status) WITH ORDINALITY AS u (status, n)
+              WHERE u.status IN ('done', 'error', 'cancelled') AND o_run[u.n] IS NOT NULL LOOP
+        PERFORM treadle.end_v1(o_run[k], r_status[k], NULL, moment);
+    END LOOP;
+    RETURN QUERY SELECT u.n::int, CASE WHEN o_run[u.n] IS NOT NULL OR r.made_by = r_token[u.n] THEN 'committed'
+                                       ELSE 'conflict' END, r.version, r.status, NULL::bigint
+                   FROM unnest(r_run) WITH ORDINALITY AS u (run_id, n)
+                   JOIN treadle.runs r ON r.run_id = u.run_id ORDER BY u.n;
+    IF made IS NOT NULL THEN  -- ids rise in the order of the tasks
+        RETURN QUERY SELECT t.item, NULL::text, NULL::bigint, NULL::text, made[t.m] FROM (
+            SELECT a.item, a.kind, row_number() OVER (ORDER BY a.n) AS m
+              FROM unnest(t_item, t_kind) WITH ORDINALITY AS a (item, kind, n) WHERE o_run[a.item] IS NOT NULL) t
+         WHERE t.kind = 'leased' ORDER BY t.m;
+    END IF;
+    IF array_position(o_run, NULL) IS NOT NULL THEN
+        RETURN QUERY SELECT u.n::int, NULL::text, NULL::bigint, NULL::text, t.task_id
+                       FROM unnest(r_run) WITH ORDINALITY AS u (run_id, n)
+                       JOIN treadle.runs r ON r.run_id = u.run_id AND r.made_by = r_token[u.n]
+                       JOIN treadle.tasks t ON t.run_no = r.run_no AND t.state = 'leased' AND t.lease_seq = 1
+                                           AND t.worker = r_worker[u.n]
+                      WHERE o_run[u.n] IS NULL ORDER BY u.n, t.task_id;
+    END IF;
 END $$;
 
 -- Lease ready tasks in claim order. Waits for nobody: runs that somebody is changing are passed over. With p_wait it first
@@ -134,10 +150,9 @@ END $$;
 -- Record outcomes. Runs are locked first, in order; then each item is judged in turn (against what the items before it
 -- did to its run); then what was accepted is written set by set. One row per item, then one per task handed on.
 CREATE FUNCTION treadle.commit_v1(
-    p_lease float8,
     i_run text[], i_task bigint[], i_seq int[], i_worker text[], i_expected bigint[], i_after text[], i_move text[],
     i_delay float8[], i_error text[], i_uncounted boolean[], i_status text[], i_run_error text[], i_events int[],
-    i_moving boolean[],
+    i_moving boolean[], i_lease float8[],
     e_item int[], e_pos int[], e_type text[], e_version int[], e_activation text[], e_step text[], e_at float8[],
     e_payload bytea[], e_blob text[],
     t_item int[], t_activation text[], t_node text[], t_type text[], t_queue text[], t_priority int[], t_kind text[],
@@ -241,7 +256,8 @@ BEGIN
                                        lease_seq, worker, lease_until, not_before)
             SELECT o_run[t.item], t.activation, t.node, t.type, t.queue, t.priority, o_paused[t.item],
                    CASE WHEN t.kind = 'leased' AND NOT l.leased THEN 'ready' ELSE t.kind END, l.leased::int, l.leased::int,
-                   CASE WHEN l.leased THEN i_worker[t.item] END, CASE WHEN l.leased THEN moment + p_lease END, moment + t.delay
+                   CASE WHEN l.leased THEN i_worker[t.item] END, CASE WHEN l.leased THEN moment + i_lease[t.item] END,
+                   moment + t.delay
               FROM unnest(t_item, t_activation, t_node, t_type, t_queue, t_priority, t_kind, t_delay) WITH ORDINALITY
                    AS t (item, activation, node, type, queue, priority, kind, delay, n)
                    CROSS JOIN LATERAL (SELECT t.kind = 'leased' AND NOT o_paused[t.item] AS leased) l
