@@ -85,8 +85,10 @@ class Commits:
 
 
 def claims_of(run_id: str, graph: str, tasks: Sequence[NewTask], task_ids: Sequence[int]) -> tuple[Claim, ...]:
-    """The claims for new tasks that were handed on."""
+    """The claims for new tasks that were handed on; none if some have lapsed since, as the others will."""
     given = [task for task in tasks if task.lease and not task.held and task.delay_seconds is None]
+    if len(given) != len(task_ids):
+        return ()
     return tuple(
         Claim(task_id, run_id, task.activation, task.node, task.node_type, graph, 1, 1)
         for task, task_id in zip(given, task_ids, strict=True)

@@ -11,6 +11,7 @@ from collections.abc import Awaitable, Callable
 from typing import Generic, TypeVar
 
 from treadle.errors import StoreUnavailable
+from treadle.stores.postgres.connection import LOST
 
 I = TypeVar("I")  # noqa: E741
 R = TypeVar("R")
@@ -115,4 +116,4 @@ class Group(Generic[I, R]):
 
 def _is_away(error: Exception) -> bool:
     """Whether the server was not reached, so that trying one by one would fail as often as there are items."""
-    return isinstance(error, StoreUnavailable) and isinstance(error.__cause__, OSError | TimeoutError)
+    return isinstance(error, StoreUnavailable) and isinstance(error.__cause__, LOST)

@@ -91,7 +91,9 @@ class Wake:
 
     async def wait(self, topic: str, seen: int, timeout: float) -> int:
         """See `ports.store.Store.wait`."""
-        if seen == self._marks.setdefault(topic, 0) and not self._closed:
+        if self._closed:
+            await asyncio.sleep(timeout)  # nobody will bring news
+        elif seen == self._marks.setdefault(topic, 0):
             waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
             waiters = self._waiters.setdefault(topic, [])
             waiters.append(waiter)
@@ -103,7 +105,7 @@ class Wake:
                 waiter.cancel()
                 if waiter in waiters:
                     waiters.remove(waiter)
-        return self._marks[topic]
+        return self._marks.get(topic, 0)
 
     def _keep(self, name: str, work: _Work) -> None:
         """Have a task of this name at work, unless one is."""
