@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import re
 from dataclasses import replace
 
@@ -74,9 +75,23 @@ def _question(brief: Brief, source: str, prompts: Prompts) -> str:
 
 def _read(brief: Brief, source: str, answer: str) -> list[Case]:
     names = names_to_test(brief, source)
-    if brief.is_program or has_class(source):
+    if brief.is_program:
+        return from_functions(_without_keywords(answer), names)
+    if has_class(source):
         return from_functions(answer, names)
     return from_assertions(answer, names)
+
+
+def _without_keywords(answer: str) -> str:
+    """Take from calls of `run` what only `subprocess.run` would understand; models know that one by heart."""
+    try:
+        tree = ast.parse(answer)
+    except SyntaxError:
+        return answer
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "run":
+            node.keywords = []
+    return ast.unparse(tree)
 
 
 def _max_tokens(brief: Brief) -> int:

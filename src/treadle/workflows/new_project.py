@@ -91,7 +91,8 @@ class NewProject:
         else:
             found = from_examples(brief.examples)
         given = [case for case in found if case.origin == "goal"]
-        cases = pool(pool(given, known), [case for case in found if case.origin != "goal"])
+        gone = [test["name"] for test in state["dropped"]]
+        cases = pool(pool(given, known), [case for case in found if case.origin != "goal"], gone)
         outcome = await self._run(ctx, "stub", state, stub(source), cases)
         hollow = [case.name for case in cases if case.name in outcome.passed]
         dropped = [*state["dropped"], *({"name": name, "why": "passes on a stub of the code"} for name in hollow)]

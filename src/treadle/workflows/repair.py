@@ -57,7 +57,8 @@ class Repair:
         """Find the files that the failure is about."""
         texts = await self._texts(ctx, state["tree"])
         failure = read_failure(state["brief"]["output"], texts)
-        suspects = find_suspects(failure, texts, state["goal"])[:3]
+        found = find_suspects(failure, texts, state["goal"])[:3]
+        suspects = [suspect for suspect in found if 2 * suspect.score >= found[0].score]
         ctx.log("Suspects: " + (", ".join(suspect.path for suspect in suspects) or "none"))
         title = f"Make the check pass: {state['check']}"
         plan = {"id": "t1", "title": title, "files": [suspect.path for suspect in suspects], "done": [state["check"]]}

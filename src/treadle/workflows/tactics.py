@@ -69,6 +69,9 @@ def decide(standing: Standing) -> Move:
         why = f"fails on all or the most agreed-on of {_sound(standing.candidates)} versions of the code"
         return Move("settle", best, dropped=dict.fromkeys(disputed, why))
     essence = _essence(candidate, disputed, standing.cases)
+    if len(disputed) == len(standing.cases) and _sound(standing.candidates) >= 2 and not is_last:
+        why = "no version of the code passes any test that was written with it"
+        return Move("write_tests", best, essence, dict.fromkeys(disputed, why))
     if is_last:
         return Move("stop", best, essence)
     return Move(_second_opinion(standing.candidates, candidate, disputed), best, essence)

@@ -74,6 +74,14 @@ def test_failed_truth_is_repaired_then_written_afresh_and_never_settled() -> Non
     assert decide(Standing([first, fixed], cases, 4, 4)).action == "stop"
 
 
+def test_tests_that_no_version_passes_at_all_are_written_afresh() -> None:
+    two = [version("", "a b"), version("", "a b", source="other")]
+    move = decide(Standing(two, [case("a"), case("b")], 1, 4))
+    assert (move.action, set(move.dropped)) == ("write_tests", {"a", "b"})
+    assert decide(Standing(two[:1], [case("a"), case("b")], 0, 4)).action == "write"
+    assert decide(Standing(two, [case("a"), case("b")], 4, 4)).action == "stop"
+
+
 def test_no_tests_is_no_success() -> None:
     assert decide(Standing([version("")], [], 0, 4)).action == "write_tests"
     assert decide(Standing([version("")], [], 4, 4)).action == "stop"

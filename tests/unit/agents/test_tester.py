@@ -1,0 +1,51 @@
+"""Tests come from what the code offers, in the form that suits it."""
+
+from __future__ import annotations
+
+from fakes import FakeContext
+
+from treadle.agents.ask import Asker
+from treadle.agents.brief import Brief, Part
+from treadle.agents.coder import Sampling
+from treadle.agents.prompt import Prompts
+from treadle.agents.testcases import Case, render_tests
+from treadle.agents.tester import header, write_tests
+from treadle.models.scripted import ScriptedModel
+
+TODO = Brief("a command-line todo app", "todo.py", True, (Part("add", ("task",), "Adds."), Part("list", (), "Lists.")))
+STACK = Brief("a stack", "stack.py", False, (Part("Stack", (), ""),))
+
+
+async def cases_from(brief: Brief, source: str, *answers: str) -> tuple[list[Case], ScriptedModel]:
+    model = ScriptedModel(answers)
+    asker = Asker(FakeContext(), model, "m")
+    cases = await write_tests(brief, source, asker, Prompts.load(), key="tests", sampling=Sampling())
+    return cases, model
+
+
+async def test_program_is_tested_through_its_command_line_and_never_shows_its_code() -> None:
+    answer = (
+        "from subprocess import run\n\ndef test_add(tmp_path):\n"
+        "    result = run(tmp_path, 'add', 'x', check=True, text=True)\n    assert result.returncode == 0\n"
+    )
+    cases, model = await cases_from(TODO, "SECRET = 1\n", answer)
+    assert "SECRET" not in model.requests[0].messages[-1].content
+    assert "    result = run(tmp_path, 'add', 'x')\n" in cases[0].source
+    text = render_tests(header(TODO, []), cases)
+    assert "def run(folder, *args):" in text
+    assert text.startswith('"""Tests for todo.py."""\n\nimport subprocess\nimport sys\nfrom pathlib import Path\n')
+
+
+async def test_class_is_tested_with_functions() -> None:
+    source = "class Stack:\n    def push(self, x): ...\n"
+    cases, model = await cases_from(STACK, source, "def test_push():\n    s = Stack()\n    s.push(1)\n    assert s\n")
+    assert [case.name for case in cases] == ["test_push"]
+    assert "from stack import Stack" in model.requests[0].messages[-1].content
+
+
+async def test_unusable_tests_are_asked_for_once_more() -> None:
+    source = "def f(x):\n    return x\n"
+    brief = Brief("a function", "f.py", False, (Part("f", ("x",), ""),))
+    cases, model = await cases_from(brief, source, "No.", "```python\nassert f(1) == 1\n```")
+    assert len(cases) == 1
+    assert model.requests[0].seed != model.requests[1].seed
