@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from commandline import Commands
+from commandline import Commands, until
 from counting_proxy import CountingProxy, name_of
 
 from treadle.domain.codec import from_plain
@@ -57,7 +57,7 @@ def test_a_build_killed_ten_times_ends_in_a_passing_repository_and_asks_nothing_
     while kills < KILLS:
         # The first kill comes once there is a run to lose; the others anywhere, start-up included.
         if kills == 0:
-            wait_for_run(treadle.folder)
+            until(process, "run      ")
         time.sleep(choice.uniform(0.05, 1.6))
         if process.poll() is not None:
             break  # it was quicker than the kills; what was killed must still hold
@@ -88,14 +88,6 @@ modules = [importlib.import_module(name[:-3]) for name in glob.glob('*.py') if n
 functions = [f for m in modules for _, f in inspect.getmembers(m, inspect.isfunction) if f.__module__ == m.__name__]
 assert any(f(2, 3) == 5 and f(-1, 1) == 0 for f in functions)
 " """
-
-
-def wait_for_run(folder: Path) -> None:
-    for _ in range(600):
-        if (folder / ".treadle" / "treadle.db").exists():
-            return
-        time.sleep(0.05)
-    raise AssertionError("no run was ever started")
 
 
 def check_repository(folder: Path) -> None:
