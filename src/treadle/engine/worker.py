@@ -329,8 +329,15 @@ class Worker:
         graph = self._graphs.get(claim.graph)
         if graph is None:
             raise NodeError(f"Worker {self.name!r} does not know graph {claim.graph!r}.")
-        view = self._views[claim.run_id] = await advance.load_view(self.store, graph, claim.run_id)
-        return view
+        give_up = time.monotonic() + self.settings.lease_seconds
+        while True:
+            try:
+                view = self._views[claim.run_id] = await advance.load_view(self.store, graph, claim.run_id)
+                return view
+            except Unreachable:
+                if time.monotonic() > give_up:
+                    raise
+            await asyncio.sleep(self.settings.poll_seconds / 10)
 
     async def _finish(self, claim: Claim, outcome: Outcome, context: Context, seconds: float) -> Claim | None:
         while True:

@@ -134,7 +134,8 @@ class _Generator:
         if depth < 3:
             kinds += ["sequence", "sub"]
         kind = self.random.choice(kinds)
-        block = Block(kind, name, rounds=self.random.randint(1, 3), style=self.random.randint(0, 2))
+        rounds = self.random.choice([1, 3, 8] if kind == "fan" else [1, 2, 3])
+        block = Block(kind, name, rounds=rounds, style=self.random.randint(0, 2))
         count = 1 if kind in ("loop", "fan", "sub") else self.random.randint(2, 6 if kind == "dag" else 3)
         inside = depth + (kind == "sub" or kind == "fan")
         share = max(1, (size - 2) // count)
