@@ -33,6 +33,7 @@ from treadle.domain.events import (
 )
 from treadle.domain.policy import RetryPolicy
 from treadle.domain.task import RunRow, RunStatus, TaskState
+from treadle.engine import commit as commit_module
 from treadle.engine import context as context_module
 from treadle.engine import worker as worker_module
 from treadle.engine.orchestrator import Orchestrator
@@ -309,7 +310,11 @@ class World:
         asyncio.set_event_loop(self.loop)
         try:
             time = EngineTime(self.loop)
-            with mock.patch.object(worker_module, "time", time), mock.patch.object(context_module, "time", time):
+            with (
+                mock.patch.object(worker_module, "time", time),
+                mock.patch.multiple(context_module, time=time),
+                mock.patch.multiple(commit_module, time=time),
+            ):
                 return self.loop.run(self._play())
         finally:
             asyncio.set_event_loop(None)

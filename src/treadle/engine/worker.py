@@ -16,9 +16,10 @@ from typing import Any
 from treadle.domain import codec
 from treadle.domain.policy import RetryPolicy
 from treadle.domain.state import Values
-from treadle.domain.task import Claim, RunStatus, TaskState, claim_of
+from treadle.domain.task import Claim, RunStatus
 from treadle.engine import advance
 from treadle.engine.advance import View
+from treadle.engine.commit import commit_surely
 from treadle.engine.context import Context
 from treadle.engine.execute import Callee, Outcome, execute
 from treadle.engine.lease import Heartbeat
@@ -254,22 +255,28 @@ class Worker:
         assert me is not None and claim is not None
         running = (me, claim.run_id)
         while claim is not None:
-            task_id = claim.task_id
-            self.held[task_id] = claim.lease_seq
+            task_id, lease_seq = claim.task_id, claim.lease_seq
+            self.held[task_id] = lease_seq
             self._running[task_id] = running
             try:
                 claim = await self._one(claim)
             except Exception:
-                self.held.pop(task_id, None)  # renew it no more, so that somebody else may try
+                self._let_go(task_id, lease_seq)  # renew it no more, so that somebody else may try
                 self._views.pop(running[1], None)
                 raise
             except asyncio.CancelledError:
-                if task_id in self.held:  # not fenced: the worker stops, and gives the task back
+                if self.held.get(task_id) == lease_seq:  # not fenced: the worker stops, and gives the task back
                     raise
                 return
             finally:
-                self._running.pop(task_id, None)
-            self.held.pop(task_id, None)
+                if self._running.get(task_id) is running:
+                    del self._running[task_id]
+            self._let_go(task_id, lease_seq)
+
+    def _let_go(self, task_id: int, lease_seq: int) -> None:
+        """Hold a task no more, unless it was lost and claimed again meanwhile, under a new lease."""
+        if self.held.get(task_id) == lease_seq:
+            del self.held[task_id]
             self._once.discard(task_id)
 
     async def _one(self, claim: Claim) -> Claim | None:
@@ -345,7 +352,7 @@ class Worker:
             if claim.activation not in view.position.index:  # the view is behind, or our lease is lost
                 view = await self._load(claim)
                 if claim.activation not in view.position.index:
-                    self.held.pop(claim.task_id, None)
+                    self._let_go(claim.task_id, claim.lease_seq)
                     return None
             free = self.settings.capacity - len(self._chains) - self._promised + 1
             try:
@@ -366,7 +373,7 @@ class Worker:
             if self._views.get(claim.run_id) is view:
                 del self._views[claim.run_id]
             if result.status == "fenced":
-                self.held.pop(claim.task_id, None)
+                self._let_go(claim.task_id, claim.lease_seq)
                 return None
         if result.run_status is not RunStatus.RUNNING:
             self._ended(commit, result.run_status, view)
@@ -408,35 +415,14 @@ class Worker:
         self._slot_free.set()  # a delay may be due sooner than the next sweep
 
     async def _commit(self, commit: Commit) -> CommitResult:
-        try:
-            return (await self.store.commit((commit,), lease_seconds=self.settings.lease_seconds))[0]
-        except Unreachable as error:
-            logger.warning("Worker %s could not commit %s: %s", self.name, commit.task_id, error)
-        return await self._commit_again(commit)
-
-    async def _commit_again(self, commit: Commit) -> CommitResult:
-        """Keep trying for one lease. The first try may have been applied with its answer lost: find what it handed on.
-
-        Raises:
-            Unreachable: It did not get through; the task is given up and its lease will lapse.
-        """
-        give_up = time.monotonic() + self.settings.lease_seconds
-        while True:
-            await asyncio.sleep(self.settings.poll_seconds / 10)
-            try:
-                result = (await self.store.commit((commit,), lease_seconds=self.settings.lease_seconds))[0]
-                if result.status != "fenced" or not commit.tasks:
-                    return result
-                created = {task.activation for task in commit.tasks if task.lease}
-                rows = [row for row in await self.store.tasks(commit.run_id) if row.activation in created]
-                graph = (await self.store.run(commit.run_id)).graph
-            except Unreachable:
-                if time.monotonic() > give_up:
-                    raise
-                continue
-            mine = [row for row in rows if row.state is TaskState.LEASED and row.worker == self.name]
-            claims = tuple(claim_of(row, graph) for row in mine if row.task_id not in self.held)
-            return CommitResult("committed", result.version, claims, result.run_status) if claims else result
+        settings = self.settings
+        return await commit_surely(
+            self.store,
+            commit,
+            self.held,
+            lease_seconds=settings.lease_seconds,
+            pause_seconds=settings.poll_seconds / 10,
+        )
 
     # -- leases and listeners --------------------------------------------------------------------------------------
 
@@ -481,7 +467,7 @@ class Worker:
         finally:
             renewer.close()
         if lost:
-            self.held.pop(claim.task_id, None)
+            self._let_go(claim.task_id, claim.lease_seq)
             raise LeaseLost(
                 f"Task {claim.activation!r} attempt {claim.attempt} is no longer leased to {self.name!r}; "
                 f"its result was not recorded."

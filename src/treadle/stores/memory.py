@@ -38,68 +38,10 @@ from treadle.ports.store import (
     Renewer,
     WorkerRow,
 )
+from treadle.stores.memory_rows import Run, Task
 
 WORKER_SEEN_SECONDS = 15.0
 READY, LEASED, WAITING, FAILED = TaskState.READY, TaskState.LEASED, TaskState.WAITING, TaskState.FAILED
-
-
-class _Task(msgspec.Struct, eq=False):
-    task_id: int
-    run: _Run
-    activation: str
-    node: str
-    node_type: str
-    queue: str
-    priority: int
-    state: TaskState = READY
-    attempt: int = 0
-    deaths: int = 0
-    lease_seq: int = 0
-    worker: str | None = None
-    lease_until: float | None = None
-    not_before: float | None = None
-    error: str | None = None
-
-    def row(self) -> TaskRow:
-        return TaskRow(
-            self.task_id, self.run.run_id, self.activation, self.node, self.node_type, self.queue, self.state,
-            self.attempt, self.lease_seq, self.worker, self.lease_until, self.not_before, self.error,
-        )  # fmt: skip
-
-    def claim(self) -> Claim:
-        return Claim(
-            self.task_id, self.run.run_id, self.activation, self.node, self.node_type, self.run.graph, self.attempt,
-            self.lease_seq,
-        )  # fmt: skip
-
-
-class _Run:
-    def __init__(self, new: NewRun, now: float) -> None:
-        self.run_id = new.run_id
-        self.graph = new.graph
-        self.tenant = new.tenant
-        self.project = new.project
-        self.labels = dict(new.labels)
-        self.status = new.status
-        self.ended = False
-        self.paused = False
-        self.version = 1
-        self.moved_by = ""
-        """Task and lease_seq of the commit that made the present version; empty: a change from outside."""
-        self.created_at = self.updated_at = now
-        self.deadline = None if new.deadline_seconds is None else now + new.deadline_seconds
-        self.error: str | None = None
-        self.events: list[Event] = []
-        self.tasks: dict[str, _Task] = {}
-        self.journal: dict[tuple[str, str, str], Event] = {}
-        self.budgets = {kind: [limit, 0.0, 0.0] for kind, limit in new.budgets.items()}
-        self.reserved: dict[tuple[str, str], dict[str, float]] = {}
-
-    def row(self) -> RunRow:
-        return RunRow(
-            self.run_id, self.graph, self.status, self.version, len(self.events), self.tenant, self.project,
-            self.created_at, self.updated_at, self.deadline, self.paused, self.error, self.labels,
-        )  # fmt: skip
 
 
 class MemoryStore:
@@ -107,8 +49,8 @@ class MemoryStore:
 
     def __init__(self, clock: Clock | None = None) -> None:
         self._clock = clock or SystemClock()
-        self._runs: dict[str, _Run] = {}
-        self._tasks: dict[int, _Task] = {}
+        self._runs: dict[str, Run] = {}
+        self._tasks: dict[int, Task] = {}
         self._ready: dict[str, list[tuple[int, int]]] = {}
         self._last_task = 0
         self._workers: dict[str, WorkerRow] = {}
@@ -129,7 +71,7 @@ class MemoryStore:
             return CommitResult("conflict", self._runs[new.run_id].version)
         check_types(new.events)
         now = self._clock.now()
-        run = self._runs[new.run_id] = _Run(new, now)
+        run = self._runs[new.run_id] = Run(new, now)
         self._append(run, new.events, now)
         claims = self._create(run, new.tasks, new.worker, now, new.lease_seconds)
         if new.status.ended:
@@ -205,12 +147,12 @@ class MemoryStore:
             self._rest_if_still(run)
         return CommitResult("committed", run.version, claims, run.status)
 
-    def _rest_if_still(self, run: _Run) -> None:
+    def _rest_if_still(self, run: Run) -> None:
         """A run whose live tasks all wait for answers waits."""
         if run.tasks and all(t.state is WAITING and t.not_before is None for t in run.tasks.values()):
             run.status = RunStatus.WAITING
 
-    def _move(self, task: _Task, item: Commit, now: float) -> None:
+    def _move(self, task: Task, item: Commit, now: float) -> None:
         move = item.move
         task.worker = task.lease_until = None
         task.attempt -= move.uncounted
@@ -224,13 +166,13 @@ class MemoryStore:
             self._queue(task)
 
     def _create(
-        self, run: _Run, tasks: Iterable[NewTask], worker: str | None, now: float, lease_seconds: float
+        self, run: Run, tasks: Iterable[NewTask], worker: str | None, now: float, lease_seconds: float
     ) -> tuple[Claim, ...]:
         claims = []
         for new in tasks:
             self._last_task += 1
             names = (new.activation, new.node, new.node_type, new.queue)
-            task = _Task(self._last_task, run, *names, new.priority)
+            task = Task(self._last_task, run, *names, new.priority)
             run.tasks[new.activation] = self._tasks[task.task_id] = task
             if new.held or new.delay_seconds is not None:
                 task.state = WAITING
@@ -242,19 +184,19 @@ class MemoryStore:
                 self._queue(task)
         return tuple(claims)
 
-    def _lease(self, task: _Task, worker: str, until: float) -> None:
+    def _lease(self, task: Task, worker: str, until: float) -> None:
         task.state = LEASED
         task.attempt += 1
         task.lease_seq += 1
         task.worker = worker
         task.lease_until = until
 
-    def _queue(self, task: _Task) -> None:
+    def _queue(self, task: Task) -> None:
         task.state = READY
         heapq.heappush(self._ready.setdefault(task.queue, []), (-task.priority, task.task_id))
         self._wake(TASKS)
 
-    def _append(self, run: _Run, drafts: Iterable[Draft], now: float) -> None:
+    def _append(self, run: Run, drafts: Iterable[Draft], now: float) -> None:
         events = run.events
         for draft in drafts:
             name, version = type_of(draft.payload)
@@ -269,7 +211,7 @@ class MemoryStore:
         if run.run_id in self._waiters:
             self._wake(run.run_id)
 
-    def _set_status(self, run: _Run, status: RunStatus, error: str | None, now: float) -> None:
+    def _set_status(self, run: Run, status: RunStatus, error: str | None, now: float) -> None:
         run.status = status
         run.error = error
         run.ended = status.ended
@@ -286,7 +228,7 @@ class MemoryStore:
                 task.lease_seq += 1
         self._wake(run.run_id)
 
-    def _cancel(self, task: _Task, now: float) -> None:
+    def _cancel(self, task: Task, now: float) -> None:
         self._append(task.run, [Draft(TaskCancelled(), task.activation)], now)
         del task.run.tasks[task.activation], self._tasks[task.task_id]
 
@@ -315,7 +257,7 @@ class MemoryStore:
         self._wake(run.run_id)
         return run.version
 
-    def _check(self, run: _Run, change: Change) -> None:
+    def _check(self, run: Run, change: Change) -> None:
         if change.expected is not None and change.expected != run.version:
             raise Conflict(
                 f"Run {run.run_id!r} is at version {run.version}, not {change.expected}; nothing was changed."
@@ -327,7 +269,7 @@ class MemoryStore:
             if (draft.activation, draft.step, type(draft.payload).__name__) in run.journal:
                 raise Conflict(f"{draft.step!r} of {draft.activation!r} is recorded already; nothing was changed.")
 
-    def _make_ready(self, task: _Task | None) -> None:
+    def _make_ready(self, task: Task | None) -> None:
         if task is not None and task.state in (WAITING, FAILED):
             task.attempt = 0 if task.state is FAILED else task.attempt
             task.deaths, task.not_before = 0, None
@@ -344,7 +286,7 @@ class MemoryStore:
                 task.deaths += died
                 self._free(task, "lapsed" if died else "released", now)
 
-    def _free(self, task: _Task, reason: str, now: float) -> None:
+    def _free(self, task: Task, reason: str, now: float) -> None:
         task.lease_seq += 1
         task.worker = task.lease_until = task.not_before = None
         self._append(task.run, [Draft(TaskReleased(reason, task.lease_seq), task.activation)], now)
@@ -386,7 +328,7 @@ class MemoryStore:
                     due = min(due or task.not_before, task.not_before)
         return None if due is None else due - now
 
-    def _quarantine(self, task: _Task, now: float) -> None:
+    def _quarantine(self, task: Task, now: float) -> None:
         error = f"{task.deaths} workers died holding {task.activation!r}; it was not tried again."
         task.state, task.error, task.worker, task.lease_until = FAILED, error, None, None
         drafts = [Draft(TaskQuarantined(task.deaths), task.activation), Draft(RunErrored(error, "quarantined"))]
@@ -424,7 +366,7 @@ class MemoryStore:
             run.budgets[kind][2] += more
         run.reserved[activation, key] = {**booked, **amounts}
 
-    def _settle(self, run: _Run, key: tuple[str, str], amounts: Mapping[str, float], now: float) -> None:
+    def _settle(self, run: Run, key: tuple[str, str], amounts: Mapping[str, float], now: float) -> None:
         for kind, amount in run.reserved.pop(key, {}).items():
             run.budgets[kind][2] -= amount
         for kind, amount in amounts.items():
@@ -434,7 +376,7 @@ class MemoryStore:
 
     # -- reading ---------------------------------------------------------------------------------------------------
 
-    def _run(self, run_id: str) -> _Run:
+    def _run(self, run_id: str) -> Run:
         try:
             return self._runs[run_id]
         except KeyError:
@@ -513,7 +455,7 @@ class MemoryStore:
         return self._marks.get(topic, 0)
 
 
-def _claimed(task: _Task) -> Draft:
+def _claimed(task: Task) -> Draft:
     assert task.worker is not None
     return Draft(TaskClaimed(task.worker, task.attempt, task.lease_seq), task.activation)
 
