@@ -51,6 +51,8 @@ TROUBLE_SECONDS = 90.0
 """So long things go wrong; after that the run must come to its end."""
 PATIENCE = 20_000.0
 BUDGET = 1_000.0
+LARGEST = 150
+"""Nodes run in one run, at most."""
 MUST_SUCCEED = {RunStatus.DONE, RunStatus.CANCELLED}
 EXPECTED_FAILURES = {"Transient", "node_error", "effect_interrupted", "store_unavailable"}
 
@@ -150,8 +152,10 @@ class Run:
         self.run_id = run_id
         self.seed = world.random.randrange(1 << 30)
         self.block = random_block(world.random, size)
+        while (expected := predict(self.block, seed=self.seed)).total() > LARGEST:
+            self.block = random_block(world.random, size)
         self.graph = build(self.block, name=f"graph-{run_id}", seed=self.seed, wrap=self.wrap).compile()
-        self.expected = predict(self.block, seed=self.seed)
+        self.expected = expected
         self.effects: Counter[str] = Counter()
         """How often an effect that must not be repeated has happened."""
         self.entered: Counter[str] = Counter()
