@@ -166,9 +166,11 @@ async def _react_rates(calls: int, options: Options) -> Rates:
 
     work: dict[str, Callable[[], Awaitable[None]]] = {"treadle": treadle}
     work |= {name: peer(name) for name in (*unsaved, SAVER, "prebuilt saved")}
-    repeat = max(1, 50 // calls)
+    repeat, slices = (2, 2) if calls < 100 else (1, 1)  # its saver in memory takes seconds for 100 calls
     async with fresh:
-        return await interleave(work, 2 * calls + 1, rounds=options.rounds, repeat=repeat, slices=2, renew=fresh.renew)
+        return await interleave(
+            work, 2 * calls + 1, rounds=options.rounds, repeat=repeat, slices=slices, renew=fresh.renew
+        )
 
 
 async def wide_state(options: Options) -> list[Row]:
@@ -300,12 +302,13 @@ def _options(argv: list[str]) -> argparse.Namespace:
     return parser.parse_args(argv)
 
 
-async def _run(names: list[str], options: Options) -> list[Row]:
-    rows: list[Row] = []
+async def _run(names: list[str], options: Options, rows: list[Row]) -> None:
+    """Measure section by section; what is measured so far stands in `rows`, whatever comes after."""
     for name in names:
-        print(f"{name} ...", file=sys.stderr, flush=True)
+        print(f"{name} ...", end=" ", file=sys.stderr, flush=True)
+        began = time.perf_counter()
         rows += await SECTIONS[name](options)
-    return rows
+        print(f"{time.perf_counter() - began:.0f} s", file=sys.stderr, flush=True)
 
 
 def main(argv: list[str]) -> int:
@@ -314,12 +317,16 @@ def main(argv: list[str]) -> int:
     options = Options(given.rounds, given.kills, given.dir)
     names = [name for name in (given.only or SECTIONS) if name not in given.skip]
     began = time.perf_counter()
-    if given.loop == "uvloop":
-        import uvloop
+    rows: list[Row] = []
+    try:
+        if given.loop == "uvloop":
+            import uvloop
 
-        rows = uvloop.run(_run(names, options))
-    else:
-        rows = asyncio.run(_run(names, options))
+            uvloop.run(_run(names, options, rows))
+        else:
+            asyncio.run(_run(names, options, rows))
+    except KeyboardInterrupt:
+        print("interrupted; this is what was measured so far", file=sys.stderr)
     command = " ".join(["python -m bench engine", *argv])
     about = _about(options, command, time.perf_counter() - began)
     if given.json:

@@ -226,7 +226,7 @@ def _child(*args: str) -> dict[str, float]:
     return found
 
 
-def waiting_memory(folder: Path | None, count: int = 10_000, peers: int = 2_000) -> list[Row]:
+def waiting_memory(folder: Path | None, count: int = 10_000, peers: int = 1_000) -> list[Row]:
     """What a run that waits takes in the process that started it, on SQLite (growth of resident memory per run)."""
     with scratch(folder) as at:
         peer = _child("waiting-peer", str(at / "peer.db"), str(peers))
@@ -249,7 +249,7 @@ IN_USE = "from treadle import Graph, Orchestrator, State, START, END, Send, Comm
 PEER = "from langgraph.graph import StateGraph, START, END"
 
 
-def import_time(folder: Path | None, tries: int = 15) -> list[Row]:
+def import_time(folder: Path | None, tries: int = 9) -> list[Row]:
     """Milliseconds that an import adds to a bare interpreter: the best of several processes, taking turns.
 
     All modules are byte-compiled beforehand, as an installed package is.
