@@ -56,7 +56,7 @@ async def fix_code(
     brief: Brief, asker: Asker, prompts: Prompts, *, key: str, source: str, problem: str, sampling: Sampling
 ) -> Draft:
     """Return the file with a correction, given the essence of what is wrong with it."""
-    text = prompts["fix"].render(goal=_short(brief.goal), file=brief.file, source=source, problem=problem)
+    text = prompts["fix"].render(goal=_without_repeats(brief, source), file=brief.file, source=source, problem=problem)
     return _draft(brief, code_block(await asker.ask(key, sampling.of(text, MAX_TOKENS, cold=2))))
 
 
@@ -109,5 +109,11 @@ def _with_helpers(skeleton: str, source: str) -> str:
     return "\n\n".join(filter(None, ["\n".join(imports), *rest, source]))
 
 
-def _short(goal: str, limit: int = 600) -> str:
+def _without_repeats(brief: Brief, source: str, limit: int = 1200) -> str:
+    """The goal, without a skeleton whose docstring the source shows anyway."""
+    docstrings = [
+        ast.get_docstring(node) for node in ast.parse(brief.skeleton).body if isinstance(node, ast.FunctionDef)
+    ]
+    last = (docstrings[-1] or "").split("\n")[0] if docstrings else ""
+    goal = brief.goal.split("```")[0].strip() if last and last in source else brief.goal
     return goal if len(goal) <= limit else goal[:limit] + " …"

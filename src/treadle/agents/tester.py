@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import ast
 import re
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 from treadle.agents import frame
 from treadle.agents.answers import code_block
 from treadle.agents.ask import Asker
 from treadle.agents.brief import Brief
-from treadle.agents.coder import Sampling, described
+from treadle.agents.coder import Sampling, described, finish_code
 from treadle.agents.prompt import Prompts
-from treadle.agents.source import has_class, interface
-from treadle.agents.testcases import Case, Header, from_assertions, from_examples, from_functions
+from treadle.agents.source import find_flaw, has_class, interface
+from treadle.agents.testcases import Case, Header, from_assertions, from_functions
 
 _RUN = '''def run(folder, *args):
     """Run the program in a folder and return the completed process; it must not crash."""
@@ -25,20 +25,30 @@ _RUN = '''def run(folder, *args):
 '''
 
 
+@dataclass(frozen=True, slots=True)
+class TestDraft:
+    """Tests, and the version of the code that a model often writes above them: one more, unasked and independent."""
+
+    __test__ = False  # for pytest, which takes any Test* for its own
+
+    cases: tuple[Case, ...]
+    source: str
+
+
 async def write_tests(
     brief: Brief, source: str, asker: Asker, prompts: Prompts, *, key: str, sampling: Sampling
-) -> list[Case]:
-    """Return tests for what the goal asks: the goal's own examples, then those of the model. May be empty."""
-    given = from_examples(brief.examples)
+) -> TestDraft:
+    """Return tests that the model makes up for what the goal asks. May be empty."""
     question = _question(brief, source, prompts)
     for again in range(2):
         varied = replace(sampling, attempt=2 * sampling.attempt + again)
         asked = varied.of(question, _max_tokens(brief))
         answer = await asker.ask(f"{key}.{again}" if again else key, asked)
-        cases = _read(brief, source, code_block(answer))
+        code = code_block(answer)
+        cases = _read(brief, source, code)
         if cases:
-            return [*given, *cases]
-    return given
+            return TestDraft(tuple(cases), _own_version(brief, code))
+    return TestDraft((), "")
 
 
 def header(brief: Brief, names: list[str]) -> Header:
@@ -80,6 +90,14 @@ def _read(brief: Brief, source: str, answer: str) -> list[Case]:
     if has_class(source):
         return from_functions(answer, names)
     return from_assertions(answer, names)
+
+
+def _own_version(brief: Brief, code: str) -> str:
+    """Return the version of the code in an answer about tests, or '' if there is none that is whole."""
+    if brief.is_program:
+        return ""
+    source = finish_code(brief, code)
+    return "" if find_flaw(source, brief.names) else source
 
 
 def _without_keywords(answer: str) -> str:

@@ -7,7 +7,7 @@ from treadle.workflows.crew import BuildState, Crew
 from treadle.workflows.ending import Ending
 from treadle.workflows.new_project import NewProject, candidates_of, cases_of
 from treadle.workflows.repair import Repair
-from treadle.workflows.tactics import Standing, decide
+from treadle.workflows.tactics import Standing, choose, decide, truth_problem
 from treadle.workspace import RepositoryBranch
 
 
@@ -31,7 +31,7 @@ def _new_graph(crew: Crew) -> Graph:
     graph.add_edge("analyse", "plan").add_edge("plan", "write").add_edge("write", "check_syntax")
     graph.add_conditional_edge("check_syntax", after_syntax, ["write_tests", "test", "reflect"])
     graph.add_edge("write_tests", "test")
-    graph.add_conditional_edge("test", after_test, ["verify", "reflect"])
+    graph.add_conditional_edge("test", after_test, ["write_tests", "verify", "reflect"])
     moves = {"fix": "fix", "write": "write", "write_tests": "write_tests", "settle": "verify", "stop": "give_up"}
     graph.add_conditional_edge("reflect", next_move, moves)
     graph.add_edge("fix", "check_syntax")
@@ -56,15 +56,22 @@ def _repair_graph(crew: Crew) -> Graph:
 
 
 def after_syntax(state: BuildState) -> str:
-    """Unusable code goes back; usable code gets tests if there are none yet, and is tested."""
+    """Unusable code goes back; usable code is tested, on what the user gave if there is anything, else on new tests."""
     if state["candidates"][-1]["flaw"]:
         return "reflect"
-    return "test" if state["attempts"] else "write_tests"
+    is_given = state.get("check") or any(case["origin"] == "goal" for case in state["cases"])
+    return "test" if state["attempts"] or is_given else "write_tests"
 
 
 def after_test(state: BuildState) -> str:
-    """Verify when code and tests agree already."""
-    move = decide(Standing(candidates_of(state), cases_of(state), state["round"], max_rounds=1_000))
+    """Have tests written once the code does what the user gave: before, they would be spent on code that is wrong.
+
+    Verify when code and tests agree.
+    """
+    candidates, cases = candidates_of(state), cases_of(state)
+    if not state["attempts"] and not truth_problem(candidates[choose(candidates, cases)], cases):
+        return "write_tests"
+    move = decide(Standing(candidates, cases, state["round"], max_rounds=1_000))
     return "verify" if move.action == "settle" and not move.dropped else "reflect"
 
 

@@ -10,11 +10,11 @@ from treadle.agents.brief import Brief, make_brief
 from treadle.agents.coder import Draft, Sampling, fix_code, write_code
 from treadle.agents.source import find_flaw, public_names, stub
 from treadle.agents.testcases import Case, from_examples, pool, render_tests
-from treadle.agents.tester import header, names_to_test, write_tests
+from treadle.agents.tester import TestDraft, header, names_to_test, write_tests
 from treadle.agents.trial import Outcome, essence
 from treadle.ports.context import NodeContext
 from treadle.workflows.crew import BuildState, Crew, merged
-from treadle.workflows.tactics import Candidate, Move, Standing, credible, decide
+from treadle.workflows.tactics import Candidate, Move, Standing, choose, credible, decide
 
 Update = dict[str, Any]
 
@@ -32,7 +32,8 @@ class NewProject:
         for assumption in brief.assumptions:
             ctx.log(f"Assumed: {assumption}.")
         tree = await ctx.step("base", self.crew.publisher.base_tree, kind="tool", request={"base": True})
-        start: Update = {"candidates": [], "cases": [], "dropped": [], "round": 0, "attempts": 0}
+        given = [case.as_dict() for case in from_examples(brief.examples)]
+        start: Update = {"candidates": [], "cases": given, "dropped": [], "round": 0, "attempts": 0}
         return start | {"brief": brief.as_dict(), "tree": tree, "base": tree, **self._spent(state, asker)}
 
     async def plan(self, state: BuildState, ctx: NodeContext) -> Update:
@@ -83,21 +84,22 @@ class NewProject:
     async def write_tests(self, state: BuildState, ctx: NodeContext) -> Update:
         """Write tests from the goal, and keep those that fail on a stub of the code."""
         asker, brief = self.crew.asker(ctx), Brief.of(state["brief"])
-        source, known = state["candidates"][-1]["source"], cases_of(state)
+        known = cases_of(state)
+        source = state["candidates"][choose(candidates_of(state), known)]["source"]
         attempt = state["attempts"]
+        candidates, draft = list(state["candidates"]), TestDraft((), "")
         if self.crew.settings.tests or not brief.examples:
             sampling = self._sampling(attempt)
-            found = await write_tests(brief, source, asker, self.crew.prompts, key="tests", sampling=sampling)
-        else:
-            found = from_examples(brief.examples)
-        given = [case for case in found if case.origin == "goal"]
-        gone = [test["name"] for test in state["dropped"]]
-        cases = pool(pool(given, known), [case for case in found if case.origin != "goal"], gone)
+            draft = await write_tests(brief, source, asker, self.crew.prompts, key="tests", sampling=sampling)
+        if draft.source and draft.source not in [candidate["source"] for candidate in candidates]:
+            candidates.append(_new_candidate(draft.source, "write"))
+        cases = pool(known, draft.cases, [test["name"] for test in state["dropped"]])
         outcome = await self._run(ctx, "stub", state, stub(source), cases)
         hollow = [case.name for case in cases if case.name in outcome.passed]
         dropped = [*state["dropped"], *({"name": name, "why": "passes on a stub of the code"} for name in hollow)]
         kept = [case.as_dict() for case in cases if case.name not in hollow]
-        return {"cases": kept, "dropped": dropped, "attempts": attempt + 1, **self._spent(state, asker)}
+        update = {"candidates": candidates, "cases": kept, "dropped": dropped, "attempts": attempt + 1}
+        return update | self._spent(state, asker)
 
     async def test(self, state: BuildState, ctx: NodeContext) -> Update:
         """Run the tests in force, and the user's check, on every version that has not seen them all."""
@@ -137,7 +139,7 @@ class NewProject:
         return Sampling(attempt, self.crew.settings.seed, self.crew.settings.temperature)
 
     def _candidate(self, state: BuildState, draft: Draft, origin: str) -> Update:
-        new = {"source": draft.source, "origin": origin, "flaw": "", "outcome": None, "check": None}
+        new = _new_candidate(draft.source, origin)
         hints = draft.hints if self.crew.settings.tests else ()
         cases = pool(cases_of(state), hints, [test["name"] for test in state["dropped"]])
         return {"candidates": [*state["candidates"], new], "cases": [case.as_dict() for case in cases]}
@@ -197,6 +199,10 @@ def cases_of(state: BuildState) -> list[Case]:
 def candidates_of(state: BuildState) -> list[Candidate]:
     """Read the versions of the code."""
     return [_candidate(plain) for plain in state["candidates"]]
+
+
+def _new_candidate(source: str, origin: str) -> dict[str, Any]:
+    return {"source": source, "origin": origin, "flaw": "", "outcome": None, "check": None}
 
 
 def _candidate(plain: dict[str, Any]) -> Candidate:

@@ -19,8 +19,8 @@ STACK = Brief("a stack", "stack.py", False, (Part("Stack", (), ""),))
 async def cases_from(brief: Brief, source: str, *answers: str) -> tuple[list[Case], ScriptedModel]:
     model = ScriptedModel(answers)
     asker = Asker(FakeContext(), model, "m")
-    cases = await write_tests(brief, source, asker, Prompts.load(), key="tests", sampling=Sampling())
-    return cases, model
+    draft = await write_tests(brief, source, asker, Prompts.load(), key="tests", sampling=Sampling())
+    return list(draft.cases), model
 
 
 async def test_program_is_tested_through_its_command_line_and_never_shows_its_code() -> None:

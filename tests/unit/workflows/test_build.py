@@ -159,3 +159,17 @@ async def test_interrupted_build_goes_on_without_asking_again_though_its_files_a
 
 async def _is_new(store: MemoryStore) -> bool:
     return not await store.runs()
+
+
+async def test_version_that_comes_with_the_tests_is_a_second_one_for_nothing(tmp_path: Path) -> None:
+    model = scripted([fenced(BAD)], [fenced(GOOD + "\n" + "".join(f"assert {line}\n" for line in RIGHT))])
+    state = await build(await make_crew(tmp_path, model), GOAL)
+    assert (state["report"]["solved"], state["report"]["rounds"], len(model.requests)) == (True, 0, 2)
+    assert (tmp_path / "out" / "slug.py").read_text() == GOOD
+
+
+async def test_no_tests_are_written_for_code_that_fails_the_examples(tmp_path: Path) -> None:
+    model = scripted([fenced(BAD)], [TESTS], [fenced(BAD)])
+    report = (await build(await make_crew(tmp_path, model, max_rounds=2), GOAL + ", slugify('A b') == 'a-b'"))["report"]
+    assert not report["solved"]
+    assert not any("Write 6 asserts" in request.messages[-1].content for request in model.requests)
