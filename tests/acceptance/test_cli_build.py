@@ -119,8 +119,8 @@ def test_builds_side_by_side_do_not_take_each_others_tasks(treadle: Commands) ->
     provider = treadle.good_script(seconds=0.5)
     both = [treadle.start("build", GOAL, "--out", name, "--provider", provider) for name in ("one", "two")]
     for process in both:
-        process.communicate(timeout=60)
-        assert process.returncode == 0
+        _, said = process.communicate(timeout=60)
+        assert process.returncode == 0, said
     for row in treadle("runs", "--json").lines:
         workers = {
             event["payload"]["worker"]

@@ -32,13 +32,21 @@ class Snapshots:
         self.git = Git(git_dir=git_dir)
 
     async def open(self) -> None:
-        """Make the store if it is not there yet. Idempotent; a store half made by a crash is completed."""
-        if not (self.git_dir / "info" / "attributes").exists():
-            self.git_dir.parent.mkdir(parents=True, exist_ok=True)
-            await Git(cwd=self.git_dir.parent).run("init", "--quiet", "--bare", "--template=", str(self.git_dir))
-            (self.git_dir / "info").mkdir(exist_ok=True)
-            (self.git_dir / "info" / "exclude").write_text(_EXCLUDES)
-            (self.git_dir / "info" / "attributes").write_text(_ATTRIBUTES)
+        """Make the store if it is not there yet: whole or not at all, and only once when several processes do it."""
+        if self.git_dir.exists():
+            return
+        self.git_dir.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(prefix=".making-", dir=self.git_dir.parent) as made:
+            store = Path(made) / "store"
+            await Git(cwd=self.git_dir.parent).run("init", "--quiet", "--bare", "--template=", str(store))
+            (store / "info").mkdir(exist_ok=True)
+            (store / "info" / "exclude").write_text(_EXCLUDES)
+            (store / "info" / "attributes").write_text(_ATTRIBUTES)
+            try:
+                store.rename(self.git_dir)
+            except OSError:
+                if not self.git_dir.exists():
+                    raise
 
     async def take(self, folder: Path, run_id: str, *, since: str | None = None, also: Iterable[str] = ()) -> str:
         """Store the folder's files and return the tree's name. Idempotent: equal files give an equal name.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import shutil
 from pathlib import Path
@@ -12,6 +13,7 @@ from gitcalls import git
 from treadle.errors import NotFound, Refused
 from treadle.workspace import Workspace
 from treadle.workspace.git import Git
+from treadle.workspace.snapshots import Snapshots
 
 
 def files_of(folder: Path) -> dict[str, bytes]:
@@ -138,3 +140,12 @@ async def test_user_configuration_does_not_reach_git(
     tree = await workspace.write(await workspace.empty(), {"a.txt": "a\r\n"})
     await workspace.restore(tree)
     assert (workspace.folder / "a.txt").read_bytes() == b"a\r\n"
+
+
+async def test_a_store_opened_many_times_at_once_is_made_once(tmp_path: Path) -> None:
+    stores = [Snapshots(tmp_path / "state" / "store.git") for _ in range(8)]
+    await asyncio.gather(*(store.open() for store in stores))
+    assert [path.name for path in (tmp_path / "state").iterdir()] == ["store.git"]
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "folder" / "a.txt").write_text("a")
+    assert len({await store.take(tmp_path / "folder", "r") for store in stores}) == 1
