@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import traceback
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
 import msgspec
 
@@ -19,17 +19,19 @@ from treadle.domain.events import (
     RunFinished,
     StepRecorded,
 )
+from treadle.domain.policy import RetryPolicy
 from treadle.domain.state import Values
 from treadle.domain.task import Claim, NewTask, RunStatus
 from treadle.engine.execute import Outcome
 from treadle.engine.signals import Pause, Sleep
-from treadle.errors import NodeError, TreadleError
+from treadle.errors import NodeError, StoreUnavailable, TreadleError
 from treadle.graph.fold import pack_route, rebuild
 from treadle.graph.plan import Live, Position
-from treadle.graph.spec import CompiledGraph
+from treadle.graph.spec import CompiledGraph, Node
 from treadle.ports.store import Commit, Store, TaskMove
 
 DONE = TaskMove("done")
+STORE_AWAY = RetryPolicy(max_attempts=20, max_seconds=30.0, retry_on=(StoreUnavailable,))
 EMPTY = msgspec.Raw(b"{}")
 RESULT_LIMIT = 8 * 1024
 """Bytes; a larger result is not repeated in the last event, since the log rebuilds it."""
@@ -147,6 +149,16 @@ def _end(position: Position) -> tuple[Payload, RunStatus, str | None]:
     result = codec.encode(position.result or {})
     small = msgspec.Raw(result) if len(result) <= RESULT_LIMIT else msgspec.Raw(b"null")
     return RunFinished(small), RunStatus.DONE, None
+
+
+def delay_after(error: Exception, node: Node, attempt: int, chance: Callable[[], float]) -> float | None:
+    """Seconds until a failed node is tried again; None if it is not."""
+    if node.effects == "at_most_once":
+        return None
+    for policy in (node.retry, STORE_AWAY):  # that the store was away is not the node's fault
+        if policy.retries(error, attempt):
+            return policy.delay_seconds(attempt, chance())
+    return None
 
 
 def failed(claim: Claim, error: BaseException, notes: Sequence[Draft], worker: str, delay: float | None) -> Commit:

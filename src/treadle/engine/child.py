@@ -76,6 +76,7 @@ class _ChildContext:
         self.activation = context.activation
         self.attempt = context.attempt
         self.idempotency_key = context.idempotency_key
+        self.interrupt = context.interrupt
 
     def __getattr__(self, name: str) -> Any:
         raise UsageError(

@@ -1,8 +1,13 @@
-"""The heartbeat: a thread that renews the leases of the tasks held, so that a stalled event loop does not lose them."""
+"""Leases: renewing those of a worker's tasks, and telling whether the process that held one is gone.
+
+The heartbeat is a thread, so that a stalled event loop does not lose what the worker holds.
+"""
 
 from __future__ import annotations
 
 import logging
+import os
+import socket
 import threading
 import time
 from collections.abc import Callable, Mapping
@@ -13,19 +18,43 @@ from treadle.ports.store import Renewer
 logger = logging.getLogger("treadle.lease")
 
 
+class Renewals:
+    """The one renewer of a worker, opened when first needed. From any thread, one at a time."""
+
+    def __init__(self, open_renewer: Callable[[], Renewer], worker: str) -> None:
+        self._open_renewer = open_renewer
+        self._worker = worker
+        self._renewer: Renewer | None = None
+        self._lock = threading.Lock()
+
+    def renew(self, held: Mapping[int, int], lease_seconds: float) -> frozenset[int]:
+        """Extend leases (task id -> lease_seq); returns those that are lost. Blocking. Raises Unreachable."""
+        with self._lock:
+            if self._renewer is None:
+                self._renewer = self._open_renewer()
+            return self._renewer.renew(self._worker, held, lease_seconds)
+
+    def close(self) -> None:
+        """Idempotent."""
+        with self._lock:
+            if self._renewer is not None:
+                self._renewer.close()
+                self._renewer = None
+
+
 class Heartbeat:
     """Renews every third of a lease. Reports what is lost; if it cannot renew, reports all before the lease ends."""
 
     def __init__(
         self,
-        open_renewer: Callable[[], Renewer],
+        renewals: Renewals,
         worker: str,
         held: Mapping[int, int],
         lease_seconds: float,
         on_lost: Callable[[frozenset[int]], None],
     ) -> None:
         """`held` (task id -> lease_seq) is read, never changed; `on_lost` is called from the thread."""
-        self._open_renewer = open_renewer
+        self._renewals = renewals
         self._worker = worker
         self._held = held
         self._lease_seconds = lease_seconds
@@ -42,23 +71,31 @@ class Heartbeat:
         self._thread.join()
 
     def _run(self) -> None:
-        renewer: Renewer | None = None
         renewed = time.monotonic()
-        try:
-            while not self._stop.wait(self._lease_seconds / 3):
-                held = dict(self._held)
-                if not held:
-                    renewed = time.monotonic()
-                    continue
-                try:
-                    renewer = renewer or self._open_renewer()
-                    lost = renewer.renew(self._worker, held, self._lease_seconds)
-                    renewed = time.monotonic()
-                except TreadleError as error:
-                    logger.warning("Leases of %s could not be renewed: %s", self._worker, error)
-                    lost = frozenset(held) if time.monotonic() - renewed > self._lease_seconds * 0.8 else frozenset()
-                if lost:
-                    self._on_lost(lost)
-        finally:
-            if renewer is not None:
-                renewer.close()
+        while not self._stop.wait(self._lease_seconds / 3):
+            held = dict(self._held)
+            if not held:
+                renewed = time.monotonic()
+                continue
+            try:
+                lost = self._renewals.renew(held, self._lease_seconds)
+                renewed = time.monotonic()
+            except TreadleError as error:
+                logger.warning("Leases of %s could not be renewed: %s", self._worker, error)
+                lost = frozenset(held) if time.monotonic() - renewed > self._lease_seconds * 0.8 else frozenset()
+            if lost:
+                self._on_lost(lost)
+
+
+def is_dead(worker: str) -> bool:
+    """Whether a worker was a process of this host that is gone. Its name is `host-pid-random`."""
+    host, _, pid = worker.rpartition("-")[0].rpartition("-")
+    if host != socket.gethostname() or not pid.isdigit():
+        return False
+    try:
+        os.kill(int(pid), 0)
+    except ProcessLookupError:
+        return True
+    except OSError:
+        return False
+    return False

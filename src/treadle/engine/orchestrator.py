@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import secrets
-import socket
 from collections.abc import AsyncIterator, Mapping, Sequence
 from typing import Any, Self
 
@@ -32,9 +30,10 @@ from treadle.domain.task import NewTask, RunRow, RunStatus, TaskRow, TaskState
 from treadle.engine import advance
 from treadle.engine.advance import View
 from treadle.engine.follow import Follower, Mode
+from treadle.engine.lease import is_dead
 from treadle.engine.registry import NodeRegistry
-from treadle.engine.results import Interrupt, Result, RunOptions, Step
-from treadle.engine.worker import Ending, Worker, WorkerSettings
+from treadle.engine.results import Ending, Interrupt, Result, RunOptions, Step
+from treadle.engine.worker import Worker, WorkerSettings
 from treadle.errors import Conflict, NotFound, RunFailed, UsageError
 from treadle.errors import RunCancelled as RunCancelledError
 from treadle.errors import RunTimedOut as RunTimedOutError
@@ -146,6 +145,8 @@ class Orchestrator:
             raise Conflict(
                 f"Run {run_id!r} exists already; it was not touched.", hint="Choose another run_id, or resume it."
             )
+        if options.deadline_seconds is not None:
+            self.worker.expect(options.deadline_seconds)
         self.worker.adopt(run_id, View(position, result.version), result.claims)
 
     async def execute(
@@ -226,7 +227,7 @@ class Orchestrator:
         if row.paused:
             await self._change(Change(run_id, [Draft(RunResumed())], paused=False, status=RunStatus.RUNNING))
         for task in await self.store.tasks(run_id):
-            if task.state is TaskState.LEASED and task.worker and _is_dead(task.worker):
+            if task.state is TaskState.LEASED and task.worker and is_dead(task.worker):
                 await self.store.release(task.worker, {task.task_id: task.lease_seq}, died=True)
         return await self.store.run(run_id)
 
@@ -461,17 +462,3 @@ def _fields(options: RunOptions) -> dict[str, Any]:
 
 def _asks(task: TaskRow) -> bool:
     return task.state is TaskState.WAITING and task.not_before is None
-
-
-def _is_dead(worker: str) -> bool:
-    """Whether a worker was a process of this host that is gone. Its name is `host-pid-random`."""
-    host, _, rest = worker.rpartition("-")[0].rpartition("-")
-    if host != socket.gethostname() or not rest.isdigit():
-        return False
-    try:
-        os.kill(int(rest), 0)
-    except ProcessLookupError:
-        return True
-    except PermissionError:
-        return False
-    return False

@@ -57,3 +57,13 @@ class RunOptions:
     deadline_seconds: float | None = None
     budgets: Mapping[str, float] = field(default_factory=dict)
     """Limits by kind: `tokens`, `money`, `steps`, `seconds`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Ending:
+    """How a run came to rest."""
+
+    status: RunStatus
+    values: Values | None
+    """The last state, if it is at hand."""
+    error: str | None

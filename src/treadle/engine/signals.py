@@ -19,7 +19,7 @@ class Pause(Signal):
     """The node asked something and nobody has answered yet."""
 
     def __init__(self, key: str, value: Any) -> None:
-        super().__init__(key)
+        super().__init__(key, value)  # all of it, so that it can come back from a child process
         self.key = key
         self.value = value
 
@@ -28,7 +28,7 @@ class Sleep(Signal):
     """The node wants to go on later."""
 
     def __init__(self, key: str, seconds: float) -> None:
-        super().__init__(key)
+        super().__init__(key, seconds)
         self.key = key
         self.seconds = seconds
 

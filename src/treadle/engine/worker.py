@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 import os
 import random
 import socket
@@ -13,37 +14,25 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from treadle.domain import codec
-from treadle.domain.policy import RetryPolicy
-from treadle.domain.state import Values
 from treadle.domain.task import Claim, RunStatus
 from treadle.engine import advance
 from treadle.engine.advance import View
+from treadle.engine.cache import ResultCache, key_of
 from treadle.engine.commit import commit_surely
 from treadle.engine.context import Context
 from treadle.engine.execute import Callee, Outcome, execute
-from treadle.engine.lease import Heartbeat
+from treadle.engine.lease import Heartbeat, Renewals
 from treadle.engine.registry import NodeRegistry
+from treadle.engine.results import Ending
 from treadle.engine.signals import Pause, Sleep
-from treadle.errors import LeaseLost, NodeError, StoreUnavailable, TreadleError, Unreachable
+from treadle.errors import LeaseLost, NodeError, TreadleError, Unreachable
 from treadle.graph.plan import Live
 from treadle.graph.spec import CompiledGraph, Node
 from treadle.ports.store import TASKS, Commit, CommitResult, Store, WorkerRow
 
 logger = logging.getLogger("treadle.worker")
-STORE_AWAY = RetryPolicy(max_attempts=20, max_seconds=30.0, retry_on=(StoreUnavailable,))
 Listener = Callable[[str, str, Any], None]
 """(activation, kind, value): what nodes of one run emit."""
-
-
-@dataclass(frozen=True, slots=True)
-class Ending:
-    """How a run came to rest."""
-
-    status: RunStatus
-    values: Values | None
-    """The last state, if it is at hand."""
-    error: str | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +73,8 @@ class Worker:
         """Task id -> lease_seq of what is being run."""
         self._chance = chance
         self._graphs: dict[str, CompiledGraph] = {}
-        self._callees: dict[int, Callee | None] = {}
+        self._callees: dict[int, tuple[Node, Callee]] = {}
+        """By identity of the node, which is kept so that no other can take its place."""
         self._views: dict[str, View] = {}
         self._once: set[int] = set()
         """Tasks in progress whose nodes are at_most_once."""
@@ -94,21 +84,29 @@ class Worker:
         self._ends: dict[str, list[asyncio.Future[Ending]]] = {}
         self._chains: set[asyncio.Task[None]] = set()
         self._listeners: dict[str, list[Listener]] = {}
-        self._cache: dict[str, tuple[float, Any]] = {}
+        self._cache = ResultCache()
         self._promised = 0
         """Slots kept for tasks that a claim or a commit under way may bring."""
         self._stopping = False
         self._slot_free = asyncio.Event()
         self._server: asyncio.Task[None] | None = None
         self._heartbeat: Heartbeat | None = None
+        self._renewals: Renewals | None = None
+        self._due = math.inf
+        """When the store may have to be swept before its next turn: something is delayed until then."""
 
     # -- life ------------------------------------------------------------------------------------------------------
 
     def add_graph(self, graph: CompiledGraph) -> None:
-        """Let this worker run, and plan, runs pinned to this graph."""
-        if graph.pin not in self._graphs:
-            self._graphs[graph.pin] = graph
-            self._slot_free.set()
+        """Let this worker run, and plan, runs pinned to this graph; takes the place of one with the same pin."""
+        known = self._graphs.get(graph.pin)
+        if known is graph:
+            return
+        if known is not None:
+            for node in known.listed.values():
+                self._callees.pop(id(node), None)
+        self._graphs[graph.pin] = graph
+        self._slot_free.set()
 
     def graph(self, pin: str) -> CompiledGraph | None:
         return self._graphs.get(pin)
@@ -127,7 +125,7 @@ class Worker:
             def lost(task_ids: frozenset[int]) -> None:
                 loop.call_soon_threadsafe(self._drop, task_ids)
 
-            self._heartbeat = Heartbeat(self.store.renewer, self.name, self.held, settings.lease_seconds, lost)
+            self._heartbeat = Heartbeat(self._renewing(), self.name, self.held, settings.lease_seconds, lost)
             self._heartbeat.start()
         if settings.serve:
             self._server = loop.create_task(self._serve(), name=f"serve {self.name}")
@@ -148,6 +146,9 @@ class Worker:
         if self._heartbeat is not None:
             self._heartbeat.stop()
             self._heartbeat = None
+        if self._renewals is not None:
+            self._renewals.close()
+            self._renewals = None
         try:
             await self._give_back(held)
         except Unreachable as error:
@@ -171,23 +172,34 @@ class Worker:
         settings = self.settings
         mark = 0
         next_sweep = 0.0
-        due: float | None = None
         while not self._stopping:
             try:
-                if time.monotonic() >= next_sweep or (due is not None and due <= 0):
-                    due = await self.store.sweep(max_attempts=settings.max_deaths)
+                if time.monotonic() >= min(next_sweep, self._due):
+                    await self._sweep()
+                if time.monotonic() >= next_sweep:
                     await self.store.announce(self._row(settings.capacity))
                     next_sweep = time.monotonic() + settings.sweep_seconds
                 if await self._claim():
                     continue
-                pause = min(settings.poll_seconds * (0.75 + 0.5 * self._chance()), next_sweep - time.monotonic())
-                if due is not None:
-                    pause = min(pause, due)
-                    due -= pause
+                pause = settings.poll_seconds * (0.75 + 0.5 * self._chance())
+                pause = min(pause, min(next_sweep, self._due) - time.monotonic())
                 mark = await self._rest(mark, max(pause, 0.001))
             except TreadleError as error:  # the store is away: keep trying, hold on to what runs
                 logger.warning("Worker %s: %s", self.name, error)
                 await asyncio.sleep(settings.poll_seconds)
+
+    async def _sweep(self) -> None:
+        self._due = math.inf
+        due = await self.store.sweep(max_attempts=self.settings.max_deaths)
+        if due is not None:
+            self.expect(due)
+
+    def expect(self, seconds: float) -> None:
+        """Sweep the store after so long at the latest: a delay or a deadline ends then."""
+        due = time.monotonic() + seconds
+        if due < self._due:
+            self._due = due
+            self._slot_free.set()
 
     async def _claim(self) -> bool:
         """Fill free slots; returns whether there may be more to claim."""
@@ -312,25 +324,26 @@ class Worker:
             )
 
     async def _execute(self, live: Live, context: Context) -> Outcome:
-        cache = live.node.cache
-        if cache is None:
-            return await execute(live, self._callee(live.node), context)
-        state = live.state()
-        key = codec.digest([live.frame.graph.pin, live.qualified, cache.key(state) if cache.key else state])
-        found = self._cache.get(key)
-        if found is not None and (cache.ttl_seconds is None or time.monotonic() - found[0] < cache.ttl_seconds):
-            return Outcome(found[1].update, found[1].route, cached=True)
-        outcome = await execute(live, self._callee(live.node), context)
-        self._cache[key] = (time.monotonic(), outcome)
-        return outcome
+        callee, policy = self._callee(live.node), live.node.cache
+        if policy is None or callee is None:
+            return await execute(live, callee, context)
+        key = key_of(live, policy)
+        found = self._cache.find(key, callee.func, policy)
+        if found is None:
+            found = await execute(live, callee, context)
+            self._cache.keep(key, callee.func, found)
+        return found
 
     def _callee(self, node: Node) -> Callee | None:
-        try:
-            return self._callees[id(node)]
-        except KeyError:
-            func = None if node.subgraph else node.func or self.registry.find(node.node_type)
-            callee = self._callees[id(node)] = Callee.of(func) if func else None
-            return callee
+        func = node.func
+        if func is None:
+            if node.subgraph is not None:
+                return None
+            func = self.registry.find(node.node_type)
+        known = self._callees.get(id(node))
+        if known is None or known[1].func is not func:
+            known = self._callees[id(node)] = (node, Callee.of(func))
+        return known[1]
 
     async def _load(self, claim: Claim) -> View:
         graph = self._graphs.get(claim.graph)
@@ -397,13 +410,8 @@ class Worker:
 
     async def _fail(self, claim: Claim, error: Exception, context: Context) -> None:
         graph = self._graphs.get(claim.graph)
-        delay = None
-        if graph is not None and claim.node in graph.listed:
-            node = graph.listed[claim.node]
-            if node.effects != "at_most_once" and node.retry.retries(error, claim.attempt):
-                delay = node.retry.delay_seconds(claim.attempt, self._chance())
-            elif node.effects != "at_most_once" and STORE_AWAY.retries(error, claim.attempt):
-                delay = STORE_AWAY.delay_seconds(claim.attempt, self._chance())  # not the node's fault
+        node = graph.listed.get(claim.node) if graph is not None else None
+        delay = advance.delay_after(error, node, claim.attempt, self._chance) if node is not None else None
         await self._commit_plain(advance.failed(claim, error, context.notes, self.name, delay))
 
     async def _commit_plain(self, commit: Commit) -> None:
@@ -412,7 +420,9 @@ class Worker:
             self._views.pop(commit.run_id, None)
         elif result.run_status is not RunStatus.RUNNING:
             self._ended(commit, result.run_status, None)
-        self._slot_free.set()  # a delay may be due sooner than the next sweep
+        if commit.move.delay_seconds is not None:
+            self.expect(commit.move.delay_seconds)
+        self._slot_free.set()
 
     async def _commit(self, commit: Commit) -> CommitResult:
         settings = self.settings
@@ -457,16 +467,15 @@ class Worker:
         self._ends.setdefault(run_id, []).append(future)
         return future
 
+    def _renewing(self) -> Renewals:
+        if self._renewals is None:
+            self._renewals = Renewals(self.store.renewer, self.name)
+        return self._renewals
+
     async def heartbeat(self, claim: Claim) -> None:
         """Renew one lease now. Raises LeaseLost."""
-        renewer = self.store.renewer()
-        try:
-            lost = await asyncio.to_thread(
-                renewer.renew, self.name, {claim.task_id: claim.lease_seq}, self.settings.lease_seconds
-            )
-        finally:
-            renewer.close()
-        if lost:
+        held = {claim.task_id: claim.lease_seq}
+        if await asyncio.to_thread(self._renewing().renew, held, self.settings.lease_seconds):
             self._let_go(claim.task_id, claim.lease_seq)
             raise LeaseLost(
                 f"Task {claim.activation!r} attempt {claim.attempt} is no longer leased to {self.name!r}; "

@@ -18,6 +18,8 @@ from treadle.domain.state import State
 from treadle.domain.task import RunStatus, TaskState
 from treadle.engine.orchestrator import Orchestrator
 from treadle.engine.results import RunOptions
+from treadle.engine.signals import interrupt
+from treadle.engine.worker import WorkerSettings
 from treadle.errors import NotFound, RunCancelled, RunFailed, RunTimedOut
 from treadle.graph.build import Graph
 from treadle.graph.spec import START, Send
@@ -47,6 +49,22 @@ async def test_a_failed_node_is_tried_again_after_a_growing_delay(orchestrator: 
         (1, 0.01, "ValueError"),
         (2, 0.02, "ValueError"),
     ]
+
+
+async def test_a_short_delay_does_not_wait_for_the_next_look_at_the_store(store: Store) -> None:
+    rarely = WorkerSettings(sweep_seconds=60.0, poll_seconds=60.0)
+    async with Orchestrator(store, settings=rarely) as orchestrator:
+        result = await orchestrator.execute(chain(failing(2), retry=SOON_AGAIN), timeout=SOON)
+        assert result["trail"] == ["ok after 2"]
+        with pytest.raises(RunTimedOut):
+            options = RunOptions(run_id="late", deadline_seconds=0.05)
+            run_id = await orchestrator.start(chain(Gate()), options=options)
+            await eventually(lambda: _has_ended(orchestrator, run_id))
+            await orchestrator.wait(run_id, timeout=SOON)
+
+
+async def _has_ended(orchestrator: Orchestrator, run_id: str) -> bool:
+    return (await orchestrator.status(run_id)).status.ended
 
 
 async def test_a_node_that_keeps_failing_ends_the_run_in_error(orchestrator: Orchestrator, store: Store) -> None:
@@ -264,6 +282,18 @@ async def test_what_needs_the_store_is_refused_in_a_child_process_with_a_hint(or
 
     with pytest.raises(RunFailed, match=r"ctx\.step is not available"):
         await orchestrator.execute(chain(ask, timeout=5), timeout=SOON)
+
+
+async def test_a_sync_node_may_ask_from_its_child_process(orchestrator: Orchestrator) -> None:
+    def ask(state: State, ctx: Any) -> dict[str, Any]:
+        return {"trail": [ctx.interrupt("first?"), interrupt("second?")]}
+
+    result = await orchestrator.execute(chain(ask, timeout=5), timeout=SOON)
+    for answer, question in (("one", "first?"), ("two", "second?")):
+        assert [asked.value for asked in result.interrupts] == [question]
+        await orchestrator.answer(result.run_id, answer)
+        result = await orchestrator.wait(result.run_id, timeout=SOON)
+    assert result["trail"] == ["one", "two"]
 
 
 # -- cancel ------------------------------------------------------------------------------------------------------------

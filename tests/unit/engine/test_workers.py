@@ -144,6 +144,27 @@ async def test_a_heartbeat_keeps_the_lease_of_a_long_node(store: Store) -> None:
         assert await kinds(store, result.run_id) == ["RunStarted", "NodeFinished", "RunFinished"]
 
 
+async def test_a_node_that_calls_for_a_heartbeat_again_and_again_opens_one_connection(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    opened: list[Any] = []
+    real = store.renewer
+
+    def renewer() -> Any:
+        opened.append(real())
+        return opened[-1]
+
+    async def beating(state: State, ctx: Any) -> dict[str, Any]:
+        for _ in range(5):
+            await ctx.heartbeat()
+        return {"trail": ["beat"]}
+
+    monkeypatch.setattr(store, "renewer", renewer)
+    async with Orchestrator(store, settings=QUICK) as orchestrator:
+        assert (await orchestrator.execute(chain(beating), timeout=SOON))["trail"] == ["beat"]
+    assert len(opened) == 1
+
+
 async def test_a_lease_that_nobody_renews_goes_to_another_worker_and_the_late_result_counts_for_nothing(
     store: Store,
 ) -> None:
