@@ -105,8 +105,12 @@ class Graph:
     def add_edge(self, source: str | Sequence[str], target: str) -> Graph:
         """Lead from one node to another. A list of sources is a join: the target waits for all of them to fire."""
         self._compiled = None
-        sources = (source,) if isinstance(source, str) else tuple(source)
-        self.edges.append((sources, target))
+        sources = tuple(source) if isinstance(source, list | tuple) else (source,)
+        wrong = [name for name in (*sources, target) if not isinstance(name, str)]
+        if wrong:
+            self.problems += [f"An edge names {name!r}, which is no name of a node. Write the name." for name in wrong]
+        else:
+            self.edges.append((sources, target))
         return self
 
     def add_conditional_edge(

@@ -24,7 +24,8 @@ def test_an_empty_graph_says_so() -> None:
 
 
 def test_a_missing_target_is_named_with_the_nearest_node() -> None:
-    [problem] = problems(graph_of("a-b", nodes="a b").add_edge("b", "writr").add_node("writer", mark("w")))
+    graph = graph_of("a-b writer-END", nodes="a b writer").add_edge("b", "writr")
+    [problem] = problems(graph)  # that `writer` cannot be reached would only repeat it
     assert problem == "There is no node 'writr', which the edge 'b' -> 'writr' names. Did you mean 'writer'?"
 
 
@@ -43,6 +44,33 @@ def test_every_problem_is_reported_at_once() -> None:
     for wanted in (
         "Node 'a' is added twice", "'x/y' cannot name a node", "'nowhere'", "'ghost'", "'lost'", "'gone'", "'nobody'",
         "It has no entry. Name the first node with set_entry_point(node).",
+    ):  # fmt: skip
+        assert sum(wanted in problem for problem in found) == 1, (wanted, found)
+
+
+def test_a_missing_target_hides_nothing_else_that_is_wrong() -> None:
+    graph = graph_of("a-b a,c=d d-c", nodes="a b c d e").add_edge("b", "zzz")
+    assert problems(graph) == [
+        "There is no node 'zzz', which the edge 'b' -> 'zzz' names. Add it with add_node('zzz', func).",
+        "Node 'e' can never be reached. Lead to it with add_edge(source, 'e'), or remove it.",
+        "It has no finish. Name the last node with set_finish_point(node), or add_edge(node, END).",
+        "The join 'd' can never complete: it waits for 'c', which is reached only through 'd' itself. Remove 'c' from "
+        "the list, or lead to 'c' another way.",
+    ]
+
+
+def test_what_cannot_be_is_reported_with_its_cure() -> None:
+    inner = graph_of("x-END", nodes="x")
+    graph = graph_of("a-b b-c c-END", nodes="c")
+    graph.add_node("a", 5, effects="twice", join="most", timeout=-1, retry=0, queue="")  # type: ignore[arg-type]
+    graph.add_node("b", inner, timeout=5).add_edge("c", None)  # type: ignore[arg-type]
+    graph.add_conditional_edge("c", "to the end", [END])  # type: ignore[arg-type]
+    found = problems(graph)
+    for wanted in (
+        "is given 5, which cannot be called. Give it a function", "effects='twice'. Use 'idempotent' or",
+        "join='most'. Use 'all' or 'any'.", "timeout=-1. Give seconds above 0", "0 attempts. Give at least 1",
+        "a queue without a name", "'b' is a graph. Give retry, timeout, cache and effects to the nodes of that graph.",
+        "the condition 'to the end', which cannot be called", "None, which is no name of a node",
     ):  # fmt: skip
         assert sum(wanted in problem for problem in found) == 1, (wanted, found)
 
