@@ -317,7 +317,7 @@ class Crews:
             repository = Repository(Path(at.folder), at.commit, at.tree, at.branch, at.uncommitted)
             publisher = RepositoryBranch(repository, workspace.snapshots, run_id)
         else:
-            publisher = NewRepository(Path(plan.out), workspace.snapshots)
+            publisher = NewRepository(Path(plan.out), workspace.snapshots, may_move=plan.may_move)
         return Crew(
             model=self._model(plan),
             model_name=plan.model,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 import re
 import tempfile
 from collections.abc import Awaitable, Callable, Mapping
@@ -24,7 +25,7 @@ from treadle.ports.sandbox import Sandbox
 from treadle.settings import Settings
 from treadle.workflows.build import build_graph
 from treadle.workflows.crew import Crew
-from treadle.workspace import open_repository, refuse_unusable_out
+from treadle.workspace import numbered, open_repository, refuse_unusable_out
 
 KIND = "build"
 _PLAN = "plan"
@@ -73,6 +74,8 @@ class BuildPlan:
     budget_tokens: int
     max_rounds: int
     script: str = ""
+    may_move: bool = False
+    """Whether `out` is a name of our own choice, so that another will do if it is taken in the end."""
 
     @property
     def place(self) -> str:
@@ -125,6 +128,7 @@ class Builds:
             budget_tokens=self._settings.build.budget_tokens,
             max_rounds=self._settings.build.max_rounds,
             script=str(request.script.absolute()) if request.script else "",
+            may_move=request.out is None and repository is None,
         )
 
     async def _choice(self, request: BuildRequest) -> Choice:
@@ -252,11 +256,7 @@ def _enclosing_repository(folder: Path) -> Path | None:
 
 def _free(place: Path) -> Path:
     """The place itself if nothing is there, else the first `place-N` that is free."""
-    number, free = 1, place
-    while free.exists():
-        number += 1
-        free = place.with_name(f"{place.name}-{number}")
-    return free
+    return next(free for free in numbered(place) if not os.path.lexists(free))
 
 
 __all__ = ["BuildPlan", "BuildRequest", "Builds", "new_run_id", "plan_of", "queue_of"]

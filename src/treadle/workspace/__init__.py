@@ -3,7 +3,14 @@
 from treadle.workspace.commit import CommitNote
 from treadle.workspace.folder import Workspace
 from treadle.workspace.paths import clean_path
-from treadle.workspace.publish import NewRepository, Published, Publisher, RepositoryBranch, refuse_unusable_out
+from treadle.workspace.publish import (
+    NewRepository,
+    Published,
+    Publisher,
+    RepositoryBranch,
+    numbered,
+    refuse_unusable_out,
+)
 from treadle.workspace.repository import Repository, open_repository
 from treadle.workspace.snapshots import Snapshots
 
@@ -17,6 +24,7 @@ __all__ = [
     "Snapshots",
     "Workspace",
     "clean_path",
+    "numbered",
     "open_repository",
     "refuse_unusable_out",
 ]

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import shutil
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -36,11 +38,15 @@ class Publisher(Protocol):
 
 
 class NewRepository:
-    """The result becomes a new repository in a folder that does not exist yet, or is empty."""
+    """The result becomes a new repository in a folder that does not exist yet, or is empty.
 
-    def __init__(self, out: Path, snapshots: Snapshots) -> None:
+    With `may_move`, a place that something else has taken by then gives way to `place-2`, `place-3`, ...
+    """
+
+    def __init__(self, out: Path, snapshots: Snapshots, *, may_move: bool = False) -> None:
         self.out = out.absolute()
         self.snapshots = snapshots
+        self.may_move = may_move
 
     async def base_tree(self) -> str:
         """Return the empty tree."""
@@ -52,19 +58,38 @@ class NewRepository:
         Raises:
             UsageError: The place is not empty by now, or cannot be written. Nothing was changed.
         """
-        if self.out.is_dir() and await is_of_run(Git(git_dir=self.out / ".git"), "HEAD", note.run_id, tree):
-            return Published(await Git(git_dir=self.out / ".git").text("rev-parse", "HEAD"), str(self.out), "main")
-        refuse_unusable_out(self.out)
+        places = numbered(self.out)
+        out = next(places)
+        while _is_taken(out):
+            git = Git(git_dir=out / ".git")
+            if await is_of_run(git, "HEAD", note.run_id, tree):
+                return Published(await git.text("rev-parse", "HEAD"), str(out), "main")
+            if not self.may_move:
+                break
+            out = next(places)
+        refuse_unusable_out(out)
         making = self.out.parent / f".{self.out.name}.treadle-{note.run_id}"
         shutil.rmtree(making, ignore_errors=True)
         try:
             commit = await self._make(making, tree, note)
-            os.replace(making, self.out)
+            out = self._move(making, out)
         except OSError as error:
-            raise _unwritable(self.out, error) from error
+            raise _unwritable(out, error) from error
         finally:
             shutil.rmtree(making, ignore_errors=True)
-        return Published(commit, str(self.out), "main")
+        return Published(commit, str(out), "main")
+
+    def _move(self, made: Path, out: Path) -> Path:
+        """Put what was made at its place; at the next one if another build was quicker just now."""
+        while True:
+            try:
+                os.replace(made, out)
+            except OSError:
+                if not (self.may_move and _is_taken(out)):
+                    raise
+                out = next(place for place in numbered(self.out) if not _is_taken(place))
+            else:
+                return out
 
     async def _make(self, folder: Path, tree: str, note: CommitNote) -> str:
         folder.mkdir(parents=True)
@@ -118,17 +143,28 @@ async def copy_objects(source: Git, target: Git, revisions: list[str]) -> None:
     await target.run("unpack-objects", "-q", stdin=pack)
 
 
+def numbered(place: Path) -> Iterator[Path]:
+    """The place itself, then `place-2`, `place-3`, ..."""
+    yield place
+    for number in itertools.count(2):
+        yield place.with_name(f"{place.name}-{number}")
+
+
+def _is_taken(place: Path) -> bool:
+    """Whether something is there that a new repository cannot replace."""
+    return os.path.lexists(place) and not (place.is_dir() and not place.is_symlink() and not any(place.iterdir()))
+
+
 def refuse_unusable_out(out: Path) -> None:
     """Check that a repository can be made at `out`; changes nothing.
 
     Raises:
         UsageError: `out` is a file or a folder that is not empty, or its parent cannot be written.
     """
-    if out.is_symlink() or (out.exists() and not out.is_dir()):
-        raise UsageError(
-            f"--out {out} is not a folder; nothing was written.", hint="Name a folder that does not exist."
-        )
     try:
+        if out.is_symlink() or (out.exists() and not out.is_dir()):
+            hint = "Name a folder that does not exist."
+            raise UsageError(f"--out {out} is not a folder; nothing was written.", hint=hint)
         if out.is_dir() and any(out.iterdir()):
             hint = "Name another folder, or use --repo to work on an existing repository."
             raise UsageError(f"--out {out} is not empty; nothing was written.", hint=hint)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -57,12 +58,12 @@ async def open_repository(path: Path) -> Repository:
         commit=commit,
         tree=await git.text("rev-parse", f"{commit}^{{tree}}"),
         branch=await git.text("rev-parse", "--abbrev-ref", "HEAD"),
-        uncommitted=len((await git.text("status", "--porcelain", "--untracked-files=no")).splitlines()),
+        uncommitted=len((await git.text("status", "--porcelain", "--untracked-files=normal")).splitlines()),
     )
 
 
 async def _top_folder(path: Path) -> Path:
-    if not path.is_dir():
+    if not os.path.isdir(path):
         raise UsageError(f"--repo {path} is not a folder.", hint="Name the folder of a git repository.")
     code, out, err = await Git(cwd=path).attempt("rev-parse", "--is-bare-repository", "--show-toplevel")
     lines = out.decode(errors="surrogateescape").splitlines()

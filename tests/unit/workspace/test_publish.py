@@ -54,6 +54,42 @@ async def test_a_place_that_filled_up_meanwhile_is_left_alone(workspace: Workspa
     assert not (tmp_path / ".slug.treadle-run-1").exists()
 
 
+async def test_a_place_of_our_own_choice_gives_way_to_what_took_it(workspace: Workspace, tmp_path: Path) -> None:
+    tree = await workspace.write(await workspace.empty(), {"slug.py": "x = 1\n"})
+    (tmp_path / "slug-2").write_text("mine")
+    publishers = [NewRepository(tmp_path / "slug", workspace.snapshots, may_move=True) for _ in range(2)]
+    first = await publishers[0].publish(tree, NOTE)
+    second = await publishers[1].publish(tree, CommitNote("run-2", "Add slug.py"))
+    assert [Path(done.place).name for done in (first, second)] == ["slug", "slug-3"]
+    assert await publishers[1].publish(tree, CommitNote("run-2", "Add slug.py")) == second
+
+
+async def test_a_place_that_is_taken_at_the_last_moment_gives_way_too(
+    workspace: Workspace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tree = await workspace.write(await workspace.empty(), {"slug.py": "x = 1\n"})
+    publisher = NewRepository(tmp_path / "slug", workspace.snapshots, may_move=True)
+    make = publisher._make
+
+    async def make_slowly(folder: Path, tree: str, note: CommitNote) -> str:
+        (tmp_path / "slug").mkdir()
+        (tmp_path / "slug" / "theirs").touch()
+        return await make(folder, tree, note)
+
+    monkeypatch.setattr(publisher, "_make", make_slowly)
+    assert (await publisher.publish(tree, NOTE)).place == str(tmp_path / "slug-2")
+    assert (tmp_path / "slug-2" / "slug.py").exists() and (tmp_path / "slug" / "theirs").exists()
+
+
+def test_a_place_that_cannot_even_be_looked_at_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def forbidden(path: Path) -> bool:
+        raise PermissionError(13, "Permission denied", str(path))
+
+    monkeypatch.setattr(Path, "is_symlink", forbidden)  # as in another user's home, for those who are not root
+    with pytest.raises(UsageError, match="Permission denied"):
+        refuse_unusable_out(tmp_path / "new")
+
+
 def test_unusable_places_are_refused_at_the_start(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "file").write_text("x")
     (tmp_path / "link").symlink_to(tmp_path / "nowhere")
