@@ -90,7 +90,8 @@ def answer(
     given_value = _json_or_text(value)
 
     async def change(given: resume.Given) -> str:
-        await given.orchestrator.answer(given.row.run_id, given_value, interrupt=task)
+        activation = await given.application.runs.activation(given.row, task)
+        await given.orchestrator.answer(given.row.run_id, given_value, interrupt=activation)
         return given.row.run_id
 
     session.run(lambda: resume.change_and_go_on(run, change, resume.How(graph, json, verbose, detach, store)))
@@ -111,7 +112,7 @@ def retry(
     async def change(given: resume.Given) -> str:
         if budget_tokens is not None:
             await given.raise_budget("tokens", budget_tokens)
-        await given.orchestrator.retry(given.row.run_id, task)
+        await given.orchestrator.retry(given.row.run_id, await given.application.runs.activation(given.row, task))
         return given.row.run_id
 
     session.run(lambda: resume.change_and_go_on(run, change, resume.How(graph, json, verbose, detach, store)))

@@ -81,10 +81,12 @@ def status(run: str | None = RUN, json: bool = JSON, store: str | None = STORE) 
 
 def logs(run: str | None = RUN, follow: bool = FOLLOW, json: bool = JSON, store: str | None = STORE) -> None:
     """Tell what happened, one line each."""
-    from treadle.services.runs import log_line
+    from treadle.services.runs import Narrator
+
+    narrator = Narrator()
 
     def show(event: Any) -> None:
-        line = log_line(event)
+        line = narrator.line(event)
         if line is None:
             return
         if json:
@@ -217,7 +219,7 @@ def show_report(report: RunReport) -> None:
 def _show_tasks(report: RunReport) -> None:
     rows = [
         (
-            task.activation,
+            task.name,
             task.state.value,
             task.attempt or "-",
             output.duration(task.elapsed(time.time())),

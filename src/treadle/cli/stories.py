@@ -30,7 +30,7 @@ def _show_task(story: Story) -> None:
     task = story.task
     output.data("")
     took = output.duration(task.elapsed(time.time()))
-    heading = f"== {task.activation}  {task.state.value}, attempt {task.attempt}, {took}"
+    heading = f"== {task.name}  {task.state.value}, attempt {task.attempt}, {took}"
     output.data(output.styled(heading, "bold"))
     for happening in story.happenings:
         _show_happening(happening)

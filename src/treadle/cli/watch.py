@@ -54,16 +54,19 @@ class PlainView:
 
     def __init__(self, *, verbose: bool = False) -> None:
         self._verbose = verbose
+        from treadle.services.runs import Narrator
+
+        self._narrator = Narrator()
         self._midline = False
         self._waits_for = ""
 
     def past(self, events: Iterable[Event]) -> None:
-        """What happened before is in `treadle logs`."""
+        """What happened before is in `treadle logs`; it only tells the names of tasks."""
+        for event in events:
+            self._narrator.past(event)
 
     def event(self, event: Event) -> None:
-        from treadle.services.runs import log_line
-
-        line = log_line(event)
+        line = self._narrator.line(event)
         if line is None:
             return
         if self._midline:

@@ -19,7 +19,7 @@ from treadle.domain.events import (
 from treadle.domain.task import RunRow, RunStatus, TaskRow
 from treadle.errors import NotFound, UsageError
 from treadle.ports.store import Budget, Change, Store, WorkerRow
-from treadle.services.timeline import TaskView, Timeline, plain, usage_of
+from treadle.services.timeline import TaskView, Timeline, node_of, plain, usage_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,6 +157,12 @@ class Runs:
         said = Draft(LogWritten(f"the budget of {kind} is {limit:,.0f} now"))
         await self._store.change(Change(row.run_id, [said], budgets={kind: limit}))
 
+    async def activation(self, row: RunRow, task: str | None) -> str | None:
+        """The activation of a task that is called by the name that `status` shows; other words are left as they are."""
+        timeline = Timeline.of(await self._store.events(row.run_id))
+        called = [view.activation for view in timeline.tasks.values() if view.name == task]
+        return called[0] if called else task
+
     async def tasks(self, *, state: str | None = None) -> list[TaskRow]:
         """Live and failed tasks of all runs that go on or failed, newest run first."""
         wanted = frozenset({RunStatus.PENDING, RunStatus.RUNNING, RunStatus.WAITING, RunStatus.ERROR})
@@ -180,9 +186,25 @@ def _questions(events: Sequence[Event], rows: Sequence[TaskRow]) -> list[Questio
     return list(asked.values())
 
 
-def log_line(event: Event) -> LogLine | None:
-    """Say one event for people; None for events that are bookkeeping."""
-    payload, task = event.payload, event.activation or ""
+class Narrator:
+    """Says the events of one run for people, in their order, with the names of tasks that `status` shows."""
+
+    def __init__(self) -> None:
+        self._timeline = Timeline()
+
+    def past(self, event: Event) -> None:
+        """Take in an event that is not to be told."""
+        self._timeline.apply(event)
+
+    def line(self, event: Event) -> LogLine | None:
+        """Say one event; None if it is bookkeeping."""
+        task = self._timeline.apply(event)
+        return log_line(event, task.name if task else "")
+
+
+def log_line(event: Event, name: str = "") -> LogLine | None:
+    """Say one event for people; None for events that are bookkeeping. `name` is that of its task."""
+    payload, task = event.payload, name or event.activation or ""
     match payload:
         case NodeFinished():
             again = f", attempt {payload.attempt}" if payload.attempt > 1 else ""
@@ -193,19 +215,20 @@ def log_line(event: Event) -> LogLine | None:
         case ModelReplied():
             asked, answered = usage_of(plain(payload.result))
             rate = f", {answered / payload.seconds:.0f} tokens/s" if payload.seconds > 0 and answered else ""
-            text = f"{event.step}: model replied, {asked} + {answered} tokens in {payload.seconds:.1f} s{rate}"
+            step = "" if event.step == node_of(task) else f"{event.step}: "
+            text = f"{step}model replied, {asked} + {answered} tokens in {payload.seconds:.1f} s{rate}"
             return LogLine(event.at, task, text)
         case ToolReturned():
             return LogLine(event.at, task, f"{event.step}: {outcome_of(plain(payload.result))}")
         case LogWritten():
-            fields = " ".join(f"{key}={plain_text(value)}" for key, value in payload.fields.items())
+            fields = " ".join(f"{key}={plain_text(value)}" for key, value in payload.fields.items() if value)
             return LogLine(event.at, task, f"{payload.message} {fields}".rstrip())
         case InterruptRaised():
             return LogLine(event.at, task, f"asks: {plain_text(plain(payload.value))}")
-    return _run_line(event)
+    return _run_line(event, task)
 
 
-def _run_line(event: Event) -> LogLine | None:
+def _run_line(event: Event, task: str) -> LogLine | None:
     said = {
         "RunStarted": ("started", "info"),
         "RunForked": ("forked from {source} at event {at}", "info"),
@@ -225,7 +248,7 @@ def _run_line(event: Event) -> LogLine | None:
     if said is None:
         return None
     fields = {name: getattr(event.payload, name) for name in event.payload.__struct_fields__}
-    return LogLine(event.at, event.activation or "", said[0].format(**fields).strip(), said[1])
+    return LogLine(event.at, task, said[0].format(**fields).strip(), said[1])
 
 
 def outcome_of(result: object) -> str:

@@ -76,7 +76,7 @@ class Stories:
         return await self.of_run(await runs.find(run), task)
 
     async def of_run(self, row: RunRow, task: str | None = None) -> RunStory:
-        """Tell the story of a run's tasks, or of one: its activation or, for all its visits, its node's name.
+        """Tell the story of a run's tasks, or of those that `task` means: see `Timeline.named`.
 
         Raises:
             UnknownName: The run has no such task.
@@ -84,9 +84,11 @@ class Stories:
         events = await self._store.events(row.run_id)
         timeline = Timeline.of(events)
         timeline.merge(await self._store.tasks(row.run_id))
-        chosen = [view for view in timeline.tasks.values() if task in (None, view.activation, view.node)]
+        chosen = list(timeline.tasks.values()) if task is None else timeline.named(task)
         if task is not None and not chosen:
-            raise UnknownName(f"task of run {row.run_id!r}", task, timeline.tasks)
+            raise UnknownName(
+                f"task in run {row.run_id!r} called", task, [view.name for view in timeline.tasks.values()]
+            )
         diffs = await self._diffs(events)
         return RunStory(row, [Story(view, list(_happenings(events, view.activation, diffs))) for view in chosen])
 

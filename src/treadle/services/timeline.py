@@ -42,6 +42,8 @@ class TaskView:
 
     activation: str
     node: str
+    name: str
+    """What people call it: `write`, and `write#2` for the node's second task."""
     state: TaskState = TaskState.READY
     attempt: int = 0
     """Attempts begun so far, that of the present one included."""
@@ -112,14 +114,28 @@ class Timeline:
             return None
         task = self.tasks.get(event.activation)
         if task is None:
-            task = self.tasks[event.activation] = TaskView(event.activation, node_of(event.activation))
+            task = self._new(event.activation)
         self._of_task(task, event, event.payload)
         return task
+
+    def named(self, name: str) -> list[TaskView]:
+        """The tasks that are meant by a name: all of a node, or one by its own name, or by its activation."""
+        tasks = self.tasks.values()
+        of_node = [task for task in tasks if task.node == name]
+        return of_node or [task for task in tasks if task.name == name] or [t for t in tasks if t.activation == name]
+
+    def _new(self, activation: str) -> TaskView:
+        node = node_of(activation)
+        number = 1 + sum(1 for task in self.tasks.values() if task.node == node)
+        has_more = "[" in activation or activation.count("#") > 1  # a copy by Send, or a visit within a visit
+        name = activation if has_more else node if number == 1 else f"{node}#{number}"
+        self.tasks[activation] = TaskView(activation, node, name)
+        return self.tasks[activation]
 
     def merge(self, rows: Iterable[TaskRow]) -> None:
         """Lay the store's own rows of live and failed tasks over what the log says."""
         for row in rows:
-            task = self.tasks.setdefault(row.activation, TaskView(row.activation, row.node))
+            task = self.tasks.get(row.activation) or self._new(row.activation)
             task.node, task.state, task.attempt = row.node, row.state, max(task.attempt, row.attempt)
             task.worker = row.worker or task.worker
             task.error = row.error or task.error
@@ -131,8 +147,7 @@ class Timeline:
             case RunStarted():
                 self.started_at, self.status = event.at, RunStatus.RUNNING
                 self.labels, self.nodes = dict(payload.labels), nodes_of(payload.spec)
-                for name in _entries(payload.spec):
-                    self.tasks.setdefault(name, TaskView(name, name, started_at=event.at, attempt=1))
+                self._hand_on(_entries(payload.spec), event.at)
             case RunPaused():
                 self.paused, self.status = True, RunStatus.WAITING
             case RunResumed():
@@ -180,9 +195,14 @@ class Timeline:
         task.worker, task.seconds, task.ended_at = payload.worker, payload.seconds, event.at
         task.started_at = event.at - payload.seconds if task.started_at is None else task.started_at
         task.error, task.note = "", "cached" if payload.cached else ""
-        for name in payload.next:
-            # Handed on: there is no claim of its own in the log, so it begins now.
-            self.tasks.setdefault(name, TaskView(name, node_of(name), started_at=event.at, attempt=1))
+        self._hand_on(payload.next, event.at)
+
+    def _hand_on(self, activations: Iterable[str], at: float) -> None:
+        """Begin tasks that have no claim of their own in the log."""
+        for activation in activations:
+            if activation not in self.tasks:
+                task = self._new(activation)
+                task.started_at, task.attempt = at, 1
 
 
 def _begun(task: TaskView, at: float, attempt: int, worker: str) -> None:

@@ -151,7 +151,7 @@ def _body(state: BuildState, brief: Brief) -> str:
     tests, dropped = len(state["cases"]), len(state["dropped"])
     said = f"{tests} tests in {brief.test_file} failed on a stub of the code and pass on the code."
     if dropped:
-        said += f" {dropped} generated tests were dropped."
+        said += f" {dropped} generated test{'s were' if dropped > 1 else ' was'} dropped."
     if state.get("check"):
         said += f"\nThe check passes: {state['check']}"
     return said

@@ -114,7 +114,7 @@ class NewProject:
             check = await self._check(ctx, f"check.{number}", state, plain["source"])
             candidates[number] = plain | {"outcome": outcome.as_dict(), "check": check}
         last = candidates[-1].get("outcome")
-        if last:
+        if last and names:
             ctx.log(f"{len(names & set(last['passed']))} of {len(names)} tests pass.", failed=sorted(last["failed"]))
         return {"candidates": candidates}
 

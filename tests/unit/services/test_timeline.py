@@ -8,6 +8,7 @@ from treadle.domain.events import (
     Event,
     InterruptAnswered,
     InterruptRaised,
+    LogWritten,
     ModelReplied,
     NodeFailed,
     NodeFinished,
@@ -21,7 +22,7 @@ from treadle.domain.events import (
     ToolReturned,
 )
 from treadle.domain.task import RunStatus, TaskState
-from treadle.services.runs import log_line, outcome_of
+from treadle.services.runs import Narrator, log_line, outcome_of
 from treadle.services.timeline import Timeline, node_of, plain, usage_of
 
 
@@ -37,6 +38,40 @@ def test_a_task_that_was_handed_on_is_known_before_it_says_anything() -> None:
     timeline = fold((RunStarted(), None), (NodeFinished("a", next=("b",), seconds=0.5), "a"))
     assert [(t.activation, t.state) for t in timeline.tasks.values()] == [("a", TaskState.DONE), ("b", TaskState.READY)]
     assert timeline.tasks["b"].started_at == 2.0 and timeline.status is RunStatus.RUNNING
+
+
+def test_tasks_are_called_after_their_node_and_its_later_ones_are_numbered() -> None:
+    names = ["test", "test#2.1.1", "sub/edit", "test#3~0.1", "map[0]", "map[1]", "sub#2/edit#2"]
+    timeline = fold((RunStarted(), None), *((TaskClaimed("w", 1, 1), name) for name in names))
+    assert [task.name for task in timeline.tasks.values()] == [
+        "test",
+        "test#2",
+        "sub/edit",
+        "test#3",
+        "map[0]",
+        "map[1]",
+        "sub#2/edit#2",
+    ]
+    assert [task.activation for task in timeline.named("test")] == ["test", "test#2.1.1", "test#3~0.1"]
+    assert [task.activation for task in timeline.named("test#3")] == ["test#3~0.1"]
+    assert [task.activation for task in timeline.named("test#2.1.1")] == ["test#2.1.1"]
+    assert timeline.named("tset") == []
+
+
+def test_the_log_calls_tasks_as_status_does_and_repeats_nothing() -> None:
+    usage = msgspec.Raw(b'{"text": "x", "usage": {"input_tokens": 7, "output_tokens": 5}}')
+    narrator = Narrator()
+    narrator.past(event(1, TaskClaimed("w", 1, 1), "write"))
+    said = [
+        narrator.line(event(2, ModelReplied("model", "d", result=usage, seconds=1.0), "write#2.1", "write")),
+        narrator.line(event(3, ModelReplied("model", "d", result=usage, seconds=1.0), "write#2.1", "again")),
+        narrator.line(event(4, LogWritten("Next.", {"problem": "", "left": ["a"]}), "write#2.1")),
+    ]
+    assert [(line.task, line.text) for line in said if line] == [
+        ("write#2", "model replied, 7 + 5 tokens in 1.0 s, 5 tokens/s"),
+        ("write#2", "again: model replied, 7 + 5 tokens in 1.0 s, 5 tokens/s"),
+        ("write#2", "Next. left=['a']"),
+    ]
 
 
 def test_tokens_are_counted_per_task_and_in_all() -> None:
