@@ -8,6 +8,7 @@ from __future__ import annotations
 import itertools
 import os
 import shlex
+import shutil
 import subprocess
 import sys
 import time
@@ -65,19 +66,27 @@ def wait_for(command: Sequence[str]) -> int:
 
 def report(folder: Path, code: int, seconds: float) -> None:
     """Say how it ended. Tokens and the state of the repository are in what the build itself printed."""
-    treadle = os.path.relpath(TREADLE)
     if code:
         print(f"\nThe demo's build ended with exit code {code} after {seconds:.0f} s.", file=sys.stderr)
-        print(f"  {treadle} debug         every prompt, reply and test output, and why it failed", file=sys.stderr)
-        print(f"  {treadle} resume        go on where it stopped", file=sys.stderr)
+        suggest(
+            ("treadle debug", "every prompt, reply and test output, and why it failed"),
+            ("treadle resume", "go on, if it was stopped"),
+        )
         return
-    print(
-        f"\nDemo done in {seconds:.0f} s: ./{folder.name}/ is a git repository whose tests and our check pass.",
-        file=sys.stderr,
+    done = f"Demo done in {seconds:.0f} s: ./{folder.name}/ is a git repository whose tests and our check pass."
+    print(f"\n{done}", file=sys.stderr)
+    suggest(
+        (f"git -C {folder.name} log --stat", "what was committed, and which model wrote it"),
+        ("treadle debug", "every prompt, reply and test output"),
+        ('treadle build "a command-line todo app that stores tasks in a JSON file" --out ./todo', ""),
     )
-    print(f"  git -C {folder.name} log --stat      what was committed, and which model wrote it", file=sys.stderr)
-    print(f"  {treadle} debug         every prompt, reply and test output", file=sys.stderr)
-    print(f'  {treadle} build "a command-line todo app that stores tasks in a JSON file"', file=sys.stderr)
+
+
+def suggest(*commands: tuple[str, str]) -> None:
+    """Say what to type next; where `treadle` is not found, how to make the shell find it comes first."""
+    found = [] if shutil.which("treadle") else [(f'export PATH="{TREADLE.parent}:$PATH"', "")]
+    for command, does in [*found, *commands]:
+        print(f"  {command:<40}{'# ' if does else ''}{does}".rstrip(), file=sys.stderr)
 
 
 if __name__ == "__main__":

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import signal
 import subprocess
 import sys
 from dataclasses import dataclass, field
@@ -60,7 +61,7 @@ class Commands:
         """Start a command without waiting for it; it is killed when the test ends."""
         process = subprocess.Popen(
             [sys.executable, "-m", "treadle", *arguments], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-            cwd=self.folder, env=self.env, stdin=subprocess.DEVNULL, bufsize=1,
+            cwd=self.folder, env=self.env, stdin=subprocess.DEVNULL, bufsize=1, preexec_fn=_hear_ctrl_c,
         )  # fmt: skip
         self.started.append(process)
         return process
@@ -82,6 +83,11 @@ class Commands:
         """A script that solves the goal of a slug at once."""
         rules = [("Check that", ASSERTIONS), ("It is wrong", SLUG), ("complete file `slug.py`", SLUG)]
         return self.script(*rules, seconds=seconds)
+
+
+def _hear_ctrl_c() -> None:
+    """Undo what a shell does to jobs in the background, e.g. `make test &`: they, and ours, would ignore SIGINT."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 def until(process: subprocess.Popen[str], text: str) -> str:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import shlex
+import shutil
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -208,7 +210,12 @@ def _next(plan: BuildPlan, run_id: str, report: dict[str, Any]) -> list[str]:
     if plan.repository is not None:
         look = f"git -C {place} diff {plan.repository.commit[:10]} {report['branch']}"
         return [look, f"git -C {place} merge {report['branch']}", f"treadle debug --run {run_id}"]
-    return [f"cd {place} && python -m pytest", f"treadle debug --run {run_id}"]
+    return [f"cd {place} && {_python()} -m pytest", f"treadle debug --run {run_id}"]
+
+
+def _python() -> str:
+    """A Python that has pytest, as the user would type it."""
+    return "python" if shutil.which("python") == sys.executable else shlex.quote(sys.executable)
 
 
 def _shown(place: str) -> str:

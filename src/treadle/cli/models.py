@@ -14,7 +14,7 @@ from treadle.cli.look import JSON
 if TYPE_CHECKING:
     from treadle.services.models import Models
 
-_BAR = 30
+_BAR = 20
 _LINES_EVERY_SECONDS = 5.0
 
 
@@ -177,8 +177,10 @@ class ProgressBar:
         self._shown_at, self._note = now, note
         text = self._line(done, total, note, now)
         if self._is_terminal:
-            self._width = max(self._width, len(text))
-            sys.stderr.write("\r" + text.ljust(self._width))
+            text = output.clip_end(text, output.columns(sys.stderr) - 1)
+            padding = " " * (self._width - len(text))
+            self._width = len(text)
+            sys.stderr.write("\r" + text + padding)
             sys.stderr.flush()
         else:
             output.note(text)

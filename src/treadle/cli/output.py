@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import time
 from collections.abc import Iterable, Sequence
@@ -91,6 +92,19 @@ def clip(text: str, width: int) -> str:
     """One line, no longer than so."""
     flat = " ".join(text.split())
     return flat if len(flat) <= width else flat[: width - 1].rstrip() + "…"
+
+
+def clip_end(text: str, width: int) -> str:
+    """One line as it is laid out, no longer than so: on a terminal, a longer one could not be drawn over."""
+    return text if len(text) <= width else text[: max(width - 1, 0)] + "…"
+
+
+def columns(stream: TextIO) -> int:
+    """How wide the terminal behind a stream is; 80 where it does not say."""
+    try:
+        return os.get_terminal_size(stream.fileno()).columns or 80
+    except (OSError, ValueError):
+        return 80
 
 
 def duration(seconds: float | None) -> str:

@@ -7,6 +7,7 @@ import io
 import pytest
 
 from treadle.cli import output
+from treadle.cli.models import ProgressBar
 
 
 class Terminal(io.StringIO):
@@ -50,6 +51,26 @@ def test_colour_only_on_a_terminal_that_wants_it(monkeypatch: pytest.MonkeyPatch
 def test_a_table_is_aligned_and_ends_no_line_with_spaces(capsys: pytest.CaptureFixture[str]) -> None:
     output.table(("RUN", "TOKENS", ""), [("a", 5, "x"), ("bcd", 12_345, "")], right=("TOKENS",))
     assert capsys.readouterr().out == "RUN  TOKENS\na         5  x\nbcd   12345\n"
+
+
+def test_a_progress_bar_stays_on_its_line_and_leaves_nothing_of_a_longer_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    terminal = Terminal()
+    monkeypatch.setattr("sys.stderr", terminal)
+    bar = ProgressBar()
+    bar.show(100 << 20, 1 << 30, "fetching from " + "a long name " * 20)
+    bar.show(1 << 30, 1 << 30, "verified")
+    bar.close()
+    first, last = terminal.getvalue().rstrip("\n").split("\r")[1:]
+    assert len(first) == 79 and first.endswith("…")
+    assert len(last) == 79 and last.startswith("[####################] 100%  1.07 GB of 1.07 GB  verified ")
+
+
+def test_a_progress_bar_off_a_terminal_is_a_line_now_and_then(capsys: pytest.CaptureFixture[str]) -> None:
+    bar = ProgressBar()
+    for done in (0, 10, 20, 100):
+        bar.show(done, 100, "fetching")
+    bar.close()
+    assert capsys.readouterr().err == "  0%  0 B of 100 B  fetching\n100%  100 B of 100 B  fetching\n"
 
 
 def test_an_error_is_one_line_and_its_hint_another(capsys: pytest.CaptureFixture[str]) -> None:
