@@ -152,11 +152,11 @@ class Context:
             raise Sleep(key, seconds)
 
     def emit(self, value: Any) -> None:
-        self._worker.emit(self.run_id, self.activation, "custom", value)
+        self._worker.listeners.emit(self.run_id, self.activation, "custom", value)
 
     def emit_token(self, text: str) -> None:
         """Show a piece of a model's answer to whoever streams tokens."""
-        self._worker.emit(self.run_id, self.activation, "tokens", text)
+        self._worker.listeners.emit(self.run_id, self.activation, "tokens", text)
 
     async def heartbeat(self) -> None:
         await self._worker.heartbeat(self._claim)

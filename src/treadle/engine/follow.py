@@ -38,7 +38,7 @@ class Follower:
         self._after = after
         self._position: Position | None = None
         self._heard: asyncio.Queue[tuple[str, Any]] = asyncio.Queue()
-        self._stop = worker.listen(run_id, self._hear)
+        self._stop = worker.listeners.listen(run_id, self._hear)
 
     def close(self) -> None:
         self._stop()

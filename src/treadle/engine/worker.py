@@ -12,7 +12,6 @@ import time
 import uuid
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from treadle.domain.task import Claim, RunStatus
 from treadle.engine import advance
@@ -22,6 +21,7 @@ from treadle.engine.commit import commit_surely
 from treadle.engine.context import Context
 from treadle.engine.execute import Callee, Outcome, execute
 from treadle.engine.lease import Heartbeat, Renewals
+from treadle.engine.listeners import Listeners
 from treadle.engine.registry import NodeRegistry
 from treadle.engine.results import Ending
 from treadle.engine.signals import Pause, Sleep
@@ -31,8 +31,6 @@ from treadle.graph.spec import CompiledGraph, Node
 from treadle.ports.store import TASKS, Commit, CommitResult, Store, WorkerRow
 
 logger = logging.getLogger("treadle.worker")
-Listener = Callable[[str, str, Any], None]
-"""(activation, kind, value): what nodes of one run emit."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +74,7 @@ class Worker:
         self._callees: dict[int, tuple[Node, Callee]] = {}
         """By identity of the node, which is kept so that no other can take its place."""
         self._views: dict[str, View] = {}
+        self._loading: dict[str, asyncio.Lock] = {}
         self._once: set[int] = set()
         """Tasks in progress whose nodes are at_most_once."""
         self._running: dict[int, tuple[asyncio.Task[None], str]] = {}
@@ -83,7 +82,7 @@ class Worker:
         """Run -> slots at work on it; its view is kept as long."""
         self._ends: dict[str, list[asyncio.Future[Ending]]] = {}
         self._chains: set[asyncio.Task[None]] = set()
-        self._listeners: dict[str, list[Listener]] = {}
+        self.listeners = Listeners()
         self._cache = ResultCache()
         self._promised = 0
         """Slots kept for tasks that a claim or a commit under way may bring."""
@@ -259,6 +258,7 @@ class Worker:
         if not self._users[run_id]:
             del self._users[run_id]
             self._views.pop(run_id, None)
+            self._loading.pop(run_id, None)
         if not chain.cancelled() and chain.exception() is not None:
             logger.error("A slot of worker %s broke", self.name, exc_info=chain.exception())
 
@@ -346,18 +346,23 @@ class Worker:
         return known[1]
 
     async def _load(self, claim: Claim) -> View:
+        """A view that knows this activation, from the log. One slot reads for all that need the same run's."""
         graph = self._graphs.get(claim.graph)
         if graph is None:
             raise NodeError(f"Worker {self.name!r} does not know graph {claim.graph!r}.")
         give_up = time.monotonic() + self.settings.lease_seconds
-        while True:
-            try:
-                view = self._views[claim.run_id] = await advance.load_view(self.store, graph, claim.run_id)
-                return view
-            except Unreachable:
-                if time.monotonic() > give_up:
-                    raise
-            await asyncio.sleep(self.settings.poll_seconds / 10)
+        async with self._loading.setdefault(claim.run_id, asyncio.Lock()):
+            known = self._views.get(claim.run_id)
+            if known is not None and claim.activation in known.position.index:
+                return known
+            while True:
+                try:
+                    view = self._views[claim.run_id] = await advance.load_view(self.store, graph, claim.run_id)
+                    return view
+                except Unreachable:
+                    if time.monotonic() > give_up:
+                        raise
+                await asyncio.sleep(self.settings.poll_seconds / 10)
 
     async def _finish(self, claim: Claim, outcome: Outcome, context: Context, seconds: float) -> Claim | None:
         while True:
@@ -481,18 +486,3 @@ class Worker:
                 f"Task {claim.activation!r} attempt {claim.attempt} is no longer leased to {self.name!r}; "
                 f"its result was not recorded."
             )
-
-    def listen(self, run_id: str, listener: Listener) -> Callable[[], None]:
-        """Hear what nodes of a run emit in this process; returns how to stop."""
-        self._listeners.setdefault(run_id, []).append(listener)
-
-        def stop() -> None:
-            self._listeners[run_id].remove(listener)
-            if not self._listeners[run_id]:
-                del self._listeners[run_id]
-
-        return stop
-
-    def emit(self, run_id: str, activation: str, kind: str, value: Any) -> None:
-        for listener in self._listeners.get(run_id, ()):
-            listener(activation, kind, value)

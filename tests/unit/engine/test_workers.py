@@ -18,6 +18,7 @@ from flows import QUICK, SOON, Gate, assert_sound, chain, eventually, finished, 
 from treadle.domain.events import TaskReleased
 from treadle.domain.state import State
 from treadle.domain.task import RunStatus, TaskState
+from treadle.engine import advance
 from treadle.engine.orchestrator import Orchestrator
 from treadle.engine.worker import Worker, WorkerSettings
 from treadle.graph.build import Graph
@@ -251,6 +252,36 @@ async def test_workers_share_the_items_of_a_fan_out(store: Store) -> None:
         assert_sound(await store.events(result.run_id))
         for worker in others:
             await worker.stop()
+
+
+async def test_the_slots_of_a_worker_read_the_log_of_one_run_together(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    reads: list[str] = []
+    real = advance.load_view
+
+    async def counted_load(store: Store, graph: Any, run_id: str) -> Any:
+        reads.append(run_id)
+        return await real(store, graph, run_id)
+
+    async def work(state: State) -> dict[str, Any]:
+        return {"trail": [state["n"]]}
+
+    graph = Graph("g", state={"trail": operator.add}).add_node("work", work).set_finish_point("work")
+    graph.set_conditional_entry_point(lambda state: [Send("work", {"n": n}) for n in range(60)], ["work"])
+    monkeypatch.setattr(advance, "load_view", counted_load)
+    async with Orchestrator(store, settings=QUICK) as orchestrator, asyncio.timeout(SOON):
+        run_id = await orchestrator.start(graph)
+        await orchestrator.pause(run_id)
+        await eventually(lambda: _is_quiet(store, run_id))
+        reads.clear()
+        await orchestrator.resume(run_id)
+        assert (await orchestrator.wait(run_id))["trail"] == list(range(60))
+    assert len(reads) < 10
+
+
+async def _is_quiet(store: Store, run_id: str) -> bool:
+    return not any(task.state is TaskState.LEASED for task in await store.tasks(run_id))
 
 
 async def test_a_worker_is_seen_while_it_is_at_work(store: Store) -> None:
