@@ -54,7 +54,7 @@ async def go_on(run: str | None, how: How) -> int:
     settings, row = await _found(run, how)
     if row.status.ended:
         hint = f"Try it again: treadle retry {row.run_id}" if row.status.value == "error" else "Start a new one."
-        raise Conflict(f"Run {row.run_id!r} is {row.status.value}; there is nothing to resume.", hint=hint)
+        raise Conflict(f"Run {row.run_id!r} {row.status.told}; there is nothing to resume.", hint=hint)
     if how.detach:
         session.go_on_in_background(settings, row.run_id)
         output.data(row.run_id)

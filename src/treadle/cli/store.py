@@ -1,19 +1,28 @@
-"""`treadle db status` and `treadle validate`."""
+"""`treadle db <verb>`, the place where runs are kept; and `treadle validate`."""
 
 from __future__ import annotations
 
 import dataclasses
-from typing import Any
+import re
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import IO, Any
 
 import typer
 
 from treadle.cli import output, session
-from treadle.cli.look import JSON, STORE
+from treadle.cli.look import JSON, RUN, STORE
+from treadle.errors import NotFound, UsageError
+
+_UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 7 * 86400}
 
 
 def add_to(app: typer.Typer) -> None:
     group = typer.Typer(help="The place where runs are kept.", no_args_is_help=True)
-    group.command("status")(status)
+    for command in (status, prune, vacuum, export, import_, migrate):
+        group.command(command.__name__.rstrip("_"))(command)
     app.add_typer(group, name="db")
     app.command("validate")(validate)
 
@@ -33,6 +42,111 @@ def status(json: bool = JSON, store: str | None = STORE) -> None:
             f"runs    {found.runs} ({', '.join(f'{n} {name}' for name, n in found.by_status.items()) or 'none'})"
         )
         output.data(f"workers {found.workers}")
+
+    session.run(work)
+
+
+def prune(
+    older_than: str = typer.Option("30d", "--older-than", metavar="TIME", help="Ended so long ago: 90m, 12h, 30d, 8w."),
+    keep: int = typer.Option(0, "--keep", min=0, metavar="N", help="But keep the newest N that ended."),
+    json: bool = JSON,
+    store: str | None = STORE,
+) -> None:
+    """Remove runs that ended long ago.
+
+    Their space is used again; `treadle db vacuum` gives it back to the disk.
+    """
+    seconds = _seconds(older_than)
+
+    async def work() -> None:
+        from treadle.engine import retention
+
+        async with session.looking(store) as application:
+            at = application.orchestrator.store
+            removed = await retention.prune(at, older_than_seconds=seconds, now=time.time(), keep=keep)
+        for run_id in removed:
+            output.data_json({"run_id": run_id}) if json else output.data(run_id)
+        output.note(f"{len(removed)} removed.")
+
+    session.run(work)
+
+
+def vacuum(json: bool = JSON, store: str | None = STORE) -> None:
+    """Give the space of removed runs back to the disk.
+
+    May take long; on SQLite who writes waits meanwhile.
+    """
+
+    async def work() -> None:
+        async with session.looking(store) as application:
+            before = (await application.store_status()).bytes
+            await application.orchestrator.store.vacuum()
+            after = (await application.store_status()).bytes
+        if json:
+            output.data_json({"before": before, "after": after})
+        else:
+            output.data(f"{output.size(before)} before, {output.size(after)} now" if before else "done")
+
+    session.run(work)
+
+
+def export(
+    run: str | None = RUN,
+    out: str = typer.Option("-", "--out", "-o", metavar="FILE", help="Write it there; by default to stdout."),
+    store: str | None = STORE,
+) -> None:
+    """Write a run with its whole log as JSON lines, to keep it or to take it elsewhere."""
+
+    async def work() -> None:
+        from treadle.engine import retention
+
+        async with session.looking(store) as application:
+            row = await application.runs.find(run)
+            lines = [line async for line in retention.export_run(application.orchestrator.store, row.run_id)]
+        with _opened(out, "w") as file:
+            file.writelines(f"{line}\n" for line in lines)
+        output.note(f"Run {row.run_id}: {len(lines) - 1} events.")
+
+    session.run(work)
+
+
+def import_(
+    file: str = typer.Argument("-", metavar="[FILE]", help="What `treadle db export` wrote; by default stdin."),
+    json: bool = JSON,
+    store: str | None = STORE,
+) -> None:
+    """Take in a run that was exported, under its own id; one in progress can go on here."""
+
+    async def work() -> None:
+        from treadle.engine import retention
+
+        with _opened(file, "r") as lines:
+            given = list(lines)
+        settings = session.settings_of(store=store)
+        async with session.working(settings, capacity=0) as application:
+            run_id = await retention.import_run(application.orchestrator.store, given)
+            row = await application.runs.find(run_id)
+        output.data_json({"run_id": run_id, "status": row.status.value}) if json else output.data(run_id)
+        if not row.status.ended:
+            output.note(f"next: treadle resume {run_id}")
+
+    session.run(work)
+
+
+def migrate(json: bool = JSON, store: str | None = STORE) -> None:
+    """Make the store if it is not there, and bring its schema up to date.
+
+    Every command that writes does so by itself; this is for whoever wants it done before.
+    """
+
+    async def work() -> None:
+        settings = session.settings_of(store=store)
+        async with session.working(settings, capacity=0) as application:
+            found = await application.store_status()
+        if json:
+            output.data_json({"url": found.url, "up_to_date": True})
+        else:
+            output.data(f"{found.url} is up to date")
 
     session.run(work)
 
@@ -57,3 +171,26 @@ def _settings_rows(settings: Any) -> list[tuple[str, str, str]]:
                 name, value = f"{section}.{item.name}", getattr(values, item.name)
                 rows.append((name, str(value) or "-", settings.origins.get(name, "default")))
     return rows
+
+
+def _seconds(text: str) -> float:
+    """Read a time such as `90m` or `30d`. Raises UsageError."""
+    found = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([smhdw])", text.strip())
+    if found is None:
+        raise UsageError(f"{text!r} is no time; nothing was removed.", hint="Write a number and s, m, h, d or w: 30d.")
+    return float(found[1]) * _UNITS[found[2]]
+
+
+@contextmanager
+def _opened(name: str, mode: str) -> Iterator[IO[str]]:
+    """A file by name; `-` is stdin or stdout."""
+    if name == "-":
+        yield sys.stdin if mode == "r" else sys.stdout
+        return
+    try:
+        with open(name, mode, encoding="utf-8") as file:
+            yield file
+    except FileNotFoundError as error:
+        raise NotFound(f"There is no {name}; nothing was done.") from error
+    except (OSError, UnicodeDecodeError) as error:
+        raise UsageError(f"{name} cannot be used: {error}.") from error

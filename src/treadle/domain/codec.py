@@ -225,7 +225,19 @@ def decode(data: bytes | msgspec.Raw) -> Any:
 
 def digest(value: Any) -> str:
     """Name a value by its content: the same for equal values, whatever the order of their keys."""
-    return hashlib.sha256(msgspec.json.encode(to_plain(value), order="sorted")).hexdigest()
+    return hashlib.sha256(msgspec.json.encode(_in_order(to_plain(value)), order="sorted")).hexdigest()
+
+
+def _in_order(plain: Any) -> Any:
+    """A plain value whose maps, which are lists of pairs, are sorted; its objects are sorted when they are written."""
+    if type(plain) is list:
+        return [_in_order(item) for item in plain]
+    if type(plain) is not dict:
+        return plain
+    ordered = {key: _in_order(item) for key, item in plain.items()}
+    if plain.get(MARK) == "map":
+        ordered["v"].sort(key=lambda pair: msgspec.json.encode(pair, order="sorted"))
+    return ordered
 
 
 _add(int, "int", str, int)

@@ -10,7 +10,7 @@ from typing import Any
 
 import msgspec
 
-from treadle.errors import CodecError
+from treadle.errors import CodecError, Conflict
 
 _EMPTY = msgspec.Raw(b"{}")
 _NULL = msgspec.Raw(b"null")
@@ -212,10 +212,21 @@ def type_of(payload: Payload) -> tuple[str, int]:
     return name, known[1]
 
 
-def check_types(drafts: Iterable[Draft]) -> None:
-    """Raise CodecError if one of these could not be written, before any of them is."""
+def check_drafts(drafts: Iterable[Draft]) -> None:
+    """Refuse what could not be written, before any of it is.
+
+    Raises:
+        CodecError: A type is not registered.
+        Conflict: Two of them have the same journal key and type.
+    """
+    keys = set()
     for draft in drafts:
-        type_of(draft.payload)
+        name, _ = type_of(draft.payload)
+        if draft.step is not None:
+            key = (draft.activation, draft.step, name)
+            if key in keys:
+                raise Conflict(f"{draft.step!r} of {draft.activation!r} is said twice; nothing was recorded.")
+            keys.add(key)
 
 
 def encode_payload(payload: Payload) -> bytes:

@@ -76,11 +76,11 @@ class Schema:
 
     def initial(self, values: Any) -> Values:
         """Turn what the caller gave into the first state. Raises UnknownName for a key that the schema lacks."""
-        update = self.as_update(values)
+        update = self.as_update(values, "The first state is")
         self.check_keys(update)
         return self.apply({}, update)
 
-    def as_update(self, values: Any) -> Values:
+    def as_update(self, values: Any, what: str = "A node returned") -> Values:
         """Turn what a node returned (mapping, None, dataclass or model) into a plain update."""
         if values is None:
             return {}
@@ -95,8 +95,8 @@ class Schema:
         if hasattr(values, "model_fields_set"):
             return {name: getattr(values, name) for name in values.model_fields_set}
         raise UsageError(
-            f"A node returned {type(values).__name__}; a mapping of updates was expected.",
-            hint="Return a dict such as {'key': value}, None, or a Command.",
+            f"{what} {type(values).__name__}; a mapping was expected.",
+            hint="Give a dict such as {'key': value}, or None; a node may also return a Command.",
         )
 
     def check_keys(self, update: Values) -> None:

@@ -36,7 +36,20 @@ class RunStatus(StrEnum):
     def ended(self) -> bool:
         return self in _ENDED
 
+    @property
+    def told(self) -> str:
+        """The state as part of a sentence: `Run 'r1' has failed; ...`."""
+        return _TOLD[self]
 
+
+_TOLD = {
+    RunStatus.PENDING: "has not begun",
+    RunStatus.RUNNING: "is running",
+    RunStatus.WAITING: "is waiting",
+    RunStatus.DONE: "is done",
+    RunStatus.ERROR: "has failed",
+    RunStatus.CANCELLED: "was cancelled",
+}
 _ENDED = frozenset({RunStatus.DONE, RunStatus.ERROR, RunStatus.CANCELLED})
 
 TASK_MOVES: dict[TaskState, frozenset[TaskState]] = {

@@ -15,6 +15,7 @@ from treadle.domain.events import (
     InterruptAnswered,
     InterruptRaised,
     NodeFinished,
+    Payload,
     RunCancelled,
     RunErrored,
     RunForked,
@@ -199,10 +200,13 @@ class Orchestrator:
         if row.status is RunStatus.CANCELLED:
             raise RunCancelledError(f"Run {run_id!r} was cancelled.")
         if row.status is RunStatus.ERROR:
-            hint = f"See `treadle debug --run {run_id}`; then `treadle retry {run_id}`."
             last = (await self.store.events(run_id, after=row.last_seq - 1))[-1].payload
-            timed_out = isinstance(last, RunErrored) and last.code == "run_timed_out"
-            raise (RunTimedOutError if timed_out else RunFailed)(f"Run {run_id!r} failed. {row.error}", hint=hint)
+            error = row.error or (last.error if isinstance(last, RunErrored) else "")
+            if _is_late(last):
+                hint = f"Go on from where it stood, without its deadline: `treadle fork {run_id}`."
+                raise RunTimedOutError(f"Run {run_id!r} failed. {error}", hint=hint)
+            hint = f"See `treadle debug --run {run_id}`; then `treadle retry {run_id}`."
+            raise RunFailed(f"Run {run_id!r} failed. {error}", hint=hint)
         view = await self._view(row)
         return Result(view.position.values(), run_id, row.status, await self.interrupts(run_id))
 
@@ -221,7 +225,7 @@ class Orchestrator:
         row = await self.store.run(run_id)
         if row.status.ended:
             raise Conflict(
-                f"Run {run_id!r} is {row.status.value}; there is nothing to resume.", hint="A failed run: retry it."
+                f"Run {run_id!r} {row.status.told}; there is nothing to resume.", hint=_ended_hint(row.status)
             )
         self._known_graph(row)
         if row.paused:
@@ -364,9 +368,24 @@ class Orchestrator:
         return await self._change(Change(run_id, [draft], expected=expected_version))
 
     async def retry(self, run_id: str, task: str | None = None) -> RunRow:
-        """Try failed tasks of a failed run again (or the one named). Raises NotFound if none failed."""
-        await self._open()
-        failed = [t.activation for t in await self.store.tasks(run_id) if t.state is TaskState.FAILED]
+        """Try the failed tasks of a failed run again (or the one named); if it failed without one, what it kept.
+
+        Raises:
+            NotFound: Nothing failed; nothing was changed.
+            Conflict: The run has reached its deadline, or has ended otherwise; nothing was changed.
+        """
+        row = await self.status(run_id)
+        if row.status is RunStatus.ERROR and _is_late(
+            (await self.store.events(run_id, after=row.last_seq - 1))[-1].payload
+        ):
+            raise Conflict(
+                f"Run {run_id!r} has reached its deadline; nothing was retried.",
+                hint=f"Go on from where it stood, without a deadline: `treadle fork {run_id}`.",
+            )
+        tasks = await self.store.tasks(run_id)
+        failed = [t.activation for t in tasks if t.state is TaskState.FAILED]
+        if not failed and row.status is RunStatus.ERROR:
+            failed = [t.activation for t in tasks if t.state is TaskState.READY]
         chosen = [name for name in failed if task in (None, name)]
         if not chosen:
             raise NotFound(f"Run {run_id!r} has no failed task{f' {task!r}' if task else ''}; nothing was retried.")
@@ -454,6 +473,15 @@ class Orchestrator:
     get_workflow_status = status
     cancel_workflow = cancel
     list_workflows = list
+
+
+def _is_late(last: Payload) -> bool:
+    return isinstance(last, RunErrored) and last.code == "run_timed_out"
+
+
+def _ended_hint(status: RunStatus) -> str:
+    """What to do with a run that has ended."""
+    return "Try it again: treadle retry." if status is RunStatus.ERROR else "Fork it, or start a new one."
 
 
 def _fields(options: RunOptions) -> dict[str, Any]:

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import AsyncIterator, Iterable
 from typing import Any
 
 import msgspec
 
-from treadle.domain.events import Draft, decode_payload, encode_payload
+from treadle.domain.events import Draft, RunPaused, decode_payload, encode_payload
 from treadle.domain.task import NewTask, RunRow, RunStatus, TaskState
 from treadle.errors import Conflict, UsageError
-from treadle.ports.store import NewRun, Store
+from treadle.ports.store import Change, NewRun, Store
 
 FORMAT = "treadle-run"
 VERSION = 1
@@ -32,8 +33,10 @@ async def prune(store: Store, *, older_than_seconds: float, now: float, keep: in
 async def export_run(store: Store, run_id: str) -> AsyncIterator[str]:
     """A run as JSON lines: one header, then its events, whole. Blobs that nodes kept themselves are not included."""
     row = await store.run(run_id)
-    tasks = [task for task in await store.tasks(run_id) if not row.status.ended or task.state is TaskState.FAILED]
-    header = {"format": FORMAT, "version": VERSION, "run": row, "tasks": tasks}
+    keeps = not row.status.ended or row.status is RunStatus.ERROR
+    tasks = await store.tasks(run_id) if keeps else []
+    budgets = await store.budgets(run_id)
+    header = {"format": FORMAT, "version": VERSION, "run": row, "tasks": tasks, "budgets": budgets}
     yield msgspec.json.encode(header).decode()
     for event in await store.events(run_id, until=row.last_seq):
         line = {"at": event.at, "type": event.type, "version": event.version, "activation": event.activation,
@@ -41,8 +44,9 @@ async def export_run(store: Store, run_id: str) -> AsyncIterator[str]:
         yield msgspec.json.encode(line).decode()
 
 
-async def import_run(store: Store, lines: Iterable[str]) -> str:
-    """Create a run from what `export_run` wrote; returns its id. A run in progress goes on here.
+async def import_run(store: Store, lines: Iterable[str], *, now: float | None = None) -> str:
+    """Create a run from what `export_run` wrote; returns its id. A run in progress goes on here, a failed one may be
+    retried. Attempts and priorities start anew; of its budgets it has what was left.
 
     Raises:
         UsageError: This is no export, or a newer one. Nothing was created.
@@ -52,10 +56,8 @@ async def import_run(store: Store, lines: Iterable[str]) -> str:
     header = _header(next(parsed, ""))
     row = msgspec.convert(header["run"], RunRow)
     drafts = [_draft(line) for line in parsed if line.strip()]
-    tasks = [
-        NewTask(task["activation"], task["node"], task["node_type"], task["queue"], held=_held(task), priority=0)
-        for task in header["tasks"]
-    ]
+    now = time.time() if now is None else now
+    tasks = [_task(task, now) for task in header["tasks"]]
     result = await store.create_run(
         NewRun(
             row.run_id,
@@ -65,11 +67,15 @@ async def import_run(store: Store, lines: Iterable[str]) -> str:
             tenant=row.tenant,
             project=row.project,
             labels=row.labels,
+            deadline_seconds=None if row.deadline is None else max(row.deadline - now, 0.0),
+            budgets=_left(header.get("budgets", ())),
             status=row.status if row.status.ended else RunStatus.RUNNING,
         )
     )
     if result.status != "committed":
-        raise Conflict(f"Run {row.run_id!r} exists already; nothing was imported.")
+        raise Conflict(f"Run {row.run_id!r} exists already; nothing was imported.", hint="Name another store.")
+    if row.paused and not row.status.ended:
+        await store.change(Change(row.run_id, [Draft(RunPaused())], paused=True, status=RunStatus.WAITING))
     return row.run_id
 
 
@@ -84,8 +90,18 @@ def _header(line: str) -> dict[str, Any]:
     return dict(header)
 
 
-def _held(task: dict[str, Any]) -> bool:
-    return bool(task["state"] == TaskState.WAITING and task["not_before"] is None)
+def _task(task: dict[str, Any], now: float) -> NewTask:
+    waits = task["state"] == TaskState.WAITING
+    due = task["not_before"]
+    return NewTask(
+        task["activation"], task["node"], task["node_type"], task["queue"],
+        delay_seconds=max(due - now, 0.0) if waits and due is not None else None,
+        held=waits and due is None,
+    )  # fmt: skip
+
+
+def _left(budgets: Iterable[dict[str, Any]]) -> dict[str, float]:
+    return {b["kind"]: max(b["limit"] - b["spent"], 0.0) for b in budgets if b["limit"] is not None}
 
 
 def _draft(line: str) -> Draft:

@@ -13,6 +13,7 @@ import msgspec
 
 from treadle.domain.events import Draft, Event
 from treadle.domain.task import Claim, NewTask, RunRow, RunStatus, TaskRow
+from treadle.errors import Conflict
 
 TASKS = "tasks"
 """Topic of `Store.wait`: a task became ready."""
@@ -133,7 +134,9 @@ class WorkerRow(msgspec.Struct, frozen=True):
     capacity: int
     queues: tuple[str, ...]
     started_at: float
+    """When the store first heard of it, by the store's clock; what is announced here counts for nothing."""
     seen_at: float
+    """When the store last heard of it; likewise."""
     held: int
 
 
@@ -153,6 +156,10 @@ class Runs(Protocol):
         """Create a run with its entry tasks and first events.
 
         Idempotent by run id: a second call answers `conflict` and changes nothing.
+
+        Raises:
+            CodecError: An event type is not registered. There is no run.
+            Conflict: Two of the events have the same journal key and type. There is no run.
         """
 
     async def change(self, change: Change) -> int:
@@ -206,6 +213,7 @@ class Tasks(Protocol):
 
         Raises:
             CodecError: An event type is not registered. Nothing was recorded, of no item.
+            Conflict: The journal has an event of the same type under the same key. Nothing was recorded, of no item.
         """
 
     async def release(self, worker: str, held: Mapping[int, int], *, died: bool = False) -> None:
@@ -281,4 +289,18 @@ class Store(Runs, Tasks, Journal, Blobs, Presence, Protocol):
         """Finish what was accepted, then disconnect. Idempotent."""
 
     async def vacuum(self) -> None:
-        """Give the space of removed runs back to the disk. May take long; readers and writers wait."""
+        """Give the space of removed runs back, as far as the store can without losing anybody's lease. May take long.
+
+        SQLite: the file shrinks; who writes waits. PostgreSQL: nobody waits; mostly the tables use the space again.
+        """
+
+
+def wrong_status(run_id: str, status: RunStatus) -> Conflict:
+    """What a store says of a change that is only for runs in another state."""
+    hint = "A run that has ended stays as it is: fork it, or retry what failed." if status.ended else None
+    return Conflict(f"Run {run_id!r} {status.told}; nothing was changed.", hint=hint)
+
+
+def recorded_already(step: str | None, activation: str | None) -> Conflict:
+    """What a store says of a second event of one type under one journal key."""
+    return Conflict(f"{step!r} of {activation!r} is recorded already; nothing was changed.")

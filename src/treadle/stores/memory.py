@@ -21,7 +21,7 @@ from treadle.domain.events import (
     TaskClaimed,
     TaskQuarantined,
     TaskReleased,
-    check_types,
+    check_drafts,
     type_of,
 )
 from treadle.domain.task import Claim, NewTask, RunRow, RunStatus, TaskRow, TaskState
@@ -37,6 +37,8 @@ from treadle.ports.store import (
     NewRun,
     Renewer,
     WorkerRow,
+    recorded_already,
+    wrong_status,
 )
 from treadle.stores.memory_rows import Run, Task
 
@@ -69,7 +71,7 @@ class MemoryStore:
     async def create_run(self, new: NewRun) -> CommitResult:
         if new.run_id in self._runs:
             return CommitResult("conflict", self._runs[new.run_id].version)
-        check_types(new.events)
+        check_drafts(new.events)
         now = self._clock.now()
         run = self._runs[new.run_id] = Run(new, now)
         self._append(run, new.events, now)
@@ -117,7 +119,9 @@ class MemoryStore:
 
     async def commit(self, items: Sequence[Commit], *, lease_seconds: float) -> list[CommitResult]:
         for item in items:
-            check_types(item.events)
+            check_drafts(item.events)
+            if item.run_id in self._runs:
+                _refuse_recorded(self._runs[item.run_id], item.events)
         now = self._clock.now()
         return [self._commit(item, now, lease_seconds) for item in items]
 
@@ -263,11 +267,9 @@ class MemoryStore:
                 f"Run {run.run_id!r} is at version {run.version}, not {change.expected}; nothing was changed."
             )
         if change.only_if and run.status not in change.only_if:
-            raise Conflict(f"Run {run.run_id!r} is {run.status.value}; nothing was changed.")
-        check_types(change.events)
-        for draft in change.events:
-            if (draft.activation, draft.step, type(draft.payload).__name__) in run.journal:
-                raise Conflict(f"{draft.step!r} of {draft.activation!r} is recorded already; nothing was changed.")
+            raise wrong_status(run.run_id, run.status)
+        check_drafts(change.events)
+        _refuse_recorded(run, change.events)
 
     def _make_ready(self, task: Task | None) -> None:
         if task is not None and task.state in (WAITING, FAILED):
@@ -412,7 +414,10 @@ class MemoryStore:
 
     async def announce(self, worker: WorkerRow) -> None:
         if worker.capacity:
-            self._workers[worker.worker] = msgspec.structs.replace(worker, seen_at=self._clock.now())
+            now = self._clock.now()
+            known = self._workers.get(worker.worker)
+            started = known.started_at if known is not None else now
+            self._workers[worker.worker] = msgspec.structs.replace(worker, started_at=started, seen_at=now)
         else:
             self._workers.pop(worker.worker, None)
 
@@ -430,7 +435,7 @@ class MemoryStore:
     async def delete_run(self, run_id: str) -> None:
         run = self._run(run_id)
         if not run.ended:
-            raise Conflict(f"Run {run_id!r} is {run.status.value}; it was not removed.", hint="Cancel it first.")
+            raise Conflict(f"Run {run_id!r} {run.status.told}; it was not removed.", hint="Cancel it first.")
         for task in run.tasks.values():
             self._tasks.pop(task.task_id, None)
         del self._runs[run_id]
@@ -453,6 +458,12 @@ class MemoryStore:
             await asyncio.wait([waiter], timeout=timeout)
             waiter.cancel()
         return self._marks.get(topic, 0)
+
+
+def _refuse_recorded(run: Run, drafts: Iterable[Draft]) -> None:
+    for draft in drafts:
+        if (draft.activation, draft.step, type(draft.payload).__name__) in run.journal:
+            raise recorded_already(draft.step, draft.activation)
 
 
 def _claimed(task: Task) -> Draft:

@@ -9,8 +9,8 @@ from treadle.domain.events import (
     NodeFailed,
 )
 from treadle.domain.task import RunStatus, TaskState
-from treadle.errors import CodecError
-from treadle.ports.store import Change, Store, TaskMove
+from treadle.errors import CodecError, Conflict
+from treadle.ports.store import Change, JournalEntry, Store, TaskMove
 from treadle.testing.clock import FakeClock
 from treadle.testing.samples import (
     LEASE,
@@ -19,6 +19,7 @@ from treadle.testing.samples import (
     claim_one,
     commit,
     commit_one,
+    effect,
     ending,
     new_run,
     new_task,
@@ -160,6 +161,19 @@ class CommitSuite:
             await commit_one(store, broken)
         assert await trace(store, "r") == before
         assert (await commit_one(store, outcome(held, expected=1))).status == "committed"
+
+    async def test_a_second_event_under_one_journal_key_raises_conflict_and_leaves_no_trace(self, store: Store) -> None:
+        await store.create_run(new_run("r", "a"))
+        held = await claim_one(store)
+        nap = effect("a", "sleep:0").draft
+        await store.record("r", "a", JournalEntry(nap))
+        before = await trace(store, "r")
+        with pytest.raises(Conflict):
+            await commit_one(store, outcome(held, expected=1, events=[note("tired", "a"), nap], tasks=[new_task("b")]))
+        with pytest.raises(Conflict):
+            await commit_one(store, outcome(held, events=[effect("a", "k").draft, effect("a", "k").draft]))
+        assert await trace(store, "r") == before
+        assert (await commit_one(store, outcome(held))).status == "committed"
 
     async def test_a_task_put_off_is_due_after_its_delay(self, store: Store, clock: FakeClock) -> None:
         await store.create_run(new_run("r", "a"))

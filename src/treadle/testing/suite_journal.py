@@ -193,6 +193,16 @@ class PresenceSuite:
         await store.announce(WorkerRow("w1", "host", 7, 0, ("default", "gpu"), now, now, 0))
         assert [row.worker for row in await store.workers()] == ["w2"]
 
+    async def test_when_a_worker_began_and_was_seen_is_what_the_stores_clock_says(
+        self, store: Store, clock: FakeClock
+    ) -> None:
+        began = clock.now()
+        await store.announce(WorkerRow("w1", "host", 7, 4, ("default",), 1.0, 2.0, 0))
+        clock.advance(5)
+        await store.announce(WorkerRow("w1", "host", 7, 8, ("default",), 3.0, 4.0, 0))
+        [row] = await store.workers()
+        assert (row.started_at, row.seen_at, row.capacity) == (began, began + 5, 8)
+
     async def test_a_worker_not_seen_for_long_is_not_listed(self, store: Store, clock: FakeClock) -> None:
         now = clock.now()
         await store.announce(WorkerRow("w1", "host", 7, 4, ("default",), now, now, 0))

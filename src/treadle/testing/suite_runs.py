@@ -106,6 +106,14 @@ class RunsSuite:
             await store.run("r")
         assert (await store.create_run(new_run("r", "a"))).status == "committed"
 
+    async def test_a_log_with_two_events_under_one_journal_key_is_refused_and_no_run_is_there(
+        self, store: Store
+    ) -> None:
+        twice = [effect("a", "k").draft, effect("a", "k", b"2").draft]
+        with pytest.raises(Conflict):
+            await store.create_run(new_run("r", "a", events=twice))
+        assert await store.runs() == []
+
     # -- change ----------------------------------------------------------------------------------------------------
 
     async def test_a_change_raises_the_version_by_one_and_appends_its_events(self, store: Store) -> None:

@@ -113,7 +113,7 @@ def test_what_a_node_returns_becomes_an_update(returned: Any, update: Mapping[st
 
 @pytest.mark.parametrize("returned", ["text", 3, ["a"], ("a", 1), Data])
 def test_anything_else_that_a_node_returns_is_refused(returned: Any) -> None:
-    with pytest.raises(UsageError, match="a mapping of updates was expected"):
+    with pytest.raises(UsageError, match="a mapping was expected"):
         Schema().as_update(returned)
 
 

@@ -20,7 +20,7 @@ from treadle.engine.orchestrator import Orchestrator
 from treadle.engine.results import RunOptions
 from treadle.engine.signals import interrupt
 from treadle.engine.worker import WorkerSettings
-from treadle.errors import NotFound, RunCancelled, RunFailed, RunTimedOut
+from treadle.errors import Conflict, NotFound, RunCancelled, RunFailed, RunTimedOut
 from treadle.graph.build import Graph
 from treadle.graph.spec import START, Send
 from treadle.ports.store import Store
@@ -373,3 +373,8 @@ async def test_a_run_past_its_deadline_ends_as_timed_out_and_its_nodes_are_stopp
         await eventually(lambda: gate.left)
         assert gate.left == ["cancelled"]
         assert [e.code for e in await payloads(store, "r", RunErrored)] == ["run_timed_out"]
+        with pytest.raises(Conflict, match="has reached its deadline; nothing was retried"):
+            await orchestrator.retry("r")
+        gate.open.set()
+        fork = await orchestrator.fork("r")
+        assert (await orchestrator.wait(fork, timeout=SOON))["trail"] == ["gate"]

@@ -7,11 +7,11 @@ import operator
 from typing import Any
 
 import pytest
-from flows import QUICK, SOON, Gate, assert_sound, chain, finished, mark, payloads
+from flows import QUICK, SOON, Gate, assert_sound, chain, eventually, finished, mark, payloads
 
 from treadle.domain.events import RunForked, RunMigrated, StateUpdated, StepRecorded
 from treadle.domain.state import State
-from treadle.domain.task import RunStatus
+from treadle.domain.task import RunStatus, TaskState
 from treadle.engine import retention
 from treadle.engine.orchestrator import Orchestrator
 from treadle.engine.results import RunOptions
@@ -275,6 +275,50 @@ async def test_a_run_in_progress_goes_on_where_it_is_imported_and_repeats_no_eff
         await elsewhere.answer(asked.run_id, "yes")
         assert (await elsewhere.wait(asked.run_id, timeout=SOON))["trail"] == ["a", 1, "yes"]
     assert calls == [1]
+
+
+async def test_a_failed_run_can_be_retried_where_it_is_imported(orchestrator: Orchestrator, store: Store) -> None:
+    broken = [True]
+
+    async def node(state: State) -> dict[str, Any]:
+        if broken:
+            raise ValueError("broken")
+        return {"trail": ["mended"]}
+
+    graph = chain(mark("a"), node)
+    with pytest.raises(RunFailed):
+        await orchestrator.execute(graph, options=RunOptions(run_id="r"), timeout=SOON)
+    async with Orchestrator(MemoryStore(), settings=QUICK) as elsewhere:
+        elsewhere.add_graph(graph)
+        await retention.import_run(elsewhere.store, await export(store, "r"))
+        with pytest.raises(RunFailed, match="ValueError: broken"):
+            await elsewhere.wait("r", timeout=SOON)
+        broken.clear()
+        await elsewhere.retry("r")
+        assert (await elsewhere.wait("r", timeout=SOON))["trail"] == ["a", "mended"]
+
+
+async def test_an_imported_run_is_still_paused_asleep_and_short_of_budget(
+    orchestrator: Orchestrator, store: Store
+) -> None:
+    async def node(state: State, ctx: Any) -> None:
+        await ctx.step("k", lambda: 1, reserve={"tokens": 2}, settle=lambda used: {"tokens": 3})
+        await ctx.sleep(3600)
+
+    run_id = await orchestrator.start(chain(node), options=RunOptions(budgets={"tokens": 10}, deadline_seconds=9000))
+    await eventually(lambda: _sleeps(store, run_id))
+    await orchestrator.pause(run_id)
+    other = MemoryStore()
+    await retention.import_run(other, await export(store, run_id), now=(await store.run(run_id)).created_at)
+    [task], [budget], row = await other.tasks(run_id), await other.budgets(run_id), await other.run(run_id)
+    assert (row.paused, row.status, task.state) == (True, RunStatus.WAITING, TaskState.WAITING)
+    assert task.not_before is not None and task.not_before - row.created_at > 3500
+    assert row.deadline is not None and row.deadline - row.created_at > 8900
+    assert (budget.kind, budget.limit) == ("tokens", 7.0)
+
+
+async def _sleeps(store: Store, run_id: str) -> bool:
+    return [task.state for task in await store.tasks(run_id)] == [TaskState.WAITING]
 
 
 async def test_pruning_removes_only_what_ended_long_ago(orchestrator: Orchestrator, store: Store) -> None:

@@ -235,7 +235,7 @@ async def test_what_a_node_returns_is_checked(orchestrator: Orchestrator, store:
     async def wrong(state: State) -> Any:
         return "text"
 
-    with pytest.raises(RunFailed, match="a mapping of updates was expected"):
+    with pytest.raises(RunFailed, match="a mapping was expected"):
         await orchestrator.execute(chain(wrong), timeout=SOON)
 
 

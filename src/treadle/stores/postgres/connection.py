@@ -10,7 +10,7 @@ from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
 import asyncpg
 import msgspec
 
-from treadle.errors import CodecError, ConfigError, StoreUnavailable, TreadleError
+from treadle.errors import CodecError, ConfigError, Conflict, StoreUnavailable, TreadleError
 
 Connection: TypeAlias = Any  # asyncpg.Connection; the package has no types
 COMMAND_SECONDS = 30.0
@@ -144,6 +144,8 @@ def as_ours(error: BaseException, where: Target, consequence: str = "Nothing was
         return error
     if isinstance(error, asyncpg.DataError | UnicodeError | ValueError):  # the server's, and asyncpg's own
         return CodecError(f"A value cannot be written to PostgreSQL: {error}. {consequence}")
+    if isinstance(error, asyncpg.UniqueViolationError) and error.constraint_name == "events_journal":
+        return Conflict(f"An event of this type is recorded already under the same journal key. {consequence}")
     hint = next((text for kinds, text in _HINTS if isinstance(error, kinds)), "See the message of PostgreSQL above.")
     said = str(error).strip().rstrip(".") or type(error).__name__
     return StoreUnavailable(f"The store {where.shown} failed: {said}. {consequence}", hint=hint)

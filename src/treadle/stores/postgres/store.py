@@ -8,7 +8,7 @@ import secrets
 from collections.abc import Coroutine, Mapping, Sequence
 from typing import Any, TypeVar
 
-from treadle.domain.events import Event, check_types, encode_payload, type_of
+from treadle.domain.events import Event, check_drafts, encode_payload, type_of
 from treadle.domain.task import Claim, RunRow, RunStatus, TaskRow
 from treadle.errors import BudgetExceeded, Conflict, NotFound, TreadleError
 from treadle.ports.store import (
@@ -21,6 +21,8 @@ from treadle.ports.store import (
     NewRun,
     Renewer,
     WorkerRow,
+    recorded_already,
+    wrong_status,
 )
 from treadle.stores.postgres import rows
 from treadle.stores.postgres.commit import Commits
@@ -104,7 +106,7 @@ class PostgresStore:
     # -- runs ------------------------------------------------------------------------------------------------------
 
     async def create_run(self, run: NewRun) -> CommitResult:
-        check_types(run.events)
+        check_drafts(run.events)
         return await self._creations.submit(run.run_id, (run, secrets.token_hex(8)))
 
     def _created(self, item: tuple[NewRun, str], result: CommitResult) -> None:
@@ -114,7 +116,7 @@ class PostgresStore:
                 self._wake.touch(TASKS)
 
     async def change(self, change: Change) -> int:
-        check_types(change.events)
+        check_drafts(change.events)
         columns = Columns()
         columns.add_events(1, change.events)
         token = secrets.token_hex(8)
@@ -147,7 +149,7 @@ class PostgresStore:
         for (status,) in await self._pool.run(lambda c: c.fetch(sql, run_id), again=find_out):
             if status is None:
                 raise _no_run(run_id)
-            raise Conflict(f"Run {run_id!r} is {status}; it was not removed.", hint="Cancel it first.")
+            raise Conflict(f"Run {run_id!r} {RunStatus(status).told}; it was not removed.", hint="Cancel it first.")
 
     async def run(self, run_id: str) -> RunRow:
         found = await self._pool.rows("run_row", run_id)
@@ -233,7 +235,7 @@ class PostgresStore:
 
     async def commit(self, items: Sequence[Commit], *, lease_seconds: float) -> list[CommitResult]:
         for item in items:
-            check_types(item.events)
+            check_drafts(item.events)
         submitted = [self._commits.submit(item.run_id, (item, lease_seconds)) for item in items]
         if len(submitted) == 1:
             return [await submitted[0]]
@@ -342,8 +344,8 @@ def _refused(change: Change, outcome: str, version: int, status: str, detail: Se
     if outcome == "version":
         return Conflict(f"Run {run_id!r} is at version {version}, not {change.expected}; nothing was changed.")
     if outcome == "status" or detail is None:
-        return Conflict(f"Run {run_id!r} is {status}; nothing was changed.")
-    return Conflict(f"{detail[0]!r} of {detail[1]!r} is recorded already; nothing was changed.")
+        return wrong_status(run_id, RunStatus(status))
+    return recorded_already(*detail[:2])
 
 
 def _no_run(run_id: str) -> NotFound:

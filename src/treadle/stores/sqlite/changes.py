@@ -22,7 +22,16 @@ from treadle.domain.events import (
 )
 from treadle.domain.task import Claim, NewTask, RunStatus
 from treadle.errors import BudgetExceeded, Conflict, NotFound
-from treadle.ports.store import Change, Commit, CommitResult, JournalEntry, NewRun, WorkerRow
+from treadle.ports.store import (
+    Change,
+    Commit,
+    CommitResult,
+    JournalEntry,
+    NewRun,
+    WorkerRow,
+    recorded_already,
+    wrong_status,
+)
 from treadle.stores.sqlite import connection as sql
 from treadle.stores.sqlite import rows
 from treadle.stores.sqlite.rows import RunHead, append
@@ -91,9 +100,10 @@ def commit(c: apsw.Connection, item: Commit, now: float, lease_seconds: float) -
     run = RunHead(run_no, item.run_id, version, last_seq, ended, paused, status)
     if ended or state != "leased" or lease_seq != item.lease_seq or worker != item.worker:
         return CommitResult("fenced", version, (), run.status)
+    if item.expected is not None and (item.expected != version or item.after not in ("", moved_by)):
+        return CommitResult("conflict", version, (), run.status)
+    _refuse_recorded(c, run, item.events)
     if item.expected is not None:
-        if item.expected != version or item.after not in ("", moved_by):
-            return CommitResult("conflict", version, (), run.status)
         run.version += 1
         run.moved_by = f"{item.task_id}.{item.lease_seq}"
     append(c, run, item.events, now)
@@ -272,11 +282,8 @@ def change(c: apsw.Connection, wanted: Change, now: float) -> int:
     if wanted.expected is not None and wanted.expected != run.version:
         raise Conflict(f"Run {run.run_id!r} is at version {run.version}, not {wanted.expected}; nothing was changed.")
     if wanted.only_if and run.status not in wanted.only_if:
-        raise Conflict(f"Run {run.run_id!r} is {run.status.value}; nothing was changed.")
-    for draft in wanted.events:
-        key = (run.run_no, draft.activation, draft.step, type(draft.payload).__name__)
-        if draft.step is not None and sql.row(c, "journal_entry", key) is not None:
-            raise Conflict(f"{draft.step!r} of {draft.activation!r} is recorded already; nothing was changed.")
+        raise wrong_status(run.run_id, run.status)
+    _refuse_recorded(c, run, wanted.events)
     run.version += 1
     run.moved_by = ""
     append(c, run, wanted.events, now)
@@ -294,6 +301,13 @@ def change(c: apsw.Connection, wanted: Change, now: float) -> int:
     return run.version
 
 
+def _refuse_recorded(c: apsw.Connection, run: RunHead, drafts: Sequence[Draft]) -> None:
+    for draft in drafts:
+        key = (run.run_no, draft.activation, draft.step, type(draft.payload).__name__)
+        if draft.step is not None and sql.row(c, "journal_entry", key) is not None:
+            raise recorded_already(draft.step, draft.activation)
+
+
 def announce(c: apsw.Connection, worker: WorkerRow, now: float) -> None:
     if worker.capacity:
         queues = ",".join(worker.queues)
@@ -306,7 +320,7 @@ def announce(c: apsw.Connection, worker: WorkerRow, now: float) -> None:
 def delete_run(c: apsw.Connection, run_id: str) -> None:
     run = _run(c, run_id)
     if not run.ended:
-        raise Conflict(f"Run {run_id!r} is {run.status.value}; it was not removed.", hint="Cancel it first.")
+        raise Conflict(f"Run {run_id!r} {run.status.told}; it was not removed.", hint="Cancel it first.")
     for name in (
         "delete_run_tasks",
         "delete_run_events",

@@ -11,7 +11,7 @@ from typing import TypeVar
 import apsw
 import msgspec
 
-from treadle.domain.events import Event, check_types
+from treadle.domain.events import Event, check_drafts
 from treadle.domain.task import Claim, RunRow, RunStatus, TaskRow
 from treadle.errors import NotFound, StoreUnavailable
 from treadle.ports.clock import Clock, SystemClock
@@ -101,7 +101,7 @@ class SqliteStore:
         return result
 
     async def create_run(self, run: NewRun) -> CommitResult:
-        check_types(run.events)
+        check_drafts(run.events)
         return await self._write(lambda c: changes.create_run(c, run, self._clock.now()), run=run.run_id, tasks=True)
 
     async def claim(
@@ -121,7 +121,7 @@ class SqliteStore:
 
     async def commit(self, items: Sequence[Commit], *, lease_seconds: float) -> list[CommitResult]:
         for item in items:
-            check_types(item.events)
+            check_drafts(item.events)
         results = await self._writer.submit(
             lambda c: [changes.commit(c, item, self._clock.now(), lease_seconds) for item in items]
         )
@@ -149,7 +149,7 @@ class SqliteStore:
 
     async def change(self, change: Change) -> int:
         run = change.run_id
-        check_types(change.events)
+        check_drafts(change.events)
         return await self._write(lambda c: changes.change(c, change, self._clock.now()), run=run, tasks=True)
 
     async def announce(self, worker: WorkerRow) -> None:
@@ -221,7 +221,11 @@ class SqliteStore:
         return bytes(found[0])
 
     async def vacuum(self) -> None:
-        await self._writer.submit(lambda c: c.execute("VACUUM"), plain=True)
+        def rewrite(c: apsw.Connection) -> None:
+            c.execute("VACUUM")
+            c.execute("PRAGMA wal_checkpoint(TRUNCATE)")  # the rewritten file lies in the log until then
+
+        await self._writer.submit(rewrite, plain=True)
 
     # -- waking ----------------------------------------------------------------------------------------------------
 
@@ -245,12 +249,16 @@ class _SqliteRenewer:
         lost = set()
         with mapped_errors(self._path):
             self._connection.execute("BEGIN IMMEDIATE")
-            until = self._clock.now() + lease_seconds
-            for task_id, lease_seq in held.items():
-                sql.run(self._connection, "renew_task", (task_id, lease_seq, worker, until))
-                if not self._connection.changes():
-                    lost.add(task_id)
-            self._connection.execute("COMMIT")
+            try:
+                until = self._clock.now() + lease_seconds
+                for task_id, lease_seq in held.items():
+                    sql.run(self._connection, "renew_task", (task_id, lease_seq, worker, until))
+                    if not self._connection.changes():
+                        lost.add(task_id)
+                self._connection.execute("COMMIT")
+            finally:
+                if self._connection.in_transaction:  # it broke; the next try needs a connection that is free
+                    self._connection.execute("ROLLBACK")
         return frozenset(lost)
 
     def close(self) -> None:

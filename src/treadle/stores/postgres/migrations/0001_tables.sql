@@ -75,7 +75,7 @@ CREATE TABLE treadle.events (
     blob       text COLLATE "C",
     PRIMARY KEY (run_no, seq)
 ) WITH (autovacuum_vacuum_insert_scale_factor = 0.05, autovacuum_analyze_scale_factor = 0.05);
-CREATE INDEX events_journal ON treadle.events (run_no, activation, step) WHERE step IS NOT NULL;
+CREATE UNIQUE INDEX events_journal ON treadle.events (run_no, activation, step, type) WHERE step IS NOT NULL;
 CREATE INDEX events_blob ON treadle.events (blob) WHERE blob IS NOT NULL;
 
 CREATE TABLE treadle.blobs (
