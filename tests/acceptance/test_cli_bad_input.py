@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import struct
 import subprocess
 import sys
 from collections.abc import Callable
@@ -111,6 +112,15 @@ def test_a_build_that_cannot_work_makes_nothing(
     assert [path for path in sorted(treadle.folder.rglob("*")) if "__pycache__" not in path.parts] == before
 
 
+@pytest.mark.slow
+@pytest.mark.usefixtures("sandboxed")
+def test_a_truncated_model_file_of_ones_own_ends_the_build_with_the_code_of_model_files(treadle: Commands) -> None:
+    (treadle.folder / "cut.gguf").write_bytes(b"GGUF" + struct.pack("<IQQQ", 3, 1, 1, 20) + b"general.archi")
+    done = treadle("build", "add(a, b)", "--out", "made", "--model", "./cut.gguf")
+    assert_refused(done, 5, "could not be loaded")
+    assert "hint: The file is damaged" in done.err and not (treadle.folder / "made").exists()
+
+
 def test_a_wrong_setting_names_its_file_and_the_nearest_name(treadle: Commands) -> None:
     (treadle.folder / "treadle.toml").write_text("[model]\nprovidr = 'ollama'\n")
     done = treadle("validate")
@@ -122,6 +132,13 @@ def test_a_repository_in_the_middle_of_a_merge_is_left_alone(treadle: Commands) 
     repo = make_repository(treadle.folder / "repo")
     (repo / ".git" / "MERGE_HEAD").write_text("0" * 40)
     assert_refused(treadle("build", "x", "--repo", "repo"), 2, "in the middle of a merge")
+
+
+def test_a_repository_where_nothing_can_show_success_is_refused_before_anything_is_made(treadle: Commands) -> None:
+    repo = make_repository(treadle.folder / "repo")
+    done = treadle("build", "x", "--repo", "repo")
+    assert_refused(done, 2, "has no tests, and there is no --check")
+    assert "hint: Give --check CMD" in done.err and sorted(path.name for path in repo.iterdir()) == [".git"]
 
 
 def test_a_state_file_that_is_no_utf8_is_refused(treadle: Commands) -> None:

@@ -92,8 +92,8 @@ def test_a_repository_is_changed_on_a_branch_only(treadle: Commands) -> None:
 def test_inside_a_repository_the_work_is_a_branch_of_it(treadle: Commands) -> None:
     git(treadle.folder, "init", "-q")
     git(treadle.folder, "commit", "-q", "--allow-empty", "-m", "x")
-    done = treadle("build", GOAL, "--provider", treadle.good_script())
-    assert "a branch of ." in done.err
+    done = treadle("build", GOAL, "--check", "false", "--max-rounds", "1", "--provider", treadle.good_script())
+    assert "a branch of ." in done.err and "(--out DIR makes a new repository instead)" in done.err
     assert ".treadle" not in git(treadle.folder, "status", "--porcelain")
 
 

@@ -12,7 +12,14 @@ from typing import TYPE_CHECKING, Any
 import typer
 
 from treadle.cli import output, session, watch
-from treadle.errors import RunFailed, TreadleError
+from treadle.errors import (
+    BudgetExceeded,
+    ModelFileCorrupt,
+    ModelUnavailable,
+    RunFailed,
+    SandboxUnavailable,
+    TreadleError,
+)
 
 if TYPE_CHECKING:
     from treadle.app import Application
@@ -22,6 +29,8 @@ if TYPE_CHECKING:
 
 _SCRIPTED = "scripted:"
 _REASON_LINES = 12
+_EXIT_CODES = {kind.code: kind.exit_code for kind in (ModelFileCorrupt, ModelUnavailable, SandboxUnavailable)}
+"""Of builds that failed of what is around them, not of their task."""
 
 
 def add_to(app: typer.Typer) -> None:
@@ -72,7 +81,7 @@ async def _build(settings: Settings, request: BuildRequest, *, json: bool, verbo
 
     async with session.looking(settings=settings) as looking:
         plan = await looking.builds.check(request)
-        _say(plan, quiet=json)
+        _say(plan, chosen=request.repo is not None, quiet=json)
         await _fetch_model(looking, plan)
     run_id = new_run_id()
     async with session.building(settings, run_id, capacity=0 if detach else 4) as application:
@@ -85,7 +94,7 @@ async def _build(settings: Settings, request: BuildRequest, *, json: bool, verbo
         return await finish(application, row, json=json, verbose=verbose)
 
 
-def _say(plan: BuildPlan, *, quiet: bool) -> None:
+def _say(plan: BuildPlan, *, chosen: bool, quiet: bool) -> None:
     if quiet:
         return
     output.note(f"model    {plan.model} ({plan.provider}) answers, {plan.model_reason}")
@@ -93,7 +102,10 @@ def _say(plan: BuildPlan, *, quiet: bool) -> None:
     if plan.sandbox == "none":
         output.note(output.styled("         Generated code runs as you, with your files and your network.", "yellow"))
     if plan.repository is not None:
-        output.note(f"place    a branch of {_shown(plan.repository.folder)}, from {plan.repository.commit[:10]}")
+        instead = " (--out DIR makes a new repository instead)" if not chosen else ""
+        output.note(
+            f"place    a branch of {_shown(plan.repository.folder)}, from {plan.repository.commit[:10]}{instead}"
+        )
         if plan.repository.uncommitted:
             output.note(f"         {plan.repository.uncommitted} uncommitted file(s) are left alone and not seen")
     else:
@@ -102,7 +114,6 @@ def _say(plan: BuildPlan, *, quiet: bool) -> None:
 
 async def _fetch_model(application: Application, plan: BuildPlan) -> None:
     from treadle.cli.models import ProgressBar
-    from treadle.errors import ModelFileCorrupt
     from treadle.services.models import Models
 
     try:
@@ -145,12 +156,16 @@ async def finish(application: Application, row: RunRow, *, json: bool, verbose: 
 
 
 async def _explained(application: Application, run_id: str, error: RunFailed) -> TreadleError:
-    """Say what to do about a failed build, by what it failed of."""
+    """Say what to do about a failed build, and what it exits with, by what it failed of."""
     from treadle.domain.events import RunErrored
 
     last = (await application.runs.events(await application.runs.find(run_id)))[-1].payload
-    if isinstance(last, RunErrored) and last.code == "budget":
+    code = last.code if isinstance(last, RunErrored) else ""
+    if code == ModelFileCorrupt.code:
+        error.hint = "The file is damaged, or of a kind that cannot be used. Build again with another --model."
+    elif code == BudgetExceeded.code:
         error.hint = f"Go on with more: treadle retry {run_id} --budget-tokens N."
+    error.exit_code = _EXIT_CODES.get(code, error.exit_code)
     return error
 
 

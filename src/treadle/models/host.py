@@ -338,7 +338,8 @@ def _not_loaded(place: Place, spec: HostSpec, error: object) -> Exception:
     told = [line.split(" E ", 1)[1].strip() for line in lines if " E " in line]
     # A traceback of our own ends in the line that says it.
     told = list(dict.fromkeys(told))[:_LOG_LINES] or [str(error or (lines[-1] if lines else "the host died silently"))]
-    message = f"Model {spec.model!r} could not be loaded from {spec.path}: {'; '.join(told)}."
+    place_of_it = "" if spec.model == spec.path else f" from {spec.path}"
+    message = f"Model {spec.model!r} could not be loaded{place_of_it}: {'; '.join(told)}."
     if any("gguf_init" in line or "error loading model" in line for line in told) and "alloc" not in message:
         return ModelFileCorrupt(message, hint=f"The file is damaged or of an unknown kind. See {place.log}.")
     return ModelUnavailable(message, hint=f"See {place.log}; a smaller model or a smaller context may fit.")

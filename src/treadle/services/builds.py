@@ -13,6 +13,7 @@ from typing import Any, Protocol
 
 import msgspec
 
+from treadle.agents.relevance import is_test
 from treadle.domain.task import RunRow
 from treadle.engine.orchestrator import Orchestrator, new_run_id
 from treadle.engine.results import RunOptions
@@ -234,6 +235,11 @@ async def _place(request: BuildRequest, goal: str) -> tuple[Path | None, Reposit
         _try_to_write(out)
         return out.absolute(), None
     found = await open_repository(request.folder / repo)
+    if not request.check.strip() and not any(is_test(path) for path in await found.files()):
+        raise UsageError(
+            f"{found.folder} has no tests, and there is no --check: nothing could show that the goal is met.",
+            hint="Give --check CMD, a command that fails now and should pass then; or --out DIR for something new.",
+        )
     at = RepositoryAt(str(found.folder), found.commit, found.tree, found.branch, found.uncommitted)
     return None, at
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -253,6 +254,8 @@ def _run_line(event: Event, task: str) -> LogLine | None:
 
 def outcome_of(result: object) -> str:
     """Say what came of a tool call in a few words."""
+    if isinstance(result, str) and re.fullmatch("[0-9a-f]{40}", result):
+        return f"tree {result[:10]}"
     if not isinstance(result, dict):
         return plain_text(result)[:120]
     if result.get("broken"):

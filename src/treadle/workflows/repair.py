@@ -48,7 +48,10 @@ class Repair:
             return start | _stop("There is nothing that says when the goal is met: no --check and no tests.")
         done = await self._run_check(ctx, "check", tree, check)
         if done["ok"]:
-            return start | _stop(f"The check passes already, so it cannot show that the goal is met: {check}")
+            return start | _stop(
+                f"The check passes already, so it cannot show that the goal is met: {check}\n"
+                "Give one that fails now (--check CMD), or add a failing test and commit it."
+            )
         if done["exit_code"] in _NO_SUCH_COMMAND:
             return start | _stop(f"The check cannot be run in the sandbox: {done['output'][-200:]}")
         return start | {"brief": {"output": done["output"]}, "move": {"action": "fix", "problem": ""}}

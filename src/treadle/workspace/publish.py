@@ -144,10 +144,12 @@ async def copy_objects(source: Git, target: Git, revisions: list[str]) -> None:
 
 
 def numbered(place: Path) -> Iterator[Path]:
-    """The place itself, then `place-2`, `place-3`, ..."""
+    """The place itself, then `place-2`, `place-3`, ...; after `place-2`, `place-3`."""
     yield place
-    for number in itertools.count(2):
-        yield place.with_name(f"{place.name}-{number}")
+    stem, _, last = place.name.rpartition("-")
+    stem, first = (stem, int(last) + 1) if stem and last.isdecimal() else (place.name, 2)
+    for number in itertools.count(first):
+        yield place.with_name(f"{stem}-{number}")
 
 
 def _is_taken(place: Path) -> bool:

@@ -37,6 +37,11 @@ class Repository:
     def git(self) -> Git:
         return Git(cwd=self.folder)
 
+    async def files(self) -> list[str]:
+        """Paths of the files in the commit that the work starts from."""
+        listed = await self.git.run("ls-tree", "-r", "-z", "--name-only", self.tree)
+        return [path.decode(errors="surrogateescape") for path in listed.split(b"\0") if path]
+
 
 async def open_repository(path: Path) -> Repository:
     """Look at a repository and check that a branch can be made in it. Changes nothing, not even the index's file times.

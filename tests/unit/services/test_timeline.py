@@ -135,6 +135,7 @@ def test_activations_name_their_node() -> None:
 
 
 def test_tool_results_are_said_in_a_few_words() -> None:
+    assert outcome_of("4b825dc642" + "0" * 30) == "tree 4b825dc642"
     assert outcome_of({"exit_code": 1, "timed_out": True}) == "exit code 1, timed out"
     assert outcome_of({"passed": ["a", "b"], "failed": {"c": "x"}}) == "1 failed, 2 passed"
     assert outcome_of({"broken": "no\nmodule", "passed": []}) == "no test could run: no module"

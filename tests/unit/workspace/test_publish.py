@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import islice
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,7 @@ from treadle.workspace import (
     NewRepository,
     RepositoryBranch,
     Workspace,
+    numbered,
     open_repository,
     refuse_unusable_out,
 )
@@ -62,6 +64,11 @@ async def test_a_place_of_our_own_choice_gives_way_to_what_took_it(workspace: Wo
     second = await publishers[1].publish(tree, CommitNote("run-2", "Add slug.py"))
     assert [Path(done.place).name for done in (first, second)] == ["slug", "slug-3"]
     assert await publishers[1].publish(tree, CommitNote("run-2", "Add slug.py")) == second
+
+
+def test_numbers_go_on_from_the_number_that_is_there() -> None:
+    for name, following in (("a", ["a-2", "a-3"]), ("a-2", ["a-3", "a-4"]), ("a-b", ["a-b-2", "a-b-3"])):
+        assert [place.name for place in islice(numbered(Path(name)), 1, 3)] == following
 
 
 async def test_a_place_that_is_taken_at_the_last_moment_gives_way_too(
