@@ -9,6 +9,9 @@ from __future__ import annotations
 
 import asyncio
 import json
+import sqlite3
+import tempfile
+from contextlib import closing
 from pathlib import Path
 
 from recorded import GRAPHS, HERE, moments
@@ -16,9 +19,10 @@ from recorded import GRAPHS, HERE, moments
 import treadle
 from treadle.engine.orchestrator import Orchestrator
 from treadle.engine.results import RunOptions
-from treadle.engine.retention import export_run
+from treadle.engine.retention import export_run, import_run
 from treadle.engine.worker import WorkerSettings
 from treadle.stores.memory import MemoryStore
+from treadle.stores.sqlite import SqliteStore
 
 SETTINGS = WorkerSettings(poll_seconds=0.01, sweep_seconds=0.01)
 
@@ -48,6 +52,21 @@ async def record(name: str, folder: Path) -> None:
     (folder / f"{name}.moments.jsonl").write_text(told + "\n")
 
 
+async def record_store(folder: Path) -> None:
+    """A SQLite store with all these histories, as the SQL that makes it again."""
+    with tempfile.TemporaryDirectory() as scratch:
+        file = Path(scratch) / "runs.db"
+        store = SqliteStore(file)
+        await store.open()
+        for history in sorted(path for path in folder.glob("*.jsonl") if ".moments." not in path.name):
+            await import_run(store, history.read_text().splitlines())
+        await store.close()
+        with closing(sqlite3.connect(file)) as connection:
+            [version] = connection.execute("PRAGMA user_version").fetchone()
+            lines = [*connection.iterdump(), f"PRAGMA user_version = {version};"]
+    (folder / "store.sql").write_text("\n".join(lines) + "\n")
+
+
 def main() -> None:
     folder = HERE / treadle.__version__
     folder.mkdir(exist_ok=True)
@@ -55,6 +74,9 @@ def main() -> None:
         if not (folder / f"{name}.jsonl").exists():
             asyncio.run(record(name, folder))
             print(folder / f"{name}.jsonl")
+    if not (folder / "store.sql").exists():
+        asyncio.run(record_store(folder))
+        print(folder / "store.sql")
 
 
 if __name__ == "__main__":

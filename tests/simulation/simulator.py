@@ -450,9 +450,15 @@ class World:
                 row.status is not RunStatus.ERROR or any(t.state is TaskState.FAILED for t in tasks),
                 "a failed run has no failed task",
             )
+        recorded = Counter((e.activation, e.step, e.type) for e in events if e.step is not None)
+        check(all(count == 1 for count in recorded.values()), f"recorded twice: {recorded.most_common(1)}")
         for budget in await self.store.budgets(run.run_id):
             check(budget.spent + budget.reserved <= BUDGET, f"over budget: {budget}")
-            check(budget.reserved >= 0, f"reserved below nothing: {budget}")
+            booked = self.store._runs[run.run_id].reserved
+            known = sum(amounts.get(budget.kind, 0.0) for amounts in booked.values())
+            check(budget.reserved == known, f"{budget.reserved:g} are reserved, and calls under way have {known:g}")
+            kept = [key for key in booked if (*key, "StepRecorded") in recorded]
+            check(not kept, f"still reserved for a call that is recorded: {kept}")
         self._check_order(events)
         check(
             all(count <= 1 for count in run.effects.values()), f"an effect was repeated: {run.effects.most_common(1)}"

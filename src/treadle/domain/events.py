@@ -212,6 +212,10 @@ def type_of(payload: Payload) -> tuple[str, int]:
     return name, known[1]
 
 
+RESULTS = ("StepRecorded", "ModelReplied", "ToolReturned")
+"""Types of events that record what an effect came to."""
+
+
 def check_drafts(drafts: Iterable[Draft]) -> None:
     """Refuse what could not be written, before any of it is.
 

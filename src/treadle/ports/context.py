@@ -11,6 +11,27 @@ Amounts = Mapping[str, float]
 """Amounts of budget by kind: `tokens`, `money` (USD), `steps`, `seconds`."""
 
 
+class NodeBlobs(Protocol):
+    """Large bytes by their content."""
+
+    async def put(self, data: bytes) -> str:
+        """Keep bytes; returns the digest that names them."""
+
+    async def get(self, digest: str) -> bytes:
+        """Raises NotFound."""
+
+
+class BudgetView(Protocol):
+    """One kind of budget: spent + reserved <= limit; without a limit it is only counted."""
+
+    @property
+    def limit(self) -> float | None: ...
+    @property
+    def spent(self) -> float: ...
+    @property
+    def reserved(self) -> float: ...
+
+
 class NodeContext(Protocol):
     """Handed to a node as its second argument."""
 
@@ -79,6 +100,16 @@ class NodeContext(Protocol):
 
     def interrupt(self, value: Any) -> Any:
         """Ask the outside world; returns the answer. The node ends here until somebody answers, then starts again."""
+
+    async def sleep(self, seconds: float) -> None:
+        """Let go of the worker; the node starts again from its top after so long. Costs nothing while it waits."""
+
+    @property
+    def blobs(self) -> NodeBlobs:
+        """Large bytes beside the log."""
+
+    async def budget(self) -> Mapping[str, BudgetView]:
+        """The run's budgets by kind, as they stand."""
 
     def emit(self, value: Any) -> None:
         """Show something to whoever streams the run (not recorded)."""

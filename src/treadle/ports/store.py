@@ -246,7 +246,11 @@ class Journal(Protocol):
         """All journal events of one activation, oldest first."""
 
     async def reserve(self, run_id: str, activation: str, key: str, amounts: Mapping[str, float]) -> None:
-        """Book amounts against the run's budgets. Idempotent by key. Raises BudgetExceeded; nothing is booked then."""
+        """Book amounts against the run's budgets. Idempotent by key; for what is recorded already nothing is booked.
+
+        Raises:
+            BudgetExceeded: A limit does not cover it. Nothing was booked, of no kind.
+        """
 
     async def budgets(self, run_id: str) -> list[Budget]:
         """By kind."""

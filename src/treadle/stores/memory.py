@@ -13,6 +13,7 @@ from collections.abc import Iterable, Mapping, Sequence
 import msgspec
 
 from treadle.domain.events import (
+    RESULTS,
     BudgetSettled,
     Draft,
     Event,
@@ -355,6 +356,8 @@ class MemoryStore:
 
     async def reserve(self, run_id: str, activation: str, key: str, amounts: Mapping[str, float]) -> None:
         run = self._run(run_id)
+        if any((activation, key, name) in run.journal for name in RESULTS):
+            return  # whoever asks has lost its lease, and will be given what is recorded
         booked = run.reserved.get((activation, key), {})
         wanted = {kind: amount - booked.get(kind, 0.0) for kind, amount in amounts.items()}
         for kind, more in wanted.items():

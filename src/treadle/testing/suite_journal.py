@@ -136,6 +136,13 @@ class JournalSuite:
         await store.record("r", "a", effect("a", "k", settle={"tokens": 25}))
         assert await store.budgets("r") == [Budget("tokens", 100, 25, 0)]
 
+    async def test_nothing_is_reserved_for_what_is_recorded(self, store: Store) -> None:
+        await store.create_run(new_run("r", "a", budgets={"tokens": 10}))
+        await store.reserve("r", "a", "k", {"tokens": 4})
+        await store.record("r", "a", effect("a", "k", settle={"tokens": 3}))
+        await store.reserve("r", "a", "k", {"tokens": 4})  # by a worker that has lost its lease
+        assert await store.budgets("r") == [Budget("tokens", 10, 3, 0)]
+
     async def test_many_at_once_never_book_more_than_the_limit(self, store: Store) -> None:
         await store.create_run(new_run("r", "a", budgets={"tokens": 10}))
         tries = [store.reserve("r", f"n{n}", "k", {"tokens": 3}) for n in range(8)]

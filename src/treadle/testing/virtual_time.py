@@ -12,11 +12,16 @@ from treadle.testing.clock import EPOCH
 T = TypeVar("T")
 
 
+MOST_TURNS = 1_000_000
+"""What has not ended by then never does."""
+
+
 class _Selector(selectors.BaseSelector):
     """Waits for nothing; instead of sleeping it moves the time on."""
 
     def __init__(self) -> None:
         self.time = 0.0
+        self.left = MOST_TURNS
 
     def register(self, fileobj: Any, events: int, data: Any = None) -> selectors.SelectorKey:
         return selectors.SelectorKey(fileobj, 0, events, data)
@@ -27,6 +32,9 @@ class _Selector(selectors.BaseSelector):
     def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
         if timeout is None:
             raise RuntimeError("Everything waits for something that nothing left in this loop can do.")
+        self.left -= 1
+        if self.left == 0:
+            raise RuntimeError(f"No end after {MOST_TURNS:,} turns of the loop, at second {self.time:g}.")
         self.time += max(timeout, 0.0)
         return []
 

@@ -10,6 +10,7 @@ import apsw
 import msgspec
 
 from treadle.domain.events import (
+    RESULTS,
     BudgetSettled,
     Draft,
     Event,
@@ -250,6 +251,8 @@ def record(c: apsw.Connection, run_id: str, activation: str, entry: JournalEntry
 
 def reserve(c: apsw.Connection, run_id: str, activation: str, key: str, amounts: Mapping[str, float]) -> None:
     run = _run(c, run_id)
+    if any(sql.row(c, "journal_entry", (run.run_no, activation, key, name)) for name in RESULTS):
+        return  # whoever asks has lost its lease, and will be given what is recorded
     booked = dict(sql.rows(c, "reservations", (run.run_no, activation, key)))
     for kind in amounts:
         sql.run(c, "set_budget", (run.run_no, kind, None))

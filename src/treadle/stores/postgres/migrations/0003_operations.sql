@@ -513,6 +513,11 @@ BEGIN
     IF NOT FOUND THEN
         RETURN QUERY SELECT NULL::text, NULL::float8, NULL::float8; RETURN;
     END IF;
+    -- Whoever asks for what is recorded has lost its lease, and will be given the record.
+    IF EXISTS (SELECT FROM treadle.events e WHERE e.run_no = no AND e.activation = p_activation AND e.step = p_step
+                  AND e.type IN ('StepRecorded', 'ModelReplied', 'ToolReturned')) THEN
+        RETURN;
+    END IF;
     RETURN QUERY SELECT u.kind, b."limit", b."limit" - b.spent - b.reserved
       FROM unnest(p_kinds, p_amounts) WITH ORDINALITY AS u (kind, amount, n)
       JOIN treadle.budgets b ON b.run_no = no AND b.kind = u.kind
