@@ -70,6 +70,9 @@ async def open_sandbox(workspace: Path, *, backend: str = "auto", limits: Limits
         if found.open is not None:
             return found.open(workspace, limits or Limits())
         reasons.append(f"{candidate}: {found.availability.why}")
+    if name != "auto":
+        message = f"The sandbox that was asked for does not work on this machine, so nothing was run. {reasons[0]}"
+        raise SandboxUnavailable(message, hint="`treadle doctor` shows which one does; --sandbox auto takes it.")
     raise SandboxUnavailable("No sandbox works on this machine, so nothing was run. " + " ".join(reasons))
 
 

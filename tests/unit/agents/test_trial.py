@@ -8,7 +8,7 @@ import pytest
 
 from treadle.agents.trial import RESULTS, essence, run_command, run_tests
 from treadle.ports.sandbox import Limits, Sandbox
-from treadle.sandboxes.choose import open_sandbox
+from treadle.sandboxes.choose import open_sandbox, probe
 
 
 @pytest.fixture
@@ -35,6 +35,16 @@ async def test_each_test_is_reported_with_the_essence_of_its_failure(sandbox: Sa
     assert set(outcome.failed) == {"test_b", "test_c"}
     assert "assert 'helo' == 'hello'" in outcome.failed["test_b"]
     assert outcome.broken == ""
+
+
+async def test_folders_above_the_workspace_need_not_be_readable(tmp_path: Path) -> None:
+    found = {backend.name: backend for backend in await probe()}["landlock"]
+    if not found.ok:
+        pytest.skip(f"no landlock here: {found.why}")
+    sandbox = await open_sandbox(tmp_path, backend="landlock")
+    write(sandbox, "", "def test_a():\n    assert mod\n")
+    outcome = await run_tests(sandbox, "test_mod.py", Limits(wall_seconds=30))
+    assert (outcome.broken, outcome.passed) == ("", {"test_a"})
 
 
 async def test_module_that_does_not_import_breaks_the_whole(sandbox: Sandbox) -> None:
