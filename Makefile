@@ -2,7 +2,7 @@
 
 SHELL := /bin/sh
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-fast test-model check check-format check-lint check-types check-imports format bench clean
+.PHONY: help setup demo test test-fast test-model nightly check check-format check-lint check-types check-imports format bench clean
 
 PY := .venv/bin/python
 # What the tests marked `model` talk to: the smallest of the catalogue, and the smallest that writes code that works.
@@ -31,6 +31,9 @@ test-model: setup
 	@for model in $(TEST_MODELS); do \
 	  .venv/bin/treadle models pull $$model || echo "No $$model: the tests that need it will be skipped." >&2; \
 	done
+
+nightly: setup ## play 20,000 seeds of the simulation (ARGS="--seed N": one again)
+	@$(PY) -m tests.simulation.nightly $(ARGS)
 
 check: check-format check-lint check-types check-imports ## check format, lint, types and import contracts
 

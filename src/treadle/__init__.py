@@ -20,6 +20,9 @@ if TYPE_CHECKING:
     from treadle.engine.registry import NodeRegistry as NodeRegistry
     from treadle.engine.results import Result as Result
     from treadle.engine.results import RunOptions as RunOptions
+    from treadle.engine.retention import export_run as export_run
+    from treadle.engine.retention import import_run as import_run
+    from treadle.engine.retention import prune as prune
     from treadle.engine.signals import interrupt as interrupt
     from treadle.graph.build import Graph as Graph
     from treadle.graph.spec import END as END
@@ -46,8 +49,11 @@ _HOMES = {
     "Send": "treadle.graph.spec",
     "State": "treadle.domain.state",
     "Worker": "treadle.app",
+    "export_run": "treadle.engine.retention",
+    "import_run": "treadle.engine.retention",
     "interrupt": "treadle.engine.signals",
     "open_store": "treadle.app",
+    "prune": "treadle.engine.retention",
     "register_type": "treadle.domain.codec",
     "run_sync": "treadle.app",
 }
@@ -68,8 +74,11 @@ __all__ = [
     "State",
     "Worker",
     "errors",
+    "export_run",
+    "import_run",
     "interrupt",
     "open_store",
+    "prune",
     "register_type",
     "run_sync",
 ]

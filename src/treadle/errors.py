@@ -126,7 +126,7 @@ class Unreachable(TreadleError):
 
 
 class StoreUnavailable(Unreachable):
-    """The store was not reached; nothing was recorded."""
+    """The store was not reached or did not answer; the message says what that means for what was asked of it."""
 
     code = "store_unavailable"
 

@@ -49,7 +49,7 @@ from treadle.testing.virtual_time import VirtualLoop
 LEASE = 10.0
 TROUBLE_SECONDS = 90.0
 """So long things go wrong; after that the run must come to its end."""
-PATIENCE = 20_000.0
+PATIENCE = 3_000.0
 BUDGET = 1_000.0
 LARGEST = 150
 """Nodes run in one run, at most."""

@@ -91,15 +91,15 @@ def _schema_version(connection: apsw.Connection) -> int:
 
 
 @contextmanager
-def mapped_errors(path: Path) -> Iterator[None]:
+def mapped_errors(path: Path, consequence: str = "Nothing was recorded.") -> Iterator[None]:
     """Turn SQLite's errors into ours."""
     try:
         yield
     except apsw.Error as error:
-        raise as_ours(error, path) from error
+        raise as_ours(error, path, consequence) from error
 
 
-def as_ours(error: apsw.Error, path: Path) -> TreadleError:
+def as_ours(error: apsw.Error, path: Path, consequence: str = "Nothing was recorded.") -> TreadleError:
     hints = {
         apsw.FullError: "The disk is full; free some space. Nothing that was recorded is lost.",
         apsw.NotADBError: "This file is not a Treadle database; move it away or name another with --store.",
@@ -109,4 +109,4 @@ def as_ours(error: apsw.Error, path: Path) -> TreadleError:
         apsw.BusyError: "Another process has held the database for 30 s; see `treadle workers list`.",
     }
     hint = next((text for cls, text in hints.items() if isinstance(error, cls)), "See the message of SQLite above.")
-    return StoreUnavailable(f"The store {path} failed: {error}. Nothing was recorded.", hint=hint)
+    return StoreUnavailable(f"The store {path} failed: {error}. {consequence}", hint=hint)

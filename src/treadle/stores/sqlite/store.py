@@ -78,7 +78,7 @@ class SqliteStore:
 
     def _read(self, query: Callable[[apsw.Connection], T]) -> asyncio.Future[T]:
         def run() -> T:
-            with mapped_errors(self.path):
+            with mapped_errors(self.path, "Nothing was read."):
                 if self._reader is None:
                     self._reader = connect(self.path, readonly=True)
                 return query(self._reader)
@@ -247,7 +247,7 @@ class _SqliteRenewer:
 
     def renew(self, worker: str, held: Mapping[int, int], lease_seconds: float) -> frozenset[int]:
         lost = set()
-        with mapped_errors(self._path):
+        with mapped_errors(self._path, "No lease was renewed."):
             self._connection.execute("BEGIN IMMEDIATE")
             try:
                 until = self._clock.now() + lease_seconds
