@@ -236,8 +236,10 @@ def next_steps(report: RunReport) -> list[str]:
     run_id = report.summary.run_id
     if report.asks:
         return ["", f"next: treadle answer {run_id} VALUE"]
+    run = report.run
+    is_late = run.deadline is not None and run.updated_at >= run.deadline  # a retry could only end again
     by_status = {
-        "error": [f"treadle debug --run {run_id}", f"treadle retry {run_id}"],
+        "error": [f"treadle debug --run {run_id}", f"treadle {'fork' if is_late else 'retry'} {run_id}"],
         "running": [f"treadle logs -f {run_id}", f"treadle cancel {run_id}"],
         "waiting": [f"treadle resume {run_id}"],
     }.get(report.summary.status.value, [])

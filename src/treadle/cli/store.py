@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import re
 import sys
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import IO, Any
@@ -63,7 +62,7 @@ def prune(
 
         async with session.looking(store) as application:
             at = application.orchestrator.store
-            removed = await retention.prune(at, older_than_seconds=seconds, now=time.time(), keep=keep)
+            removed = await retention.prune(at, older_than_seconds=seconds, keep=keep)
         for run_id in removed:
             output.data_json({"run_id": run_id}) if json else output.data(run_id)
         output.note(f"{len(removed)} removed.")

@@ -18,11 +18,12 @@ VERSION = 1
 ENDED = frozenset({RunStatus.DONE, RunStatus.ERROR, RunStatus.CANCELLED})
 
 
-async def prune(store: Store, *, older_than_seconds: float, now: float, keep: int = 0) -> list[str]:
+async def prune(store: Store, *, older_than_seconds: float, now: float | None = None, keep: int = 0) -> list[str]:
     """Remove runs that ended more than so long ago, but for the newest `keep`; returns their ids.
 
     Space goes back to the disk with `Store.vacuum`.
     """
+    now = time.time() if now is None else now
     rows = await store.runs(status=ENDED, limit=1_000_000)
     old = [row for row in rows[keep:] if row.updated_at < now - older_than_seconds]
     for row in old:
