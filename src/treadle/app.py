@@ -41,7 +41,8 @@ StoreLike = Any
 def open_store(url: str | Path | None = None) -> Store:
     """Make the store that a URL names. It connects on first use.
 
-    `memory:` (or None), `sqlite:///relative.db`, `sqlite:////absolute.db`, or the path of a SQLite file.
+    `memory:` (or None), `sqlite:///relative.db`, `sqlite:////absolute.db`, the path of a SQLite file, or
+    `postgresql://user@host/database`.
 
     Raises:
         ConfigError: No store has such a URL.
@@ -51,6 +52,8 @@ def open_store(url: str | Path | None = None) -> Store:
         from treadle.stores.memory import MemoryStore
 
         return MemoryStore()
+    if text.startswith(("postgresql://", "postgres://")):
+        return _postgres(text)
     return _sqlite(store_file(text))
 
 
@@ -60,9 +63,11 @@ def store_file(url: str) -> Path:
     if not colon or "/" in scheme:
         return Path(url).expanduser()
     if scheme != "sqlite":
-        known = ("memory", "sqlite")
+        known = ("memory", "sqlite", "postgresql")
         near = UnknownName("store", scheme, known).hint
-        raise ConfigError(f"There is no store for {url!r}; nothing was opened.", hint=f"{near} Use sqlite:///PATH.")
+        raise ConfigError(
+            f"There is no store for {url!r}; nothing was opened.", hint=f"{near} Use sqlite:///PATH or postgresql://..."
+        )
     path = rest.removeprefix("//").removeprefix("/") if rest.startswith("///") else rest
     if not path:
         raise ConfigError(f"The store URL {url!r} names no file.", hint="Write sqlite:///PATH.")
@@ -73,6 +78,17 @@ def _sqlite(path: Path) -> Store:
     from treadle.stores.sqlite.store import SqliteStore
 
     return SqliteStore(path)
+
+
+def _postgres(url: str) -> Store:
+    try:
+        from treadle.stores.postgres import PostgresStore
+    except ImportError as error:
+        raise ConfigError(
+            f"The PostgreSQL store needs {error.name}, which is not installed; nothing was opened.",
+            hint="Run: pip install 'treadle[postgres]'",
+        ) from None
+    return PostgresStore(url)
 
 
 def run_sync(work: Coroutine[Any, Any, T]) -> T:
@@ -100,8 +116,8 @@ class Orchestrator(EngineOrchestrator):
 class Worker:
     """Runs nodes of given types, several at once, for orchestrators on the same store.
 
-    It lends its functions to orchestrators in this process that share its store. Given a graph (`add_graph`), it also
-    takes tasks that other processes left in the store.
+    It lends its functions to orchestrators in this process that share its store, and takes what orchestrators elsewhere
+    offer there to workers of its node types. Given a graph (`add_graph`), it also plans, and takes any task of it.
     """
 
     def __init__(
@@ -112,6 +128,7 @@ class Worker:
         store: StoreLike = None,
         queues: tuple[str, ...] = ("default",),
         worker_id: str | None = None,
+        lease_seconds: float = 10.0,
     ) -> None:
         """`node_types`: what it may run; None means all that is registered. `capacity`: nodes run at once."""
         if capacity < 1:
@@ -122,7 +139,7 @@ class Worker:
         self._owns_store = store is None or isinstance(store, str | Path)
         self.store: Store = open_store(store) if self._owns_store else store
         self.url = store if isinstance(store, str) else None
-        self._settings = WorkerSettings(capacity=capacity, queues=queues)
+        self._settings = WorkerSettings(capacity=capacity, queues=queues, lease_seconds=lease_seconds, where="known")
         self._name = worker_id
         self._graphs: list[AnyGraph] = []
         self._running: EngineWorker | None = None

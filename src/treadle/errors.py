@@ -20,6 +20,7 @@
     │   └── RunTimedOut                                                   exit 124
     ├── NodeError               a node failed
     │   ├── NodeTimeout
+    │   ├── RemoteError         a node failed in a worker that knows only its function
     │   ├── MergeConflict       two branches wrote one key without a reducer
     │   ├── StepLimitExceeded
     │   ├── BudgetExceeded
@@ -187,6 +188,19 @@ class NodeTimeout(NodeError):
     """A node ran longer than its timeout and was stopped."""
 
     code = "node_timeout"
+
+
+class RemoteError(NodeError):
+    """A node failed in a worker elsewhere. Carries the original's code, and the names of its classes."""
+
+    code = "remote_error"
+
+    def __init__(self, message: str, *, kinds: tuple[str, ...], code: str, exit_code: int, trace: str) -> None:
+        super().__init__(message)
+        self.kinds = kinds
+        self.code = code
+        self.exit_code = exit_code
+        self.trace = trace
 
 
 class MergeConflict(NodeError):

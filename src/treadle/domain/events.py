@@ -59,6 +59,32 @@ class NodeFailed(Payload, frozen=True):
     worker: str = ""
 
 
+class TaskOffered(Payload, frozen=True):
+    """A node whose function its planner does not have, offered to workers that do."""
+
+    node: str
+    state: msgspec.Raw = _EMPTY
+    """What it is called with."""
+    timeout: float | None = None
+    effects: str = "idempotent"
+
+
+class NodeReturned(Payload, frozen=True):
+    """What a worker without the graph made of an offered node; `NodeFinished` or `NodeFailed` follows."""
+
+    node: str
+    update: msgspec.Raw = _EMPTY
+    goto: tuple[Any, ...] = ()
+    error: str | None = None
+    code: str = ""
+    kinds: tuple[str, ...] = ()
+    """Names of the error's class and of those that it derives from."""
+    exit_code: int = 1
+    trace: str = ""
+    worker: str = ""
+    seconds: float = 0.0
+
+
 class TaskClaimed(Payload, frozen=True):
     worker: str
     attempt: int
@@ -167,7 +193,7 @@ TYPES: dict[str, tuple[type[Payload], int]] = {
         RunStarted, RunForked, NodeFinished, NodeFailed, TaskClaimed, TaskReleased, TaskQuarantined, TaskRetried,
         InterruptRaised, InterruptAnswered, StateUpdated, EffectStarted, StepRecorded, ModelReplied, ToolReturned,
         BudgetSettled, LogWritten, RunPaused, RunResumed, RunFinished, RunErrored, RunCancelled, TaskCancelled,
-        RunMigrated,
+        RunMigrated, TaskOffered, NodeReturned,
     )
 }  # fmt: skip
 """Every type that may be written, with its present version."""

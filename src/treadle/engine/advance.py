@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import traceback
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
 import msgspec
 
@@ -22,9 +22,10 @@ from treadle.domain.events import (
 from treadle.domain.policy import RetryPolicy
 from treadle.domain.state import Values
 from treadle.domain.task import Claim, NewTask, RunStatus
+from treadle.engine.elsewhere import Place, Return, node_queue, offer
 from treadle.engine.execute import Outcome
 from treadle.engine.signals import Pause, Sleep
-from treadle.errors import NodeError, StoreUnavailable, TreadleError
+from treadle.errors import NodeError, RemoteError, StoreUnavailable, TreadleError
 from treadle.graph.fold import pack_route, rebuild
 from treadle.graph.plan import Live, Position
 from treadle.graph.spec import CompiledGraph, Node
@@ -32,6 +33,7 @@ from treadle.ports.store import Commit, Store, TaskMove
 
 DONE = TaskMove("done")
 STORE_AWAY = RetryPolicy(max_attempts=20, max_seconds=30.0, retry_on=(StoreUnavailable,))
+Placing = Callable[[Live], Place]
 EMPTY = msgspec.Raw(b"{}")
 RESULT_LIMIT = 8 * 1024
 """Bytes; a larger result is not repeated in the last event, since the log rebuilds it."""
@@ -71,12 +73,12 @@ def journaled(events: Iterable[Event]) -> frozenset[str]:
 
 
 def finished(view: View, claim: Claim, outcome: Outcome, notes: Sequence[Draft], worker: str, seconds: float,
-             hand_on: int, runs_here: Mapping[str, bool] | None) -> Commit:  # fmt: skip
+             hand_on: int, place: Placing | None) -> Commit:  # fmt: skip
     """Plan what follows a node that has finished, and say it as one commit. Moves the view's position.
 
     Args:
         hand_on: So many of the next tasks are leased to this worker at once.
-        runs_here: Node type -> whether this worker can run it; None: all of them.
+        place: Where the next tasks go; None: all of them run here.
 
     Raises:
         MergeConflict, StepLimitExceeded, CodecError: The view must be thrown away; commit a failure instead.
@@ -88,7 +90,7 @@ def finished(view: View, claim: Claim, outcome: Outcome, notes: Sequence[Draft],
         bool(frame.graph.interrupt_after) and position.index[claim.activation].node.name in frame.graph.interrupt_after
     )
     started = position.finish(claim.activation, outcome.update, outcome.route)
-    tasks = list(_new_tasks(started, hold_after, hand_on, runs_here))
+    tasks = list(_new_tasks(started, hold_after, hand_on, place))
     payload = NodeFinished(
         node=claim.node,
         update=update,
@@ -103,6 +105,8 @@ def finished(view: View, claim: Claim, outcome: Outcome, notes: Sequence[Draft],
     status = error = None
     if hold_after or any(task.held for task in tasks):
         events += _held(started, tasks)
+    if place is not None:
+        events += offers(started, place)
     if not position.index:
         end, status, error = _end(position)
         events.append(Draft(end))
@@ -112,16 +116,18 @@ def finished(view: View, claim: Claim, outcome: Outcome, notes: Sequence[Draft],
     )  # fmt: skip
 
 
-def _new_tasks(
-    started: list[Live], hold_after: bool, hand_on: int, runs_here: Mapping[str, bool] | None
-) -> Iterator[NewTask]:
+def _new_tasks(started: list[Live], hold_after: bool, hand_on: int, place: Placing | None) -> Iterator[NewTask]:
     for live in started:
         node = live.node
         held = hold_after or node.name in live.frame.graph.interrupt_before
-        lease = hand_on > 0 and not held and (runs_here is None or runs_here.get(node.node_type, False))
+        queue, here = node.queue, True
+        if place is not None:
+            there = place(live)
+            queue, here = there.queue, there.here
+        lease = hand_on > 0 and not held and here
         hand_on -= lease
         name = live.qualified if live.frame.parent else node.name
-        yield NewTask(live.id, name, node.node_type, node.queue, node.priority, None, held, lease)
+        yield NewTask(live.id, name, node.node_type, queue, node.priority, None, held, lease)
 
 
 def _held(started: list[Live], tasks: list[NewTask]) -> list[Draft]:
@@ -132,10 +138,16 @@ def _held(started: list[Live], tasks: list[NewTask]) -> list[Draft]:
     ]
 
 
-def first_tasks(started: list[Live], hand_on: int) -> tuple[list[NewTask], list[Draft]]:
+def first_tasks(started: list[Live], hand_on: int, place: Placing | None) -> tuple[list[NewTask], list[Draft]]:
     """The entry tasks of a new run, and what has to be said about them."""
-    tasks = list(_new_tasks(started, False, hand_on, None))
-    return tasks, _held(started, tasks)
+    tasks = list(_new_tasks(started, False, hand_on, place))
+    drafts = _held(started, tasks)
+    return tasks, drafts if place is None else drafts + offers(started, place)
+
+
+def offers(started: Iterable[Live], place: Placing) -> list[Draft]:
+    """What the nodes that are offered to others are called with."""
+    return [offer(live) for live in started if place(live).offered]
 
 
 def ending(position: Position) -> tuple[Payload, RunStatus, str | None]:
@@ -161,18 +173,37 @@ def delay_after(error: Exception, node: Node, attempt: int, chance: Callable[[],
     return None
 
 
-def failed(claim: Claim, error: BaseException, notes: Sequence[Draft], worker: str, delay: float | None) -> Commit:
-    """A node failed: try again after `delay` seconds, or (None) dead-letter it and end the run in error."""
+def offered_again(claim: Claim, node: Node, delay: float) -> NewTask:
+    """The task that tries a node again that failed elsewhere."""
+    return NewTask(claim.activation, claim.node, node.node_type, node_queue(node), node.priority, delay)
+
+
+def failed(
+    claim: Claim, error: BaseException, notes: Sequence[Draft], worker: str, delay: float | None,
+    back: Return | None = None, again: NewTask | None = None,
+) -> Commit:  # fmt: skip
+    """A node failed: try again after `delay` seconds, or (None) dead-letter it and end the run in error.
+
+    Args:
+        back: It ran elsewhere, and this is what came back.
+        again: The task that tries again, if not the same one.
+    """
     code = error.code if isinstance(error, TreadleError) else type(error).__name__
     text = str(error) or type(error).__name__
     if not isinstance(error, TreadleError):
         text = f"{type(error).__name__}: {text}"
     trace = "" if isinstance(error, NodeError) else "".join(traceback.format_exception(error))[-6000:]
-    payload = NodeFailed(claim.node, text, code, claim.attempt, delay, trace, worker)
-    events = [*notes, Draft(payload, claim.activation)]
+    if isinstance(error, RemoteError):
+        trace = error.trace
+    if back is None:
+        payload = NodeFailed(claim.node, text, code, claim.attempt, delay, trace, worker)
+    else:
+        payload = NodeFailed(claim.node, text, code, back.number, delay, trace, back.said.worker)
+    events = [*notes, Draft(payload, claim.activation, back.key if back else None)]
     if delay is not None:
-        move = TaskMove("waiting", delay, text)
-        return Commit(claim.run_id, claim.task_id, claim.lease_seq, worker, events, move)
+        move = DONE if again else TaskMove("waiting", delay, text)
+        tasks = (again,) if again else ()
+        return Commit(claim.run_id, claim.task_id, claim.lease_seq, worker, events, move, tasks=tasks)
     summary = f"Node {claim.node!r} failed: {text}"
     events.append(Draft(RunErrored(summary, code)))
     return Commit(

@@ -12,14 +12,13 @@ import warnings
 from typing import TYPE_CHECKING, Any
 
 from treadle.errors import NodeError, NodeTimeout, UsageError
-from treadle.graph.spec import Node
 
 if TYPE_CHECKING:
     from treadle.engine.context import Context
     from treadle.engine.execute import Callee
 
 
-async def call_in_child(callee: Callee, view: Any, context: Context, node: Node) -> Any:
+async def call_in_child(callee: Callee, view: Any, context: Context, node: str, timeout: float) -> Any:
     """Call a sync function in a forked child that leads its own process group; kill the group when time is up.
 
     The function sees the state as it is; of the context only what needs no store. What it returns is pickled.
@@ -37,10 +36,10 @@ async def call_in_child(callee: Callee, view: Any, context: Context, node: Node)
         _child(callee, view, context, writing)
     os.close(writing)
     try:
-        async with asyncio.timeout(node.timeout):
+        async with asyncio.timeout(timeout):
             data = await _read_all(reading)
     except TimeoutError:
-        raise NodeTimeout(f"Node {node.name!r} ran longer than {node.timeout:g} s; it was stopped.") from None
+        raise NodeTimeout(f"Node {node!r} ran longer than {timeout:g} s; it was stopped.") from None
     finally:
         _kill_group(pid)
         os.waitpid(pid, 0)  # noqa: ASYNC222  # it was just killed
@@ -103,9 +102,9 @@ def _kill_group(pid: int) -> None:
             continue
 
 
-def _unpack(data: bytes, node: Node) -> Any:
+def _unpack(data: bytes, node: str) -> Any:
     if not data:
-        raise NodeError(f"The child process of node {node.name!r} died without a result.")
+        raise NodeError(f"The child process of node {node!r} died without a result.")
     kind, value, *rest = pickle.loads(data)  # our own child wrote it
     if kind == "ok":
         return value

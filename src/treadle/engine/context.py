@@ -9,7 +9,7 @@ import inspect
 import logging
 import time
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import msgspec
 
@@ -21,6 +21,7 @@ from treadle.domain.events import (
     InterruptAnswered,
     LogWritten,
     ModelReplied,
+    Payload,
     StepRecorded,
     ToolReturned,
 )
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
     from treadle.engine.worker import Worker
 
 _KINDS: dict[str, type[StepRecorded]] = {"model": ModelReplied, "tool": ToolReturned}
+P = TypeVar("P", bound=Payload)
 _RECORDS = frozenset({"StepRecorded", "ModelReplied", "ToolReturned"})
 
 
@@ -46,6 +48,8 @@ class Context:
         self._worker = worker
         self._journal: dict[tuple[str, str], Event] = {}
         self._asked = 0
+        self.attempts_before = 0
+        """Of earlier tasks for the same activation."""
         self.notes: list[Draft] = []
         """Log lines to be written with the outcome."""
         self.blobs = Blobs(store)
@@ -61,7 +65,7 @@ class Context:
 
     @property
     def attempt(self) -> int:
-        return self._claim.attempt
+        return self._claim.attempt + self.attempts_before
 
     @property
     def idempotency_key(self) -> str:
@@ -72,6 +76,11 @@ class Context:
         for event in await self._store.journal(self.run_id, self.activation):
             assert event.step is not None
             self._journal.setdefault((event.step, _slot(event)), event)
+
+    def event(self, key: str, kind: type[P]) -> P | None:
+        """What was loaded of the journal under a key."""
+        found = self._journal.get((key, kind.__name__))
+        return found.payload if found is not None and isinstance(found.payload, kind) else None
 
     async def step(
         self,

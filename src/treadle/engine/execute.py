@@ -60,39 +60,43 @@ async def execute(live: Live, callee: Callee | None, context: Context) -> Outcom
             if node.name in graph.branches
             else _NOTHING
         )
-    returned = await _call(live, node, callee, context)
+    given = _view(live, context.run_id)
+    return await conclude(live, await call(callee, given, context, node.name, node.timeout), context)
+
+
+async def conclude(live: Live, returned: Any, context: Context) -> Outcome:
+    """Read what a node returned, and choose where to go."""
+    graph, node = live.frame.graph, live.node
     update, goto = _read(graph, node, returned)
     if not goto and node.name not in graph.branches:
         return Outcome(update)
     return Outcome(update, await _route(graph, node, graph.schema.apply(live.state(), update), goto, context))
 
 
-async def _call(live: Live, node: Node, callee: Callee, context: Context) -> Any:
+async def call(callee: Callee, given: Any, context: Context, node: str, timeout: float | None) -> Any:
+    """Call a node's function with its state, on the loop, in a thread, or in a child process that can be stopped."""
     token = current_context.set(context)
     try:
-        view = _view(live, context.run_id)
         if callee.is_async:
-            call = callee.func(view, context) if callee.wants_context else callee.func(view)
-            if node.timeout is None:
-                return await call
-            return await _bounded(call, node)
-        if node.timeout is not None:
-            return await call_in_child(callee, view, context, node)
+            running = callee.func(given, context) if callee.wants_context else callee.func(given)
+            return await (running if timeout is None else _bounded(running, node, timeout))
+        if timeout is not None:
+            return await call_in_child(callee, given, context, node, timeout)
         if callee.wants_context:
             context_view = ThreadContext(context, asyncio.get_running_loop())
-            return await asyncio.to_thread(callee.func, view, context_view)
-        return await asyncio.to_thread(callee.func, view)
+            return await asyncio.to_thread(callee.func, given, context_view)
+        return await asyncio.to_thread(callee.func, given)
     finally:
         current_context.reset(token)
 
 
-async def _bounded(call: Awaitable[Any], node: Node) -> Any:
+async def _bounded(running: Awaitable[Any], node: str, timeout: float) -> Any:
     try:
-        async with asyncio.timeout(node.timeout) as bound:
-            return await call
+        async with asyncio.timeout(timeout) as bound:
+            return await running
     except TimeoutError:
         if bound.expired():
-            raise NodeTimeout(f"Node {node.name!r} ran longer than {node.timeout:g} s; it was stopped.") from None
+            raise NodeTimeout(f"Node {node!r} ran longer than {timeout:g} s; it was stopped.") from None
         raise
 
 

@@ -16,6 +16,8 @@ from treadle.errors import TreadleError
 from treadle.ports.store import Renewer
 
 logger = logging.getLogger("treadle.lease")
+RENEWALS = 3
+"""A lease is renewed so often before it would end."""
 
 
 class Renewals:
@@ -43,7 +45,7 @@ class Renewals:
 
 
 class Heartbeat:
-    """Renews every third of a lease. Reports what is lost; if it cannot renew, reports all before the lease ends."""
+    """Renews `RENEWALS` times a lease. Reports what is lost; if it cannot renew, reports all before the lease ends."""
 
     def __init__(
         self,
@@ -72,7 +74,7 @@ class Heartbeat:
 
     def _run(self) -> None:
         renewed = time.monotonic()
-        while not self._stop.wait(self._lease_seconds / 3):
+        while not self._stop.wait(self._lease_seconds / RENEWALS):
             held = dict(self._held)
             if not held:
                 renewed = time.monotonic()

@@ -92,7 +92,7 @@ class Orchestrator:
         """Let this process run, and plan, runs of this graph. Raises UnknownName for a node without a function."""
         compiled = as_compiled(graph)
         if self.worker.graph(compiled.pin) is not compiled:
-            for node in compiled.listed.values():
+            for node in compiled.listed.values() if self.worker.places.where == "here" else ():
                 if node.func is None and node.subgraph is None:
                     self.worker.registry.find(node.node_type)
             self.worker.add_graph(compiled)
@@ -110,7 +110,9 @@ class Orchestrator:
         run_id = options.run_id or new_run_id()
         state = compiled.schema.initial({} if initial_state is None else initial_state)
         position = Position(compiled)
-        tasks, held = advance.first_tasks(position.start(state), self.worker.settings.capacity)
+        tasks, held = advance.first_tasks(
+            position.start(state), self.worker.settings.capacity, self.worker.places.find(compiled.pin)
+        )
         started = RunStarted(
             state=msgspec.Raw(codec.encode(state)), labels=dict(options.labels), spec=msgspec.Raw(compiled.spec)
         )
@@ -181,6 +183,7 @@ class Orchestrator:
         return await self._rest(run_id, self.worker.ending(run_id), timeout)
 
     async def _rest(self, run_id: str, ending: asyncio.Future[Ending], timeout: float | None) -> Result:
+        mark = 0
         async with asyncio.timeout(timeout):
             while not (ending.done() and ending.result().status.ended):
                 row = await self.store.run(run_id)
@@ -188,12 +191,25 @@ class Orchestrator:
                     break
                 if ending.done():  # it seemed to rest, but was only paused
                     ending = self.worker.ending(run_id)
-                await asyncio.wait([ending], timeout=self.worker.settings.poll_seconds)
+                mark = await self._news(run_id, ending, mark)
         if ending.done() and ending.result().status is RunStatus.DONE:
             values = ending.result().values
             if values is not None:
                 return Result(values, run_id, RunStatus.DONE)
         return await self._result(run_id)
+
+    async def _news(self, run_id: str, ending: asyncio.Future[Ending], mark: int) -> int:
+        """Wait until this process sees the run rest; or, if others run it, until something is new about it."""
+        seconds = self.worker.settings.poll_seconds
+        if self.worker.runs(run_id):
+            await asyncio.wait((ending,), timeout=seconds)
+            return mark
+        news = asyncio.ensure_future(self.store.wait(run_id, mark, seconds))
+        try:
+            await asyncio.wait((ending, news), return_when=asyncio.FIRST_COMPLETED)
+            return news.result() if news.done() else mark
+        finally:
+            news.cancel()
 
     async def _result(self, run_id: str) -> Result:
         row = await self.store.run(run_id)
@@ -416,11 +432,14 @@ class Orchestrator:
             graph.schema.check_keys(dict(changes))
             drafts.append(Draft(StateUpdated(msgspec.Raw(codec.encode(dict(changes))))))
             position.external(f"@{len(drafts)}", dict(changes))
-        tasks, held = advance.first_tasks([v for v in position.index.values() if not v.child], 0)
+        started = [v for v in position.index.values() if not v.child]
+        tasks, said = advance.first_tasks(started, 0, self.worker.places.find(graph.pin))
+        known = {(draft.activation, draft.step) for draft in drafts if draft.step is not None}
+        said = [draft for draft in said if (draft.activation, draft.step) not in known]
         status = RunStatus.RUNNING if tasks else RunStatus.DONE
         options = options or RunOptions(labels={**row.labels, "fork_of": run_id})
         fork_id = options.run_id or new_run_id()
-        await self._create(graph, fork_id, options, position, tasks, [*drafts, *held], status)
+        await self._create(graph, fork_id, options, position, tasks, [*drafts, *said], status)
         return fork_id
 
     async def migrate(self, run_id: str, graph: AnyGraph) -> RunRow:

@@ -13,21 +13,31 @@ import uuid
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
+from treadle.domain.events import TaskOffered
 from treadle.domain.task import Claim, RunStatus
 from treadle.engine import advance
 from treadle.engine.advance import View
-from treadle.engine.cache import ResultCache, key_of
+from treadle.engine.calls import Calls
 from treadle.engine.commit import commit_surely
 from treadle.engine.context import Context
-from treadle.engine.execute import Callee, Outcome, execute
+from treadle.engine.elsewhere import (
+    INPUT,
+    Places,
+    Return,
+    Where,
+    hand_over,
+    last_return,
+    refuse_repeat,
+    run_offered,
+)
+from treadle.engine.execute import Outcome, conclude
 from treadle.engine.lease import Heartbeat, Renewals
 from treadle.engine.listeners import Listeners
 from treadle.engine.registry import NodeRegistry
 from treadle.engine.results import Ending
 from treadle.engine.signals import Pause, Sleep
 from treadle.errors import LeaseLost, NodeError, TreadleError, Unreachable
-from treadle.graph.plan import Live
-from treadle.graph.spec import CompiledGraph, Node
+from treadle.graph.spec import CompiledGraph
 from treadle.ports.store import TASKS, Commit, CommitResult, Store, WorkerRow
 
 logger = logging.getLogger("treadle.worker")
@@ -47,6 +57,7 @@ class WorkerSettings:
     max_deaths: int = 5
     """A task whose holders died so often is quarantined."""
     heartbeat: bool = True
+    where: Where = "here"
     serve: bool = True
     """Look for work in the store; without it, only what is handed on is run."""
 
@@ -70,9 +81,8 @@ class Worker:
         self.held: dict[int, int] = {}
         """Task id -> lease_seq of what is being run."""
         self._chance = chance
+        self.places = Places(self.registry, self.settings.where)
         self._graphs: dict[str, CompiledGraph] = {}
-        self._callees: dict[int, tuple[Node, Callee]] = {}
-        """By identity of the node, which is kept so that no other can take its place."""
         self._views: dict[str, View] = {}
         self._loading: dict[str, asyncio.Lock] = {}
         self._once: set[int] = set()
@@ -83,7 +93,7 @@ class Worker:
         self._ends: dict[str, list[asyncio.Future[Ending]]] = {}
         self._chains: set[asyncio.Task[None]] = set()
         self.listeners = Listeners()
-        self._cache = ResultCache()
+        self._calls = Calls(self.registry)
         self._promised = 0
         """Slots kept for tasks that a claim or a commit under way may bring."""
         self._stopping = False
@@ -102,8 +112,7 @@ class Worker:
         if known is graph:
             return
         if known is not None:
-            for node in known.listed.values():
-                self._callees.pop(id(node), None)
+            self._calls.forget(known)
         self._graphs[graph.pin] = graph
         self._slot_free.set()
 
@@ -203,22 +212,24 @@ class Worker:
     async def _claim(self) -> bool:
         """Fill free slots; returns whether there may be more to claim."""
         free = self.settings.capacity - len(self._chains) - self._promised
-        if free <= 0 or not self._graphs:
+        if free <= 0:
             return False
         self._promised += free
         try:
-            claims = await self.store.claim(
-                self.name,
-                queues=self.settings.queues,
-                limit=free,
-                lease_seconds=self.settings.lease_seconds,
-                graphs=list(self._graphs),
-            )
+            pins = list(self._graphs)
+            claims = await self._claim_from(self.places.queues(self.settings.queues, pins), free, pins) if pins else []
+            offered = self.places.node_queues(self.settings.queues)
+            if offered and len(claims) < free:
+                claims += await self._claim_from(offered, free - len(claims), None)
         finally:
             self._promised -= free
         for claim in claims:
             self.spawn(claim)
         return len(claims) == free
+
+    async def _claim_from(self, queues: Sequence[str], limit: int, graphs: Sequence[str] | None) -> list[Claim]:
+        lease_seconds = self.settings.lease_seconds
+        return await self.store.claim(self.name, queues=queues, limit=limit, lease_seconds=lease_seconds, graphs=graphs)
 
     async def _rest(self, mark: int, seconds: float) -> int:
         """Wait for a task, a free slot, or time to pass."""
@@ -294,56 +305,51 @@ class Worker:
     async def _one(self, claim: Claim) -> Claim | None:
         """Run one task and commit its outcome; returns the next task to run in this slot."""
         context = Context(claim, self.store, self)
+        if claim.graph not in self._graphs:
+            await self._one_offered(claim, context)
+            return None
         started = time.perf_counter()
+        back: Return | None = None
         try:
             view = self._views.get(claim.run_id) or await self._load(claim)
             if claim.activation not in view.position.index:
                 view = await self._load(claim)
             live = view.position.index[claim.activation]
-            if claim.lease_seq > 1 or claim.activation in view.journaled:
+            if claim.lease_seq > 1 or claim.activation in view.journaled or self.places.where != "here":
                 await context.load()
-            if live.node.effects == "at_most_once":
-                self._refuse_repeat(claim, live)
-                self._once.add(claim.task_id)
-            outcome = await self._execute(live, context)
+            back = last_return(context) if self.places.where != "here" else None
+            if (back is not None and back.judged) or not self.places.runs(claim, live):
+                known = context.event(INPUT, TaskOffered) is not None
+                await self._commit_plain(hand_over(claim, live, self.name, known=known))
+                return None
+            if back is not None:
+                outcome = await conclude(live, back.value(), context)
+            else:
+                if live.node.effects == "at_most_once":
+                    refuse_repeat(claim)
+                    self._once.add(claim.task_id)
+                outcome = await self._calls.run(live, context)
         except (Pause, Sleep) as signal:
             await self._suspend(claim, signal, context)
             return None
         except LeaseLost:
             return None
         except Exception as error:  # noqa: BLE001  # the task boundary: every failure of a node becomes its outcome
-            await self._fail(claim, error, context)
+            await self._fail(claim, error, context, back)
             return None
         return await self._finish(claim, outcome, context, time.perf_counter() - started)
 
-    def _refuse_repeat(self, claim: Claim, live: Live) -> None:
-        if claim.attempt > 1:
-            raise NodeError(
-                f"Node {live.node.name!r} is declared at_most_once and its worker died; it was not run again.",
-                hint="Check outside what it did, then `treadle retry` the task.",
-            )
-
-    async def _execute(self, live: Live, context: Context) -> Outcome:
-        callee, policy = self._callee(live.node), live.node.cache
-        if policy is None or callee is None:
-            return await execute(live, callee, context)
-        key = key_of(live, policy)
-        found = self._cache.find(key, callee.func, policy)
-        if found is None:
-            found = await execute(live, callee, context)
-            self._cache.keep(key, callee.func, found)
-        return found
-
-    def _callee(self, node: Node) -> Callee | None:
-        func = node.func
-        if func is None:
-            if node.subgraph is not None:
-                return None
-            func = self.registry.find(node.node_type)
-        known = self._callees.get(id(node))
-        if known is None or known[1].func is not func:
-            known = self._callees[id(node)] = (node, Callee.of(func))
-        return known[1]
+    async def _one_offered(self, claim: Claim, context: Context) -> None:
+        try:
+            commit = await run_offered(claim, context, self.registry, self.name)
+        except (Pause, Sleep) as signal:
+            await self._suspend(claim, signal, context)
+        except LeaseLost:
+            return
+        except Exception as error:  # noqa: BLE001  # the task boundary: every failure of a node becomes its outcome
+            await self._fail(claim, error, context)
+        else:
+            await self._commit_plain(commit)
 
     async def _load(self, claim: Claim) -> View:
         """A view that knows this activation, from the log. One slot reads for all that need the same run's."""
@@ -374,7 +380,9 @@ class Worker:
                     return None
             free = self.settings.capacity - len(self._chains) - self._promised + 1
             try:
-                commit = advance.finished(view, claim, outcome, context.notes, self.name, seconds, free, None)
+                commit = advance.finished(
+                    view, claim, outcome, context.notes, self.name, seconds, free, self.places.find(claim.graph)
+                )
             except Exception as error:  # noqa: BLE001  # a reducer of the user may raise anything
                 self._views.pop(claim.run_id, None)
                 await self._commit_plain(advance.failed(claim, error, context.notes, self.name, None))
@@ -413,11 +421,13 @@ class Worker:
         else:
             await self._commit_plain(commit)
 
-    async def _fail(self, claim: Claim, error: Exception, context: Context) -> None:
+    async def _fail(self, claim: Claim, error: Exception, context: Context, back: Return | None = None) -> None:
         graph = self._graphs.get(claim.graph)
         node = graph.listed.get(claim.node) if graph is not None else None
-        delay = advance.delay_after(error, node, claim.attempt, self._chance) if node is not None else None
-        await self._commit_plain(advance.failed(claim, error, context.notes, self.name, delay))
+        attempt = back.number if back else claim.attempt
+        delay = advance.delay_after(error, node, attempt, self._chance) if node is not None else None
+        again = advance.offered_again(claim, node, delay) if node is not None and back and delay is not None else None
+        await self._commit_plain(advance.failed(claim, error, context.notes, self.name, delay, back, again))
 
     async def _commit_plain(self, commit: Commit) -> None:
         result = await self._commit(commit)
@@ -425,8 +435,9 @@ class Worker:
             self._views.pop(commit.run_id, None)
         elif result.run_status is not RunStatus.RUNNING:
             self._ended(commit, result.run_status, None)
-        if commit.move.delay_seconds is not None:
-            self.expect(commit.move.delay_seconds)
+        for delayed in (commit.move, *commit.tasks):
+            if delayed.delay_seconds is not None:
+                self.expect(delayed.delay_seconds)
         self._slot_free.set()
 
     async def _commit(self, commit: Commit) -> CommitResult:
@@ -465,6 +476,10 @@ class Worker:
         for waiter in self._ends.pop(commit.run_id, ()):
             if not waiter.done():
                 waiter.set_result(Ending(status, values, commit.error))
+
+    def runs(self, run_id: str) -> bool:
+        """Whether tasks of this run are being run here."""
+        return run_id in self._users
 
     def ending(self, run_id: str) -> asyncio.Future[Ending]:
         """A future that is set when this worker sees the run end, or come to wait."""

@@ -26,7 +26,7 @@ def test_the_file_of_a_store_url(url: str, path: str) -> None:
     assert store_file(url) == Path(path)
 
 
-@pytest.mark.parametrize("url", ["postgres://x/y", "sqlite:", "redis://h"])
+@pytest.mark.parametrize("url", ["mysql://x/y", "sqlite:", "redis://h"])
 def test_a_url_without_a_store_is_refused(url: str) -> None:
     with pytest.raises(ConfigError):
         open_store(url)
