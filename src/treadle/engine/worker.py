@@ -435,9 +435,9 @@ class Worker:
             self._views.pop(commit.run_id, None)
         elif result.run_status is not RunStatus.RUNNING:
             self._ended(commit, result.run_status, None)
-        for delayed in (commit.move, *commit.tasks):
-            if delayed.delay_seconds is not None:
-                self.expect(delayed.delay_seconds)
+        for delay in (commit.move.delay_seconds, *(task.delay_seconds for task in commit.tasks)):
+            if delay is not None:
+                self.expect(delay)
         self._slot_free.set()
 
     async def _commit(self, commit: Commit) -> CommitResult:
