@@ -25,7 +25,7 @@ from bench.engine_measure import Row
 from treadle.domain.events import NodeFinished
 from treadle.domain.task import RunStatus
 from treadle.engine.orchestrator import Orchestrator
-from treadle.engine.worker import WorkerSettings
+from treadle.engine.results import WorkerSettings
 from treadle.errors import EffectInterrupted, RunFailed
 from treadle.graph.build import Graph
 from treadle.graph.spec import END, START, Send

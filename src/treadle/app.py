@@ -17,9 +17,8 @@ from treadle.domain.task import RunRow
 from treadle.engine.orchestrator import AnyGraph
 from treadle.engine.orchestrator import Orchestrator as EngineOrchestrator
 from treadle.engine.registry import NodeRegistry
-from treadle.engine.results import RunOptions
+from treadle.engine.results import RunOptions, WorkerSettings
 from treadle.engine.worker import Worker as EngineWorker
-from treadle.engine.worker import WorkerSettings
 from treadle.errors import ConfigError, UnknownName, UsageError
 from treadle.graph.build import as_compiled
 from treadle.services.runs import Runs

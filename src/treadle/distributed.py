@@ -6,7 +6,7 @@ from collections.abc import Collection
 
 from treadle.app import Orchestrator, Worker
 from treadle.engine.lease import RENEWALS
-from treadle.engine.worker import WorkerSettings
+from treadle.engine.results import WorkerSettings
 from treadle.errors import UsageError
 
 __all__ = ["DistributedOrchestrator", "DistributedWorker"]

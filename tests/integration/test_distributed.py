@@ -16,7 +16,7 @@ import pytest
 from treadle import END, START, Command, Graph, NodeContext, RetryPolicy, RunOptions, Send, State
 from treadle.distributed import DistributedOrchestrator, DistributedWorker
 from treadle.engine.elsewhere import graph_queue
-from treadle.engine.worker import WorkerSettings
+from treadle.engine.results import WorkerSettings
 from treadle.errors import ConfigError, RunFailed, UsageError
 from treadle.testing.postgres import server_or_skip, wheel_binaries
 

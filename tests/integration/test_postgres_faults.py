@@ -13,7 +13,7 @@ import pytest
 from treadle.domain.events import LogWritten, NodeFinished
 from treadle.domain.task import RunStatus
 from treadle.engine.orchestrator import Orchestrator
-from treadle.engine.worker import WorkerSettings
+from treadle.engine.results import WorkerSettings
 from treadle.errors import StoreUnavailable
 from treadle.graph.build import Graph
 from treadle.graph.spec import END, START

@@ -18,9 +18,8 @@ from recorded import GRAPHS, HERE, moments
 
 import treadle
 from treadle.engine.orchestrator import Orchestrator
-from treadle.engine.results import RunOptions
+from treadle.engine.results import RunOptions, WorkerSettings
 from treadle.engine.retention import export_run, import_run
-from treadle.engine.worker import WorkerSettings
 from treadle.stores.memory import MemoryStore
 from treadle.stores.sqlite import SqliteStore
 

@@ -9,8 +9,8 @@ import pytest
 from recorded import GRAPHS, HERE, moments, read_events
 
 from treadle.engine.orchestrator import Orchestrator
+from treadle.engine.results import WorkerSettings
 from treadle.engine.retention import import_run
-from treadle.engine.worker import WorkerSettings
 from treadle.stores.memory import MemoryStore
 from treadle.stores.sqlite import SqliteStore
 

@@ -37,8 +37,7 @@ from treadle.engine import commit as commit_module
 from treadle.engine import context as context_module
 from treadle.engine import worker as worker_module
 from treadle.engine.orchestrator import Orchestrator
-from treadle.engine.results import RunOptions
-from treadle.engine.worker import WorkerSettings
+from treadle.engine.results import RunOptions, WorkerSettings
 from treadle.errors import Conflict, EffectInterrupted, NotFound, TreadleError
 from treadle.graph.fold import rebuild
 from treadle.stores.memory import MemoryStore

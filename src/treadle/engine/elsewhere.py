@@ -11,7 +11,7 @@ import time
 import traceback
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 import msgspec
 
@@ -22,6 +22,7 @@ from treadle.domain.task import Claim, NewTask
 from treadle.engine.context import Context
 from treadle.engine.execute import Callee, call
 from treadle.engine.registry import NodeRegistry
+from treadle.engine.results import Where
 from treadle.errors import LeaseLost, NodeError, RemoteError, TreadleError
 from treadle.graph.fold import pack_route, unpack_route
 from treadle.graph.plan import Live
@@ -32,9 +33,6 @@ ADVANCE = "@advance"
 """Node type of the second half of a node that was run elsewhere."""
 INPUT = "input"
 """Journal key of what an offered node is called with."""
-Where = Literal["here", "known", "elsewhere"]
-"""Which nodes a worker runs: all of them (one without a function is an error); those whose functions it knows, and it
-offers the others; none, it only plans."""
 
 
 def node_queue(node: Node) -> str:

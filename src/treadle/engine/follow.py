@@ -9,11 +9,13 @@ from typing import Any, Literal
 from treadle.domain import codec
 from treadle.domain.events import Event, NodeFinished, Payload, RunStarted, StateUpdated
 from treadle.domain.task import RunRow, RunStatus
+from treadle.engine.results import Ending
 from treadle.engine.worker import Worker
 from treadle.errors import UsageError
 from treadle.graph.fold import rebuild, unpack_route
 from treadle.graph.plan import Position
 from treadle.graph.spec import CompiledGraph
+from treadle.ports.store import Store
 
 Mode = Literal["values", "updates", "events", "custom", "tokens"]
 GraphOf = Callable[[RunRow], CompiledGraph]
@@ -113,3 +115,20 @@ def replayed(position: Position, event: Event) -> Position:
     elif isinstance(payload, StateUpdated):
         position.external(f"@{event.seq}", codec.decode(payload.update))
     return position
+
+
+async def news(store: Store, worker: Worker, run_id: str, ending: asyncio.Future[Ending], mark: int) -> int:
+    """Wait until this process sees a run rest; or, if others run it, until something is new about it.
+
+    `mark` is what the last call returned, at first 0. May return for nothing.
+    """
+    seconds = worker.settings.poll_seconds
+    if worker.runs(run_id):
+        await asyncio.wait((ending,), timeout=seconds)
+        return mark
+    told = asyncio.ensure_future(store.wait(run_id, mark, seconds))
+    try:
+        await asyncio.wait((ending, told), return_when=asyncio.FIRST_COMPLETED)
+        return told.result() if told.done() else mark
+    finally:
+        told.cancel()

@@ -30,11 +30,11 @@ from treadle.domain.state import State
 from treadle.domain.task import NewTask, RunRow, RunStatus, TaskRow, TaskState
 from treadle.engine import advance
 from treadle.engine.advance import View
-from treadle.engine.follow import Follower, Mode
+from treadle.engine.follow import Follower, Mode, news
 from treadle.engine.lease import is_dead
 from treadle.engine.registry import NodeRegistry
-from treadle.engine.results import Ending, Interrupt, Result, RunOptions, Step
-from treadle.engine.worker import Worker, WorkerSettings
+from treadle.engine.results import Ending, Interrupt, Result, RunOptions, Step, WorkerSettings
+from treadle.engine.worker import Worker
 from treadle.errors import Conflict, NotFound, RunFailed, UsageError
 from treadle.errors import RunCancelled as RunCancelledError
 from treadle.errors import RunTimedOut as RunTimedOutError
@@ -191,25 +191,12 @@ class Orchestrator:
                     break
                 if ending.done():  # it seemed to rest, but was only paused
                     ending = self.worker.ending(run_id)
-                mark = await self._news(run_id, ending, mark)
+                mark = await news(self.store, self.worker, run_id, ending, mark)
         if ending.done() and ending.result().status is RunStatus.DONE:
             values = ending.result().values
             if values is not None:
                 return Result(values, run_id, RunStatus.DONE)
         return await self._result(run_id)
-
-    async def _news(self, run_id: str, ending: asyncio.Future[Ending], mark: int) -> int:
-        """Wait until this process sees the run rest; or, if others run it, until something is new about it."""
-        seconds = self.worker.settings.poll_seconds
-        if self.worker.runs(run_id):
-            await asyncio.wait((ending,), timeout=seconds)
-            return mark
-        news = asyncio.ensure_future(self.store.wait(run_id, mark, seconds))
-        try:
-            await asyncio.wait((ending, news), return_when=asyncio.FIRST_COMPLETED)
-            return news.result() if news.done() else mark
-        finally:
-            news.cancel()
 
     async def _result(self, run_id: str) -> Result:
         row = await self.store.run(run_id)

@@ -4,10 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 from treadle.domain.state import State, Values
 from treadle.domain.task import RunStatus
+
+Where = Literal["here", "known", "elsewhere"]
+"""Which nodes a worker runs: all of them (one without a function is an error); those whose functions it knows, and it
+offers the others; none, it only plans."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,3 +71,22 @@ class Ending:
     values: Values | None
     """The last state, if it is at hand."""
     error: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerSettings:
+    """How a worker behaves. Seconds."""
+
+    capacity: int = 100
+    """Tasks run at once."""
+    queues: tuple[str, ...] = ("default",)
+    lease_seconds: float = 10.0
+    sweep_seconds: float = 2.0
+    poll_seconds: float = 1.0
+    """How late a change by another process may be noticed if no wake-up comes."""
+    max_deaths: int = 5
+    """A task whose holders died so often is quarantined."""
+    heartbeat: bool = True
+    where: Where = "here"
+    serve: bool = True
+    """Look for work in the store; without it, only what is handed on is run."""

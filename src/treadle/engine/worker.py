@@ -11,7 +11,6 @@ import socket
 import time
 import uuid
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
 
 from treadle.domain.events import TaskOffered
 from treadle.domain.task import Claim, RunStatus
@@ -24,7 +23,6 @@ from treadle.engine.elsewhere import (
     INPUT,
     Places,
     Return,
-    Where,
     hand_over,
     last_return,
     refuse_repeat,
@@ -34,32 +32,13 @@ from treadle.engine.execute import Outcome, conclude
 from treadle.engine.lease import Heartbeat, Renewals
 from treadle.engine.listeners import Listeners
 from treadle.engine.registry import NodeRegistry
-from treadle.engine.results import Ending
+from treadle.engine.results import Ending, WorkerSettings
 from treadle.engine.signals import Pause, Sleep
 from treadle.errors import LeaseLost, NodeError, TreadleError, Unreachable
 from treadle.graph.spec import CompiledGraph
 from treadle.ports.store import TASKS, Commit, CommitResult, Store, WorkerRow
 
 logger = logging.getLogger("treadle.worker")
-
-
-@dataclass(frozen=True, slots=True)
-class WorkerSettings:
-    """How a worker behaves. Seconds."""
-
-    capacity: int = 100
-    """Tasks run at once."""
-    queues: tuple[str, ...] = ("default",)
-    lease_seconds: float = 10.0
-    sweep_seconds: float = 2.0
-    poll_seconds: float = 1.0
-    """How late a change by another process may be noticed if no wake-up comes."""
-    max_deaths: int = 5
-    """A task whose holders died so often is quarantined."""
-    heartbeat: bool = True
-    where: Where = "here"
-    serve: bool = True
-    """Look for work in the store; without it, only what is handed on is run."""
 
 
 class Worker:

@@ -10,7 +10,7 @@ from typing import Any
 
 from treadle.domain.events import Event
 from treadle.engine.orchestrator import Orchestrator
-from treadle.engine.worker import WorkerSettings
+from treadle.engine.results import WorkerSettings
 from treadle.graph.build import Graph
 from treadle.graph.spec import START
 from treadle.ports.store import Store

@@ -11,8 +11,8 @@ from treadle.domain.state import State
 from treadle.engine import cache
 from treadle.engine.orchestrator import Orchestrator
 from treadle.engine.registry import NodeRegistry
+from treadle.engine.results import WorkerSettings
 from treadle.engine.signals import interrupt
-from treadle.engine.worker import WorkerSettings
 from treadle.graph.build import Graph
 from treadle.graph.spec import Send
 from treadle.ports.store import Store

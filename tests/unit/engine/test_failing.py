@@ -17,9 +17,8 @@ from treadle.domain.policy import RetryPolicy
 from treadle.domain.state import State
 from treadle.domain.task import RunStatus, TaskState
 from treadle.engine.orchestrator import Orchestrator
-from treadle.engine.results import RunOptions
+from treadle.engine.results import RunOptions, WorkerSettings
 from treadle.engine.signals import interrupt
-from treadle.engine.worker import WorkerSettings
 from treadle.errors import Conflict, NotFound, RunCancelled, RunFailed, RunTimedOut
 from treadle.graph.build import Graph
 from treadle.graph.spec import START, Send

@@ -20,7 +20,8 @@ from treadle.domain.state import State
 from treadle.domain.task import RunStatus, TaskState
 from treadle.engine import advance
 from treadle.engine.orchestrator import Orchestrator
-from treadle.engine.worker import Worker, WorkerSettings
+from treadle.engine.results import WorkerSettings
+from treadle.engine.worker import Worker
 from treadle.graph.build import Graph
 from treadle.graph.spec import START, Send
 from treadle.ports.store import Change, Store

@@ -75,7 +75,7 @@ async def test_a_started_worker_lends_its_functions_to_orchestrators_on_its_stor
 async def test_a_worker_with_the_graph_takes_up_what_another_left_in_a_file(tmp_path: Path) -> None:
     url = f"sqlite:///{tmp_path / 'runs.db'}"
     graph = Graph("one").add_node("writer", writer).set_entry_point("writer").set_finish_point("writer")
-    from treadle.engine.worker import WorkerSettings
+    from treadle.engine.results import WorkerSettings
 
     idle = WorkerSettings(capacity=0, serve=False, heartbeat=False)
     async with Orchestrator(store=url, settings=idle) as orchestrator:
