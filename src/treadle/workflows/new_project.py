@@ -178,7 +178,14 @@ class NewProject:
         done = await ctx.step(
             key, run, kind="tool", request={"tool": "run_command", "command": command, "files": files}
         )
-        return "" if done["ok"] else essence(done["output"]) or f"Exit code {done['exit_code']}."
+        if done["ok"] or _has_no_tests_yet(done):
+            return ""
+        return essence(done["output"]) or f"Exit code {done['exit_code']}."
+
+
+def _has_no_tests_yet(done: dict[str, Any]) -> bool:
+    """Whether pytest found nothing to run: the code stands alone here, and is proved with its tests in the end."""
+    return done["exit_code"] == 5 and "no tests ran" in done["output"]
 
 
 def project_files(brief: Brief, source: str, cases: list[Case]) -> dict[str, str | None]:

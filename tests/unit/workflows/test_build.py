@@ -71,6 +71,14 @@ async def test_failed_check_is_reflected_on_and_fixed(tmp_path: Path) -> None:
     assert any("AssertionError: mark" in request.messages[-1].content for request in model.requests)
 
 
+async def test_a_check_that_runs_the_tests_is_judged_with_the_tests(tmp_path: Path) -> None:
+    crew = await make_crew(tmp_path, scripted([fenced(GOOD)], [TESTS]))
+    report = (await build(crew, GOAL, check="python -m pytest -q"))["report"]
+    assert report["solved"] and report["rounds"] == 0
+    crew = await make_crew(tmp_path / "no", scripted([fenced(GOOD)], [TESTS]), max_rounds=1)
+    assert not (await build(crew, GOAL, check="python -m pytest -q && false"))["report"]["solved"]
+
+
 async def test_failure_leaves_no_repository_and_says_why_and_where(tmp_path: Path) -> None:
     crew = await make_crew(tmp_path, scripted([fenced(BAD)], [TESTS], [fenced(BAD)]), max_rounds=2)
     report = (await build(crew, GOAL, check="false"))["report"]
