@@ -384,28 +384,23 @@ _IDLE = WorkerSettings(capacity=0, serve=False, heartbeat=False, poll_seconds=0.
 def connect(
     settings: Settings,
     *,
-    serving: bool,
+    serving: bool = True,
     registry: NodeRegistry | None = None,
-    capacity: int = 16,
-    queues: tuple[str, ...] = ("default",),
+    worker: WorkerSettings | None = None,
 ) -> Application:
     """Put an application together over the configured store.
 
     Args:
-        serving: Run tasks in this process. Otherwise it only looks and changes, and creates no store where none is.
-        capacity: Tasks run at once; 0 runs none.
-        queues: Which tasks it takes.
+        serving: It may run tasks. Otherwise it only looks and changes, and creates no store where none is.
+        worker: How tasks are run; None runs none.
     """
     url = settings.store.url
     if serving:
         if url.startswith("sqlite") and store_file(url).absolute().parent == settings.project / ".treadle":
             prepare_home(settings)
-        worker = WorkerSettings(capacity=capacity, queues=queues) if capacity else _IDLE
-    else:
-        worker = _IDLE
-        if url.startswith("sqlite") and not store_file(url).exists():
-            url = "memory:"
-    return Application(settings, Orchestrator(registry, url, settings=worker))
+    elif url.startswith("sqlite") and not store_file(url).exists():
+        url = "memory:"
+    return Application(settings, Orchestrator(registry, url, settings=worker if serving and worker else _IDLE))
 
 
 def prepare_home(settings: Settings) -> Path:

@@ -28,6 +28,9 @@ def run(
     store: str | None = typer.Option(None, "--store", metavar="URL", help="Where the run is kept."),
     json: bool = typer.Option(False, "--json", help="One event per line on stdout, then the result."),
     detach: bool = typer.Option(False, "--detach", help="Start it in the background and print its id."),
+    elsewhere: bool = typer.Option(
+        False, "--elsewhere", help="Only plan here; workers on the same store run the nodes."
+    ),
     verbose: bool = typer.Option(False, "--verbose", "-v", help="Show model answers as they are written."),
 ) -> None:
     """Run a graph, and print its last state as JSON."""
@@ -38,8 +41,15 @@ def run(
 
         settings = session.settings_of(store=store)
         session.refuse_detached_memory(settings, detach)
+        if elsewhere and (detach or settings.store.url.startswith("memory")):
+            raise UsageError(
+                "--elsewhere plans in this process, on a store that workers reach; nothing was started.",
+                hint="Leave out --detach, and use --store postgresql://... or sqlite:///PATH.",
+            )
         graph, registry = targets.load_graph(target, Path.cwd())
-        async with session.working(settings, registry=registry, capacity=0 if detach else 16) as application:
+        async with session.working(
+            settings, registry=registry, capacity=0 if detach else 16, where="elsewhere" if elsewhere else "here"
+        ) as application:
             from treadle.engine.results import RunOptions
 
             options = RunOptions(labels={"kind": "run", "target": target})

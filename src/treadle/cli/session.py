@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from treadle.app import Application
     from treadle.engine.registry import NodeRegistry
+    from treadle.engine.results import Where
     from treadle.settings import Settings
 
 INTERRUPTED = 130
@@ -61,6 +62,23 @@ async def _guarded(work: Work) -> int:
         raise
 
 
+class Stops:
+    """Counts Ctrl-C and SIGTERM: the first asks to come to an end, the second to end at once."""
+
+    def __init__(self) -> None:
+        import asyncio
+        import signal
+
+        self.first = asyncio.Event()
+        self.second = asyncio.Event()
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGINT, signal.SIGTERM):
+            loop.add_signal_handler(number, self._stop)
+
+    def _stop(self) -> None:
+        (self.second if self.first.is_set() else self.first).set()
+
+
 def settings_of(**flags: object) -> Settings:
     """Read the settings for the folder we are in, with flags on top."""
     from treadle.settings import load_settings
@@ -79,22 +97,29 @@ async def looking(store: str | None = None, *, settings: Settings | None = None)
 
 @asynccontextmanager
 async def working(
-    settings: Settings, *, registry: NodeRegistry | None = None, capacity: int = 16, queues: tuple[str, ...] = DEFAULT
+    settings: Settings,
+    *,
+    registry: NodeRegistry | None = None,
+    capacity: int = 16,
+    queues: tuple[str, ...] = DEFAULT,
+    where: Where = "here",
+    lease_seconds: float = 10.0,
 ) -> AsyncIterator[Application]:
     """Connect to run things; the store is made if there is none. With capacity 0 nothing is run here."""
     from treadle import app
+    from treadle.engine.results import WorkerSettings
 
-    async with app.connect(settings, serving=True, registry=registry, capacity=capacity, queues=queues) as application:
+    worker = WorkerSettings(capacity=capacity, queues=queues, where=where, lease_seconds=lease_seconds)
+    async with app.connect(settings, registry=registry, worker=worker if capacity else None) as application:
         yield application
 
 
 @asynccontextmanager
 async def building(settings: Settings, run_id: str, *, capacity: int = 4) -> AsyncIterator[Application]:
     """Connect to run the tasks of one build."""
-    from treadle import app
     from treadle.services.builds import queue_of
 
-    async with app.connect(settings, serving=True, capacity=capacity, queues=(queue_of(run_id),)) as application:
+    async with working(settings, capacity=capacity, queues=(queue_of(run_id),)) as application:
         yield application
 
 

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import typer
 
 from treadle.cli import output, session
 from treadle.cli.look import JSON, STORE
 from treadle.errors import UsageError
+
+if TYPE_CHECKING:
+    from treadle.engine.worker import Worker
 
 
 def add_to(app: typer.Typer) -> None:
@@ -78,36 +82,61 @@ def worker(
         "--import",
         "-i",
         metavar="MODULE",
-        help="Where graphs are: pkg.module, pkg.module:graph or file.py. Repeatable.",
+        help="Where graphs and node functions are: pkg.module, pkg.module:graph or file.py. Repeatable.",
     ),
     queues: str = typer.Option("default", "--queues", "-q", metavar="A,B", help="Queues to take tasks from."),
+    node_types: str | None = typer.Option(
+        None, "--node-types", metavar="A,B", help="Of the registered node types, offer only these."
+    ),
     capacity: int = typer.Option(4, "--capacity", "-c", min=1, max=10_000, help="Tasks run at once."),
+    lease: float = typer.Option(
+        10.0, "--lease", min=2.0, max=3600.0, metavar="SECONDS", help="A dead worker's tasks are taken over after this."
+    ),
     store: str | None = STORE,
 ) -> None:
     """Take tasks from the store until stopped.
 
-    Only tasks of graphs that are imported.
+    Tasks of the graphs that are imported, and of any graph those of the node types that are registered. Ctrl-C or
+    SIGTERM: finish what runs here, then end. Once more: give it back at once.
     """
     if not imports:
-        raise UsageError("A worker needs the code of graphs; it was not started.", hint="Give --import pkg.module.")
+        raise UsageError(
+            "A worker needs the code of graphs or nodes; it was not started.", hint="Give --import pkg.module."
+        )
 
-    async def work() -> None:
-        import asyncio
-
+    async def work() -> int:
         from treadle.services import targets
 
         graphs, registry = targets.load_all(imports, Path.cwd())
-        names = tuple(name.strip() for name in queues.split(",") if name.strip())
+        if node_types is not None:
+            registry = registry.only(_names(node_types))
         settings = session.settings_of(store=store)
-        async with session.working(settings, registry=registry, capacity=capacity, queues=names) as application:
+        async with session.working(
+            settings, registry=registry, capacity=capacity, queues=_names(queues), where="known", lease_seconds=lease
+        ) as application:
             for graph in graphs:
                 application.orchestrator.add_graph(graph)
-            pins = ", ".join(application.orchestrator.worker.graph_pins())
-            output.note(f"Worker {application.orchestrator.worker.name} takes tasks of {pins}. Ctrl-C stops it.")
-            try:
-                await asyncio.Event().wait()
-            except asyncio.CancelledError:
-                output.note("\nStopping: giving back what runs here ...")
-                raise
+            serving = application.orchestrator.worker
+            known = [*serving.graph_pins(), *(f"node type {name}" for name in sorted(registry))]
+            output.note(f"Worker {serving.name} takes tasks of {', '.join(known)}. Ctrl-C stops it.")
+            return await _until_stopped(serving)
 
     session.run(work)
+
+
+def _names(text: str) -> tuple[str, ...]:
+    return tuple(name.strip() for name in text.split(",") if name.strip())
+
+
+async def _until_stopped(serving: Worker) -> int:
+    import asyncio
+
+    stops = session.Stops()
+    await stops.first.wait()
+    held = len(serving.held)
+    if held:
+        output.note(f"\nFinishing {held} task{'s' if held > 1 else ''}; once more gives them back at once ...")
+    draining, cut_short = asyncio.ensure_future(serving.drain()), asyncio.ensure_future(stops.second.wait())
+    await asyncio.wait((draining, cut_short), return_when=asyncio.FIRST_COMPLETED)
+    cut_short.cancel()
+    return 0 if draining.done() else session.INTERRUPTED

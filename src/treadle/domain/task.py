@@ -21,6 +21,17 @@ class TaskState(StrEnum):
     CANCELLED = "cancelled"
 
 
+class WorkerState(StrEnum):
+    """Where a worker stands."""
+
+    IDLE = "idle"
+    """Made, not started."""
+    SERVING = "serving"
+    DRAINING = "draining"
+    """Claims nothing more, and finishes what it holds."""
+    STOPPED = "stopped"
+
+
 class RunStatus(StrEnum):
     """Where a run stands."""
 
@@ -63,6 +74,15 @@ TASK_MOVES: dict[TaskState, frozenset[TaskState]] = {
     TaskState.CANCELLED: frozenset(),
 }
 """Every move a task may make. `leased -> ready` is a lapsed or released lease; `failed -> ready` is `retry`."""
+
+
+WORKER_MOVES: dict[WorkerState, frozenset[WorkerState]] = {
+    WorkerState.IDLE: frozenset({WorkerState.SERVING, WorkerState.STOPPED}),
+    WorkerState.SERVING: frozenset({WorkerState.DRAINING, WorkerState.STOPPED}),
+    WorkerState.DRAINING: frozenset({WorkerState.STOPPED}),
+    WorkerState.STOPPED: frozenset({WorkerState.SERVING}),
+}
+"""Every move a worker may make. A worker that dies makes none: its leases lapse."""
 
 
 def check_move(old: TaskState, new: TaskState) -> None:

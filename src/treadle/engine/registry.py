@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any, TypeVar
 
 from treadle.errors import UnknownName
@@ -30,8 +30,15 @@ class NodeRegistry:
         except KeyError:
             raise UnknownName("function for node type", node_type, self._functions) from None
 
+    def only(self, node_types: Iterable[str]) -> NodeRegistry:
+        """A registry of these alone. Raises UnknownName."""
+        made = NodeRegistry()
+        for node_type in node_types:
+            made.register(node_type, self.find(node_type))
+        return made
+
     def __contains__(self, node_type: object) -> bool:
         return node_type in self._functions
 
-    def __iter__(self) -> Any:
+    def __iter__(self) -> Iterator[str]:
         return iter(self._functions)

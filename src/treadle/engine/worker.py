@@ -13,7 +13,7 @@ import uuid
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from treadle.domain.events import TaskOffered
-from treadle.domain.task import Claim, RunStatus
+from treadle.domain.task import Claim, RunStatus, WorkerState
 from treadle.engine import advance
 from treadle.engine.advance import View
 from treadle.engine.calls import Calls
@@ -75,7 +75,7 @@ class Worker:
         self._calls = Calls(self.registry)
         self._promised = 0
         """Slots kept for tasks that a claim or a commit under way may bring."""
-        self._stopping = False
+        self.state = WorkerState.IDLE
         self._slot_free = asyncio.Event()
         self._server: asyncio.Task[None] | None = None
         self._heartbeat: Heartbeat | None = None
@@ -105,6 +105,7 @@ class Worker:
         """Begin to look for work. Idempotent."""
         if self._server is not None:
             return
+        self.state = WorkerState.SERVING
         loop = asyncio.get_running_loop()
         settings = self.settings
         if settings.heartbeat:
@@ -117,14 +118,19 @@ class Worker:
         if settings.serve:
             self._server = loop.create_task(self._serve(), name=f"serve {self.name}")
 
-    async def stop(self, *, drain_seconds: float = 0.0) -> None:
-        """Claim no more; let what runs finish for so long, then cancel it and give its tasks back. Idempotent."""
-        self._stopping = True
+    async def drain(self) -> None:
+        """Claim no more and hand nothing on here; returns when all that runs has ended. `stop` may cut it short."""
+        if self.state is WorkerState.SERVING:
+            self.state = WorkerState.DRAINING
+        while self._chains:
+            await asyncio.wait(self._chains)
+
+    async def stop(self) -> None:
+        """Claim no more, cancel what runs and give its tasks back. Idempotent."""
+        self.state = WorkerState.STOPPED
         if self._server is not None:
             self._server.cancel()
             await asyncio.gather(self._server, return_exceptions=True)
-        if self._chains and drain_seconds:
-            await asyncio.wait(self._chains, timeout=drain_seconds)
         chains = list(self._chains)
         for chain in chains:
             chain.cancel()
@@ -159,7 +165,7 @@ class Worker:
         settings = self.settings
         mark = 0
         next_sweep = 0.0
-        while not self._stopping:
+        while self.state is not WorkerState.STOPPED:
             try:
                 if time.monotonic() >= min(next_sweep, self._due):
                     await self._sweep()
@@ -191,7 +197,7 @@ class Worker:
     async def _claim(self) -> bool:
         """Fill free slots; returns whether there may be more to claim."""
         free = self.settings.capacity - len(self._chains) - self._promised
-        if free <= 0:
+        if free <= 0 or self.state is not WorkerState.SERVING:
             return False
         self._promised += free
         try:
@@ -358,6 +364,8 @@ class Worker:
                     self._let_go(claim.task_id, claim.lease_seq)
                     return None
             free = self.settings.capacity - len(self._chains) - self._promised + 1
+            if self.state is WorkerState.DRAINING:
+                free = 0
             try:
                 commit = advance.finished(
                     view, claim, outcome, context.notes, self.name, seconds, free, self.places.find(claim.graph)

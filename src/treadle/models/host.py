@@ -253,6 +253,7 @@ async def _start(place: Place, spec: HostSpec, load_seconds: float) -> Host:
         return host
     if "late" in said:
         await _end(place, place.holder())
+    await _gone(place)  # only then its log is whole
     raise _not_loaded(place, spec, said.get("late") or said.get("error"))
 
 
@@ -323,13 +324,20 @@ async def _end(place: Place, pid: int | None) -> None:
                 os.kill(pid, number)
         except ProcessLookupError:
             pass
-        deadline = time.monotonic() + _STOP_SECONDS
-        while time.monotonic() < deadline:
-            if not is_held(place.life):
-                place.clear()
-                return
-            await asyncio.sleep(_POLL_SECONDS)
+        if await _gone(place):
+            place.clear()
+            return
     raise ModelUnavailable(f"The model host (process {pid}) does not end; nothing was loaded.")
+
+
+async def _gone(place: Place) -> bool:
+    """Wait a while for the host to end; tells whether it has."""
+    deadline = time.monotonic() + _STOP_SECONDS
+    while is_held(place.life):
+        if time.monotonic() > deadline:
+            return False
+        await asyncio.sleep(_POLL_SECONDS)
+    return True
 
 
 def _not_loaded(place: Place, spec: HostSpec, error: object) -> Exception:

@@ -42,7 +42,8 @@ def main(report_fd: int, life_fd: int) -> NoReturn:
     except Exception as exc:  # noqa: BLE001 - whatever llama.cpp raises is the report
         place.clear()
         _report(report_fd, {"error": str(exc) or type(exc).__name__})
-        os._exit(1)
+        # Not os._exit: llama.cpp writes its log from a thread of its own, and its destructor writes what is left.
+        sys.exit(1)
     place.write(Host.of(spec, pid=os.getpid(), base_url=server.listening_address, started=started))
     _report(report_fd, {"ok": True})
     _wait_until_idle(server, spec.idle_seconds, place)

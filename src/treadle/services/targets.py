@@ -104,7 +104,7 @@ def _is_graph(value: Any) -> bool:
 def load_all(places: Sequence[str], folder: Path) -> tuple[list[AnyGraph], NodeRegistry]:
     """Load the graphs of several modules, each whole or by name, and one registry of all their nodes.
 
-    Raises as `load_graph`; UsageError for a module without a graph.
+    Raises as `load_graph`; UsageError for modules with neither.
     """
     graphs: list[AnyGraph] = []
     registry = NodeRegistry()
@@ -114,6 +114,6 @@ def load_all(places: Sequence[str], folder: Path) -> tuple[list[AnyGraph], NodeR
         own = _registry_in(module)
         for node_type in own or ():
             registry.register(node_type, own.find(node_type) if own else None)
-        if not graphs:
-            raise UsageError(f"{place!r} holds no graph; the worker was not started.")
+    if not graphs and not list(registry):
+        raise UsageError(f"{', '.join(places)} holds no graph and no node registry; the worker was not started.")
     return graphs, registry

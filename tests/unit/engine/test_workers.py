@@ -17,7 +17,7 @@ from flows import QUICK, SOON, Gate, assert_sound, chain, eventually, finished, 
 
 from treadle.domain.events import TaskReleased
 from treadle.domain.state import State
-from treadle.domain.task import RunStatus, TaskState
+from treadle.domain.task import TaskState, WorkerState
 from treadle.engine import advance
 from treadle.engine.orchestrator import Orchestrator
 from treadle.engine.results import WorkerSettings
@@ -220,13 +220,28 @@ async def test_a_worker_that_stops_gives_its_tasks_back_and_another_goes_on(stor
 async def test_a_worker_may_be_given_time_to_finish(store: Store) -> None:
     gate = Gate()
     orchestrator = Orchestrator(store, settings=QUICK)
+    run_id = await orchestrator.start(chain(gate, mark("z")))
+    await gate.wait()
+    draining = asyncio.ensure_future(orchestrator.worker.drain())
+    await asyncio.sleep(0)
+    assert orchestrator.worker.state is WorkerState.DRAINING and not draining.done()
+    gate.open.set()
+    await asyncio.wait_for(draining, SOON)
+    [left] = await store.tasks(run_id)  # what comes next is for others
+    assert (left.node, left.state) == ("z", TaskState.READY)
+    await orchestrator.close()
+    assert orchestrator.worker.state is WorkerState.STOPPED
+
+
+async def test_a_drain_may_be_cut_short(store: Store) -> None:
+    gate = Gate()
+    orchestrator = Orchestrator(store, settings=QUICK)
     run_id = await orchestrator.start(chain(gate))
     await gate.wait()
-    stopping = asyncio.ensure_future(orchestrator.worker.stop(drain_seconds=SOON))
-    await asyncio.sleep(0)
-    gate.open.set()
-    await stopping
-    assert (await store.run(run_id)).status is RunStatus.DONE
+    draining = asyncio.ensure_future(orchestrator.worker.drain())
+    await orchestrator.worker.stop()
+    await asyncio.wait_for(draining, SOON)
+    assert [task.state for task in await store.tasks(run_id)] == [TaskState.READY]
 
 
 async def test_workers_share_the_items_of_a_fan_out(store: Store) -> None:
