@@ -8,7 +8,7 @@ import inspect
 import threading
 import weakref
 from collections import Counter
-from collections.abc import Callable, Collection, Coroutine, Mapping
+from collections.abc import Callable, Collection, Coroutine, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self, TypeVar
@@ -247,6 +247,9 @@ class _Lent(NodeRegistry):
 
     def __contains__(self, node_type: object) -> bool:
         return node_type in self._own or any(node_type in worker.registry for worker in self._workers())
+
+    def __iter__(self) -> Iterator[str]:
+        return iter({name for registry in (self._own, *(w.registry for w in self._workers())) for name in registry})
 
 
 @dataclass(frozen=True, slots=True)

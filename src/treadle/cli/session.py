@@ -7,7 +7,7 @@ import sys
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NoReturn
 
 if TYPE_CHECKING:
     from treadle.app import Application
@@ -77,6 +77,13 @@ class Stops:
 
     def _stop(self) -> None:
         (self.second if self.first.is_set() else self.first).set()
+
+
+def leave(code: int) -> NoReturn:
+    """End this process now, also if a thread still runs a sync node, which cannot be stopped."""
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)
 
 
 def settings_of(**flags: object) -> Settings:

@@ -104,7 +104,7 @@ def worker(
             "A worker needs the code of graphs or nodes; it was not started.", hint="Give --import pkg.module."
         )
 
-    async def work() -> int:
+    async def work() -> None:
         from treadle.services import targets
 
         graphs, registry = targets.load_all(imports, Path.cwd())
@@ -119,7 +119,9 @@ def worker(
             serving = application.orchestrator.worker
             known = [*serving.graph_pins(), *(f"node type {name}" for name in sorted(registry))]
             output.note(f"Worker {serving.name} takes tasks of {', '.join(known)}. Ctrl-C stops it.")
-            return await _until_stopped(serving)
+            drained = await _until_stopped(serving)
+        if not drained:
+            session.leave(session.INTERRUPTED)
 
     session.run(work)
 
@@ -128,7 +130,8 @@ def _names(text: str) -> tuple[str, ...]:
     return tuple(name.strip() for name in text.split(",") if name.strip())
 
 
-async def _until_stopped(serving: Worker) -> int:
+async def _until_stopped(serving: Worker) -> bool:
+    """Work until told to stop, then drain; False if that was cut short."""
     import asyncio
 
     stops = session.Stops()
@@ -139,4 +142,4 @@ async def _until_stopped(serving: Worker) -> int:
     draining, cut_short = asyncio.ensure_future(serving.drain()), asyncio.ensure_future(stops.second.wait())
     await asyncio.wait((draining, cut_short), return_when=asyncio.FIRST_COMPLETED)
     cut_short.cancel()
-    return 0 if draining.done() else session.INTERRUPTED
+    return draining.done()

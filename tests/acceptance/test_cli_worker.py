@@ -1,0 +1,96 @@
+"""Workers as processes of their own: node types, draining, and a planner that runs nothing itself."""
+
+from __future__ import annotations
+
+import signal
+import time
+from pathlib import Path
+
+import pytest
+from commandline import Commands, until
+
+NODES = """
+import time
+from pathlib import Path
+from treadle import NodeRegistry
+
+registry = NodeRegistry()
+
+@registry.register("research")
+def research(state):
+    return {"found": state["topic"].upper()}
+
+@registry.register("write")
+def write(state):
+    Path("begun").touch()
+    while not Path("go").exists():
+        time.sleep(0.02)
+    return {"text": "about " + state["found"]}
+"""
+PLAN = """
+from treadle import END, START, Graph
+
+graph = Graph("article")
+graph.add_node("research").add_node("write")
+graph.add_edge(START, "research").add_edge("research", "write").add_edge("write", END)
+"""
+
+
+@pytest.fixture
+def project(treadle: Commands) -> Commands:
+    (treadle.folder / "nodes.py").write_text(NODES)
+    (treadle.folder / "plan.py").write_text(PLAN)
+    return treadle
+
+
+def test_workers_that_know_only_functions_serve_a_planner_that_has_none(project: Commands) -> None:
+    (project.folder / "go").touch()
+    for node_type in ("research", "write"):
+        worker = project.start("worker", "--import", "nodes", "--node-types", node_type)
+        assert f"takes tasks of node type {node_type}." in until(worker, "takes tasks of")
+    done = project("run", "plan:graph", "--elsewhere", "--state", '{"topic": "looms"}', "--json")
+    assert done.code == 0, done.err
+    assert done.lines[-1]["state"]["text"] == "about LOOMS"
+    kinds = [line["type"] for line in done.lines]
+    assert kinds.count("NodeReturned") == kinds.count("NodeFinished") == 2
+
+
+def test_sigterm_lets_a_worker_finish_what_it_holds_and_a_second_one_does_not(project: Commands) -> None:
+    begun = project.folder / "begun"
+    planner = project.start("run", "plan:graph", "--elsewhere", "--state", '{"topic": "looms"}')
+    impatient = project.start("worker", "--import", "nodes")
+    appears(begun)
+    impatient.send_signal(signal.SIGTERM)
+    until(impatient, "Finishing 1 task")
+    impatient.send_signal(signal.SIGTERM)
+    impatient.communicate(timeout=30)
+    assert impatient.returncode == 130
+    begun.unlink()
+    patient = project.start("worker", "--import", "nodes")
+    appears(begun)
+    patient.send_signal(signal.SIGTERM)
+    until(patient, "Finishing 1 task")
+    (project.folder / "go").touch()
+    patient.communicate(timeout=30)
+    assert patient.returncode == 0
+    out, err = planner.communicate(timeout=30)
+    assert planner.returncode == 0 and "about LOOMS" in out, err
+
+
+def appears(place: Path) -> None:
+    deadline = time.monotonic() + 60
+    while not place.exists():
+        assert time.monotonic() < deadline, f"{place.name} never came"
+        time.sleep(0.02)
+
+
+def test_what_a_worker_cannot_serve_is_said(project: Commands) -> None:
+    for arguments, said in (
+        (("worker", "--import", "nodes", "--node-types", "reserch"), "Did you mean 'research'"),
+        (("worker", "--import", "json"), "no graph and no node registry"),
+        (("run", "plan:graph", "--elsewhere", "--detach"), "Leave out --detach"),
+        (("run", "plan:graph", "--elsewhere", "--store", "memory:"), "workers reach"),
+        (("run", "plan:graph"), "function for node type"),
+    ):
+        done = project(*arguments)
+        assert done.code == 2 and said in done.err, done.err
