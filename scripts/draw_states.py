@@ -1,4 +1,4 @@
-"""Draws the state machines of tasks, runs and workers from the code: `python scripts/draw_states.py` rewrites the page."""
+"""Draws the state machines of tasks and workers from the code: `python scripts/draw_states.py` rewrites the page."""
 
 from __future__ import annotations
 
@@ -27,8 +27,9 @@ Drawn from `domain/task.py` by `scripts/draw_states.py`. The stores make no othe
 
 ## Tasks
 
-One activation of a node. It is `waiting` while a delay or a question is open, `leased` while a worker holds it. A lapsed
-or released lease takes it from `leased` back to `ready`, `retry` from `failed` to `ready`. Done tasks live on in the log.
+One activation of a node. It is `waiting` while a delay or a question is open, `leased` while a worker holds it. A
+lapsed or released lease takes it from `leased` back to `ready`, `retry` from `failed` to `ready`. Done tasks live on in
+the log.
 
 {diagram(TASK_MOVES, TaskState.READY)}
 
