@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import functools
 import inspect
+import re
 import threading
 import weakref
 from collections import Counter
@@ -71,6 +72,11 @@ def store_file(url: str) -> Path:
     if not path:
         raise ConfigError(f"The store URL {url!r} names no file.", hint="Write sqlite:///PATH.")
     return Path(path).expanduser()
+
+
+def without_password(url: str) -> str:
+    """A store's URL as it may be shown."""
+    return re.sub(r"(://[^:@/]*):[^@/]*@", r"\1@", url)
 
 
 def _sqlite(path: Path) -> Store:
@@ -259,6 +265,7 @@ class StoreStatus:
     url: str
     exists: bool
     bytes: int
+    """On this machine's disk; 0 where it is kept by a server."""
     runs: int
     by_status: Mapping[str, int]
     workers: int
@@ -300,7 +307,8 @@ class Application:
         rows = await self.orchestrator.store.runs(limit=100_000)
         by_status = dict(sorted(Counter(row.status.value for row in rows).items()))
         workers = len(await self.orchestrator.store.workers())
-        return StoreStatus(url, file is not None and file.exists(), size, len(rows), by_status, workers)
+        exists = file is None or file.exists()
+        return StoreStatus(without_password(url), exists, size, len(rows), by_status, workers)
 
     @functools.cached_property
     def builds(self) -> Builds:

@@ -170,7 +170,9 @@ async def _explained(application: Application, run_id: str, error: RunFailed) ->
 
 
 def _rate(told: Any) -> float:
-    return told.timeline.output_tokens / told.timeline.model_seconds if told.timeline.model_seconds else 0.0
+    from treadle.services.timeline import speed
+
+    return speed(told.timeline.output_tokens, told.timeline.model_seconds)
 
 
 def _show(plan: BuildPlan, run_id: str, report: dict[str, Any], seconds: float, rate: float) -> None:

@@ -195,7 +195,10 @@ def show_report(report: RunReport) -> None:
     verb = "took" if summary.status.ended else "so far"
     output.data(f"began   {output.ago(summary.created_at)}, {verb} {output.duration(summary.seconds)}")
     if total:
-        rate = f", {timeline.output_tokens / timeline.model_seconds:.0f} tokens/s" if timeline.model_seconds else ""
+        from treadle.services.timeline import speed
+
+        fast = speed(timeline.output_tokens, timeline.model_seconds)
+        rate = f", {fast:.0f} tokens/s" if fast else ""
         output.data(
             f"tokens  {output.tokens(total)} ({timeline.input_tokens:,} in, {timeline.output_tokens:,} out{rate})"
         )

@@ -36,7 +36,8 @@ def status(json: bool = JSON, store: str | None = STORE) -> None:
             output.data_json(found)
             return
         output.data(f"store   {found.url}")
-        output.data(f"file    {output.size(found.bytes) if found.exists else 'not there yet'}")
+        if found.bytes or not found.exists:
+            output.data(f"file    {output.size(found.bytes) if found.exists else 'not there yet'}")
         output.data(
             f"runs    {found.runs} ({', '.join(f'{n} {name}' for name, n in found.by_status.items()) or 'none'})"
         )

@@ -20,7 +20,7 @@ from treadle.domain.events import (
 from treadle.domain.task import RunRow, RunStatus, TaskRow
 from treadle.errors import NotFound, UsageError
 from treadle.ports.store import Budget, Change, Store, WorkerRow
-from treadle.services.timeline import TaskView, Timeline, node_of, plain, usage_of
+from treadle.services.timeline import TaskView, Timeline, node_of, plain, speed, usage_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -215,7 +215,8 @@ def log_line(event: Event, name: str = "") -> LogLine | None:
             return LogLine(event.at, task, f"failed, attempt {payload.attempt}: {payload.error}{then}", "bad")
         case ModelReplied():
             asked, answered = usage_of(plain(payload.result))
-            rate = f", {answered / payload.seconds:.0f} tokens/s" if payload.seconds > 0 and answered else ""
+            fast = speed(answered, payload.seconds)
+            rate = f", {fast:.0f} tokens/s" if fast else ""
             step = "" if event.step == node_of(task) else f"{event.step}: "
             text = f"{step}model replied, {asked} + {answered} tokens in {payload.seconds:.1f} s{rate}"
             return LogLine(event.at, task, text)

@@ -274,6 +274,11 @@ def _bare(value: Any) -> Any:
     return value
 
 
+def speed(tokens: int, seconds: float) -> float:
+    """Tokens per second; 0 where nothing was measured, as with scripted answers."""
+    return tokens / seconds if seconds > 0.05 else 0.0
+
+
 def usage_of(result: Any) -> tuple[int, int]:
     """Input and output tokens of a recorded reply; zeros where it does not say."""
     usage = result.get("usage") if isinstance(result, dict) else None
