@@ -14,7 +14,7 @@ import math
 import sys
 import typing
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from datetime import date, datetime, time, timedelta
 from decimal import Decimal
 from pathlib import Path, PurePosixPath
@@ -31,6 +31,9 @@ def _full_name(cls: type) -> str:
 
 C = TypeVar("C", bound=type)
 MARK = "$t"
+_STRING = frozenset({str})
+_ALWAYS_PLAIN = frozenset({str, bool, type(None)})
+_SCALARS = _ALWAYS_PLAIN | {int, float}
 _MAX_INT = 2**63 - 1
 _encode_json = msgspec.json.Encoder().encode
 _decode_json = msgspec.json.Decoder().decode
@@ -140,8 +143,11 @@ def register_annotation(annotation: Any) -> None:
             register_annotation(part)
 
 
-def to_plain(value: Any) -> Any:
-    """Turn a value into JSON-ready form. Raises CodecError for a type that is not registered."""
+def to_plain(value: Any, seen: dict[int, Any] | None = None) -> Any:
+    """Turn a value into JSON-ready form. Raises CodecError for a type that is not registered.
+
+    Given `seen` (at first {}), what occurs again is encoded once; the result is then fit for writing only.
+    """
     cls = type(value)
     if cls is str or value is None or cls is bool:
         return value
@@ -150,18 +156,57 @@ def to_plain(value: Any) -> Any:
     if cls is float:
         return value if math.isfinite(value) else {MARK: "float", "v": repr(value)}
     if cls is dict:
-        return _plain_dict(value)
+        return _plain_dict(value) if seen is None else _once(value, seen, _plain_dict)
     if cls is list:
-        return [to_plain(item) for item in value]
+        return _plain_list(value) if seen is None else _once(value, seen, _plain_list)
     if cls is tuple:
         return {MARK: "tuple", "v": [to_plain(item) for item in value]}
     entry = _by_type.get(cls) or _late(value)
     return {MARK: entry.tag, "v": entry.pack(value)}
 
 
-def _plain_dict(value: dict[Any, Any]) -> Any:
-    if all(type(key) is str for key in value) and MARK not in value:
-        return {key: to_plain(item) for key, item in value.items()}
+def _once(value: Any, seen: dict[int, Any], plain_of: Callable[[Any, dict[int, Any]], Any]) -> Any:
+    found = seen.get(id(value))
+    if found is None:
+        found = seen[id(value)] = plain_of(value, seen)
+    elif type(found) is not msgspec.Raw:
+        found = seen[id(value)] = msgspec.Raw(_encode_json(found))
+    return found
+
+
+def _plain_list(value: list[Any], seen: dict[int, Any] | None = None) -> Any:
+    return list(value) if _is_plain(value) else [to_plain(item, seen) for item in value]
+
+
+def _is_plain(values: Collection[Any]) -> bool:
+    """Whether these are all short scalars, which stay as they are. Far quicker than to ask of each by itself."""
+    kinds = set(map(type, values))
+    if kinds <= _ALWAYS_PLAIN:
+        return True
+    return kinds <= _SCALARS and all(
+        -_MAX_INT <= value <= _MAX_INT for value in values if type(value) is int or type(value) is float
+    )
+
+
+def is_longer(value: Any, size: int) -> bool:
+    """Whether the encoded value surely has more than `size` bytes. Looks no further than it must."""
+    todo, least = [value], 0
+    while todo and least <= size:
+        value = todo.pop()
+        if isinstance(value, dict):
+            least += 2 * len(value)
+            todo += value.values()
+        elif isinstance(value, list | tuple):
+            least += len(value)
+            todo += value
+        elif isinstance(value, str | bytes):
+            least += len(value)
+    return least > size
+
+
+def _plain_dict(value: dict[Any, Any], seen: dict[int, Any] | None = None) -> Any:
+    if _STRING.issuperset(map(type, value)) and MARK not in value:
+        return value.copy() if _is_plain(value.values()) else {key: to_plain(item, seen) for key, item in value.items()}
     return {MARK: "map", "v": [[to_plain(key), to_plain(item)] for key, item in value.items()]}
 
 
@@ -215,7 +260,7 @@ def from_plain(value: Any) -> Any:
 
 def encode(value: Any) -> bytes:
     """Encode any registered value as JSON bytes. Raises CodecError; nothing is written by halves."""
-    return _encode_json(to_plain(value))
+    return _encode_json(to_plain(value, {}))
 
 
 def decode(data: bytes | msgspec.Raw) -> Any:

@@ -158,9 +158,15 @@ def _end(position: Position) -> tuple[Payload, RunStatus, str | None]:
     if position.stuck:
         error = f"Nothing is left to run, but {position.stuck}, which did not come."
         return RunErrored(error, "join_waits"), RunStatus.ERROR, error
-    result = codec.encode(position.result or {})
-    small = msgspec.Raw(result) if len(result) <= RESULT_LIMIT else msgspec.Raw(b"null")
-    return RunFinished(small), RunStatus.DONE, None
+    return RunFinished(_result(position.result or {})), RunStatus.DONE, None
+
+
+def _result(values: Values) -> msgspec.Raw:
+    if not codec.is_longer(values, RESULT_LIMIT):
+        result = codec.encode(values)
+        if len(result) <= RESULT_LIMIT:
+            return msgspec.Raw(result)
+    return msgspec.Raw(b"null")
 
 
 def delay_after(error: Exception, node: Node, attempt: int, chance: Callable[[], float]) -> float | None:

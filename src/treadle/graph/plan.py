@@ -309,9 +309,8 @@ class Position:
             self.result = token.state
             return
         outer = parent.frame
-        changes = [*frame.done, *entries_since(token, None)]
         after = parent.token
-        for writer, update in changes:
+        for writer, update in _said(frame, token):
             if not writer.startswith("@"):  # changes from outside reached the graph around by themselves
                 after = after.plus(outer.graph.schema, writer, _known(outer.graph, update))
         parent.child = None
@@ -334,11 +333,22 @@ def _merged(frame: Frame) -> Token:
         token = live.token
         if live.child is not None:
             inner = live.child
-            for writer, update in [*inner.done, *entries_since(_merged(inner), None)]:
+            for writer, update in _said(inner, _merged(inner)):
                 if not writer.startswith("@"):
                     token = token.plus(frame.graph.schema, writer, _known(frame.graph, update))
         tokens.append(token)
     return merge(frame.graph.schema, frame.root, tokens, "now") if tokens else Token(None, None, frame.root)
+
+
+def _said(frame: Frame, token: Token) -> list[Entry]:
+    """What a subgraph tells the graph around it: of a key that it only replaces, no more than the last value."""
+    changes = [*frame.done, *entries_since(token, None)]
+    reducers = frame.graph.schema.reducers
+    last = {key: writer for writer, update in changes for key in update if key not in reducers}
+    return [
+        (writer, {key: value for key, value in update.items() if last.get(key, writer) == writer})
+        for writer, update in changes
+    ]
 
 
 def _collapse(frame: Frame, token: Token) -> Token:

@@ -302,3 +302,17 @@ def test_arrays_come_back_with_type_and_shape() -> None:
     assert type(scalar) is numpy.float32
     with pytest.raises(CodecError, match="objects"):
         codec.encode(numpy.array([object()]))
+
+
+def test_what_occurs_again_reads_back_the_same() -> None:
+    cell = [1, "a", None, {"deep": [2.5, (3, b"x")]}]
+    value = {"one": [cell, cell, [cell]], "two": cell, "three": {"cell": cell, "big": [2**70, math.inf, -1]}}
+    assert codec.decode(codec.encode(value)) == value
+    assert codec.encode([cell, cell, cell]).count(b"deep") == 3
+
+
+@pytest.mark.parametrize("value", ["abc" * 10, [1] * 40, {"k": ["v" * 20, {"n": 1}]}, [], {}, {"t": (1, 2)}, b"xyz", 7])
+def test_longer_is_never_said_of_what_is_short(value: Any) -> None:
+    size = len(codec.encode(value))
+    assert not codec.is_longer(value, size)
+    assert codec.is_longer([value] * 1000, 999) and codec.is_longer("x" * 100, 99)

@@ -425,3 +425,24 @@ async def test_a_stream_ends_when_the_run_fails(orchestrator: Orchestrator) -> N
 
     items = await collect(orchestrator.stream(chain(broken), modes="events"))
     assert [event.type for event in items] == ["RunStarted", "NodeFailed", "RunErrored"]
+
+
+async def test_of_a_key_that_a_subgraph_only_replaces_its_parent_gets_the_last_value(
+    orchestrator: Orchestrator,
+) -> None:
+    class Draft(TypedDict, total=False):
+        text: list[str]
+        seen: Annotated[list[str], operator.add]
+
+    inner = Graph("inner", state=Draft)
+    inner.add_node("write", lambda state: {"text": [state["text"][0] + "!"], "seen": ["written"]})
+    inner.add_edge(START, "write")
+    inner.add_conditional_edge(
+        "write", lambda state: END if state["text"][0].endswith("!!!") else "write", [END, "write"]
+    )
+    outer = Graph("outer", state={"text": operator.add, "seen": operator.add})
+    outer.add_node("draft", inner)
+    outer.set_conditional_entry_point(lambda state: [Send("draft", {"text": [t]}) for t in ("a", "b")], ["draft"])
+    outer.add_edge("draft", END)
+    result = await orchestrator.execute(outer, {"text": [], "seen": []})
+    assert result["text"] == ["a!!!", "b!!!"] and result["seen"] == ["written"] * 6

@@ -67,8 +67,8 @@ class SqliteStore:
         if self._opened:
             self._opened = False
             await self._wake.close()
-            await self._writer.stop()
             await asyncio.get_running_loop().run_in_executor(self._pool, self._close_reader)
+            await self._writer.stop()  # last: only a writer can fold the write-ahead log into the file
         self._pool.shutdown(wait=True)
 
     def _close_reader(self) -> None:
