@@ -21,10 +21,9 @@ def test_a_failed_run_is_exported_imported_and_retried_elsewhere(treadle: Comman
 
 
 def test_pruned_runs_are_gone_and_vacuum_gives_their_space_back(treadle: Commands) -> None:
-    state = '{"n": 1, "seen": ["%s"]}' % ("x" * 100_000)
     ids = []
-    for _ in range(3):
-        treadle("run", "graphs:plain", "--state", state)
+    for letter in "xyz":
+        treadle("run", "graphs:plain", "--state", '{"n": 1, "seen": ["%s"]}' % (letter * 100_000))
         ids.append(treadle.latest()["run_id"])
     assert treadle("db", "prune", "--json").lines == []
     pruned = treadle("db", "prune", "--older-than", "0s", "--keep", "1")
