@@ -16,6 +16,7 @@ import subprocess
 import sys
 import time
 from collections import Counter
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, TypedDict
@@ -26,7 +27,7 @@ from treadle.domain.events import NodeFinished
 from treadle.domain.task import RunStatus
 from treadle.engine.orchestrator import Orchestrator
 from treadle.engine.results import WorkerSettings
-from treadle.errors import EffectInterrupted, RunFailed
+from treadle.errors import Conflict, EffectInterrupted, RunFailed
 from treadle.graph.build import Graph
 from treadle.graph.spec import END, START, Send
 from treadle.stores.sqlite import SqliteStore
@@ -109,7 +110,8 @@ async def _child(database: str, ledger: str, drain: bool) -> None:
         left = [row.run_id for row in await orchestrator.list(status=OPEN, limit=10**6)]
         print("go", flush=True)
         for run in left:
-            await orchestrator.resume(run)
+            with suppress(Conflict):  # it has come to its end meanwhile
+                await orchestrator.resume(run)
 
         async def slot() -> None:
             while left or not drain:
