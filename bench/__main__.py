@@ -6,7 +6,7 @@ import sys
 from importlib import import_module
 
 NAMES = {
-    "engine": "the graph engine beside LangGraph: speed, bytes, waiting, kills (issue 3)",
+    "engine": "the graph engine beside LangGraph: speed, bytes, waiting, kills",
     "goals": "software goals built from start to end with a local model",
     "humaneval": "HumanEval with a local model, with and without the test loop",
 }

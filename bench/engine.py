@@ -294,7 +294,7 @@ def _options(argv: list[str]) -> argparse.Namespace:
     parser.add_argument("--rounds", type=int, default=5, help="rounds of each workload (default 5)")
     parser.add_argument("--only", action="append", choices=list(SECTIONS), help="measure this only (may be repeated)")
     parser.add_argument("--skip", action="append", choices=list(SECTIONS), default=[], help="leave this out")
-    parser.add_argument("--kills", type=int, default=50, help="how often to kill -9 (default 50; the issue asks 1,000)")
+    parser.add_argument("--kills", type=int, default=50, help="how often to kill -9 (default 50)")
     parser.add_argument("--dir", type=Path, default=None, help="make the databases here (default: temporary folder)")
     parser.add_argument("--loop", choices=["asyncio", "uvloop"], default="asyncio", help="event loop, for both sides")
     parser.add_argument("--json", action="store_true", help="print everything measured as JSON")

@@ -20,7 +20,7 @@ Rates = dict[str, list[float]]
 
 @dataclass
 class Row:
-    """One line of the table: what both did, and the figure that the issue sets an aim for."""
+    """One line of the table: what both did, and the figure that there is an aim for."""
 
     name: str
     unit: str
@@ -40,7 +40,7 @@ class Row:
     raw: Mapping[str, Sequence[float]] = field(default_factory=dict)
 
     def met(self) -> str:
-        """`aim`, `at least`, `missed`, or `-` where the issue asks for nothing."""
+        """`aim`, `at least`, `missed`, or `-` where nothing is aimed at."""
         if self.least is None and self.aim is None:
             return "-"
         for name, bound in (("aim", self.aim), ("at least", self.least)):
