@@ -537,7 +537,8 @@ print(len(children))
 
 async def test_a_fork_bomb_is_contained(sandbox: Sandbox) -> None:
     result = await python(sandbox, FORK_BOMB)
-    contained = int(result.stdout) <= LIMITS.processes
+    others = 4  # RLIMIT_NPROC counts all processes of the user: those that end meanwhile make room
+    contained = int(result.stdout) <= LIMITS.processes + others
     assert contained is (os.getuid() != 0 or bool((c := find_controllers()) and c.pids)), result
     assert contained or Guarantee.PROCESS_LIMIT not in sandbox.guarantees
 
