@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+import subprocess
 import time
 from pathlib import Path
 
@@ -59,7 +60,7 @@ def test_sigterm_lets_a_worker_finish_what_it_holds_and_a_second_one_does_not(pr
     begun = project.folder / "begun"
     planner = project.start("run", "plan:graph", "--elsewhere", "--state", '{"topic": "looms"}')
     impatient = project.start("worker", "--import", "nodes")
-    appears(begun)
+    appears(begun, planner, impatient)
     impatient.send_signal(signal.SIGTERM)
     until(impatient, "Finishing 1 task")
     impatient.send_signal(signal.SIGTERM)
@@ -67,7 +68,7 @@ def test_sigterm_lets_a_worker_finish_what_it_holds_and_a_second_one_does_not(pr
     assert impatient.returncode == 130
     begun.unlink()
     patient = project.start("worker", "--import", "nodes")
-    appears(begun)
+    appears(begun, planner, patient)
     patient.send_signal(signal.SIGTERM)
     until(patient, "Finishing 1 task")
     (project.folder / "go").touch()
@@ -77,9 +78,12 @@ def test_sigterm_lets_a_worker_finish_what_it_holds_and_a_second_one_does_not(pr
     assert planner.returncode == 0 and "about LOOMS" in out, err
 
 
-def appears(place: Path) -> None:
+def appears(place: Path, *makers: subprocess.Popen[str]) -> None:
+    """Wait for a file that one of the processes makes while all of them live."""
     deadline = time.monotonic() + 60
     while not place.exists():
+        for maker in makers:
+            assert maker.poll() is None, maker.communicate()
         assert time.monotonic() < deadline, f"{place.name} never came"
         time.sleep(0.02)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from importlib.resources import files
@@ -49,9 +50,22 @@ def connect(path: Path, *, synchronous: str = "FULL", readonly: bool = False) ->
         connection = apsw.Connection(str(path), flags=flags, statementcachesize=200)
         connection.set_busy_timeout(BUSY_MS)
         if not readonly:
-            connection.execute("PRAGMA journal_mode = WAL")
+            _write_ahead(connection)
             connection.execute(f"PRAGMA synchronous = {synchronous}")
         return connection
+
+
+def _write_ahead(connection: apsw.Connection) -> None:
+    """Set WAL mode. SQLite does not wait by itself when several processes do so to a new file at once."""
+    deadline = time.monotonic() + BUSY_MS / 1000
+    while True:
+        try:
+            connection.execute("PRAGMA journal_mode = WAL")
+            return
+        except apsw.BusyError:
+            if time.monotonic() >= deadline:
+                raise
+            time.sleep(0.005)
 
 
 def migrations() -> Iterator[tuple[int, str]]:
