@@ -45,8 +45,9 @@ async def fill(connection: Any, schema: str, runs: int = 1000) -> None:
         f"SELECT 'r' || n, 'g@1', 'running', '', 't', 'p', 0, 0, '{{}}' FROM generate_series(1, {runs}) n"
     )
     await connection.execute(
-        f"INSERT INTO {schema}.tasks (run_no, activation, node, node_type, queue, priority, state) "
-        f"SELECT 1 + n % {runs}, 'a' || n, 'a', 'a', CASE n % 3 WHEN 0 THEN 'gpu' ELSE 'default' END, n % 5, 'ready' "
+        f"INSERT INTO {schema}.tasks (run_no, activation, node, node_type, queue, rank, state) "
+        f"SELECT 1 + n % {runs}, 'a' || n, 'a', 'a', CASE n % 3 WHEN 0 THEN 'gpu' ELSE 'default' END, "
+        f"-60 * (n % 5), 'ready' "
         f"FROM generate_series(1, {READY}) n"
     )
 

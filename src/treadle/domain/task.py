@@ -91,6 +91,10 @@ def check_move(old: TaskState, new: TaskState) -> None:
         raise UsageError(f"A task cannot go from {old.value!r} to {new.value!r}.")
 
 
+AGEING_SECONDS = 60.0
+"""One step of priority. A task that has waited so much longer comes first, so a stream of others cannot starve it."""
+
+
 class NewTask(msgspec.Struct, frozen=True, gc=False):
     """A task to be created by a commit."""
 
@@ -100,13 +104,22 @@ class NewTask(msgspec.Struct, frozen=True, gc=False):
     node_type: str
     queue: str = "default"
     priority: int = 0
-    """Higher is claimed first."""
+    """Higher is claimed first; one step is worth AGEING_SECONDS of waiting."""
     delay_seconds: float | None = None
     """None: due now. Otherwise waiting until then."""
     held: bool = False
     """Waiting for an answer; no clock makes it ready."""
     lease: bool = False
     """Hand on: the committing worker gets it, leased, in the same commit."""
+
+    @property
+    def head_start(self) -> float:
+        """Seconds by which it comes before a task of priority 0 that is due at the same time."""
+        return self.priority * AGEING_SECONDS
+
+    def rank(self, now: float) -> float:
+        """Where it stands among ready tasks: the least is claimed first. Fixed, so that whoever waits rises."""
+        return now + (self.delay_seconds or 0.0) - self.head_start
 
 
 class Claim(msgspec.Struct, frozen=True, gc=False):

@@ -201,8 +201,9 @@ class Tasks(Protocol):
     ) -> list[Claim]:
         """Lease up to `limit` ready tasks of runs that are neither ended nor paused.
 
-        Two workers never hold one task. Never waits; [] when nothing is ready. Ordered by priority, then task id. The
-        attempt is counted here and `lease_seq` rises. `graphs` and `node_types` narrow it to what the caller can run.
+        Two workers never hold one task. Never waits; [] when nothing is ready. Ordered by `NewTask.rank`, then task id.
+        The attempt is counted here and `lease_seq` rises. `graphs` and `node_types` narrow it to what the caller can
+        run.
         """
 
     async def commit(self, items: Sequence[Commit], *, lease_seconds: float) -> list[CommitResult]:

@@ -54,7 +54,7 @@ class MemoryStore:
         self._clock = clock or SystemClock()
         self._runs: dict[str, Run] = {}
         self._tasks: dict[int, Task] = {}
-        self._ready: dict[str, list[tuple[int, int]]] = {}
+        self._ready: dict[str, list[tuple[float, int]]] = {}
         self._last_task = 0
         self._workers: dict[str, WorkerRow] = {}
         self._blobs: dict[str, bytes] = {}
@@ -95,7 +95,7 @@ class MemoryStore:
     ) -> list[Claim]:
         now = self._clock.now()
         claims: list[Claim] = []
-        passed: list[tuple[str, tuple[int, int]]] = []
+        passed: list[tuple[str, tuple[float, int]]] = []
         ready = [(self._ready[queue], queue) for queue in queues if self._ready.get(queue)]
         while ready and len(claims) < limit:
             heap, queue = min(ready, key=lambda pair: pair[0][0])
@@ -177,7 +177,7 @@ class MemoryStore:
         for new in tasks:
             self._last_task += 1
             names = (new.activation, new.node, new.node_type, new.queue)
-            task = Task(self._last_task, run, *names, new.priority)
+            task = Task(self._last_task, run, *names, new.rank(now))
             run.tasks[new.activation] = self._tasks[task.task_id] = task
             if new.held or new.delay_seconds is not None:
                 task.state = WAITING
@@ -198,7 +198,7 @@ class MemoryStore:
 
     def _queue(self, task: Task) -> None:
         task.state = READY
-        heapq.heappush(self._ready.setdefault(task.queue, []), (-task.priority, task.task_id))
+        heapq.heappush(self._ready.setdefault(task.queue, []), (task.rank, task.task_id))
         self._wake(TASKS)
 
     def _append(self, run: Run, drafts: Iterable[Draft], now: float) -> None:

@@ -16,7 +16,7 @@ class Task(msgspec.Struct, eq=False):
     node: str
     node_type: str
     queue: str
-    priority: int
+    rank: float
     state: TaskState = TaskState.READY
     attempt: int = 0
     deaths: int = 0

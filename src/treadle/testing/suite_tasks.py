@@ -12,7 +12,7 @@ from treadle.domain.events import (
     TaskQuarantined,
     TaskReleased,
 )
-from treadle.domain.task import RunStatus, TaskState
+from treadle.domain.task import AGEING_SECONDS, RunStatus, TaskState
 from treadle.ports.store import Change, Store
 from treadle.testing.clock import FakeClock
 from treadle.testing.samples import (
@@ -62,6 +62,32 @@ class ClaimSuite:
         await store.create_run(new_run("s", new_task("other", queue="gpu", priority=2), new_task("old", queue="gpu")))
         claimed = await claim(store, queues=("default", "gpu"))
         assert [c.activation for c in claimed] == ["high", "other", "low", "low2", "old"]
+
+    async def test_who_has_waited_long_enough_comes_before_a_higher_priority(
+        self, store: Store, clock: FakeClock
+    ) -> None:
+        await store.create_run(new_run("r", new_task("old")))
+        clock.advance(2 * AGEING_SECONDS - 1)
+        await store.create_run(new_run("s", new_task("urgent", priority=2)))
+        clock.advance(2)
+        await store.create_run(new_run("t", new_task("late", priority=2)))
+        assert [c.activation for c in await claim(store)] == ["urgent", "old", "late"]
+
+    async def test_a_task_given_back_keeps_its_place(self, store: Store, clock: FakeClock) -> None:
+        await store.create_run(new_run("r", "a"))
+        held = await claim_one(store)
+        clock.advance(AGEING_SECONDS + 1)
+        await store.create_run(new_run("s", new_task("b", priority=1)))
+        await store.release("w1", {held.task_id: held.lease_seq})
+        assert [c.activation for c in await claim(store)] == ["a", "b"]
+
+    async def test_a_delay_is_no_waiting(self, store: Store, clock: FakeClock) -> None:
+        await store.create_run(new_run("r", new_task("delayed", delay_seconds=9.0)))
+        clock.advance(8)
+        await store.create_run(new_run("s", "first"))
+        clock.advance(1)
+        await store.sweep(max_attempts=3)
+        assert [c.activation for c in await claim(store)] == ["first", "delayed"]
 
     async def test_a_limit_takes_the_first_of_all_queues(self, store: Store) -> None:
         await store.create_run(new_run("r", new_task("a"), new_task("b", queue="gpu", priority=9), new_task("c")))

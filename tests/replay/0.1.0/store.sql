@@ -99,11 +99,11 @@ CREATE TABLE runs (
     error      TEXT,
     labels     TEXT NOT NULL
 ) STRICT;
-INSERT INTO "runs" VALUES(1,'approval','approval@6a9d134ea0d0','done',1,0,1,12,'','default','default',1.79524969627825832368e+09,1.79524969627825832368e+09,NULL,NULL,'{}');
-INSERT INTO "runs" VALUES(2,'diamond','diamond@75779bc3f83e','done',1,0,1,8,'','default','default',1.79524969627993941307e+09,1.79524969627993941307e+09,NULL,NULL,'{}');
-INSERT INTO "runs" VALUES(3,'fan_out','fan_out@e115e1106b91','done',1,0,1,11,'','default','default',1.79524969628111839294e+09,1.79524969628111839294e+09,NULL,NULL,'{}');
-INSERT INTO "runs" VALUES(4,'loops','loops@d25d479314cb','done',1,0,1,14,'','default','default',1.79524969628230118747e+09,1.79524969628230118747e+09,NULL,NULL,'{}');
-INSERT INTO "runs" VALUES(5,'waiting','waiting@7708182b3ce6','waiting',0,0,1,4,'','default','default',1.7952496962833151817e+09,1.7952496962833151817e+09,NULL,NULL,'{}');
+INSERT INTO "runs" VALUES(1,'approval','approval@6a9d134ea0d0','done',1,0,1,12,'','default','default',1.79525369196393823627e+09,1.79525369196393823627e+09,NULL,NULL,'{}');
+INSERT INTO "runs" VALUES(2,'diamond','diamond@75779bc3f83e','done',1,0,1,8,'','default','default',1.79525369196546387669e+09,1.79525369196546387669e+09,NULL,NULL,'{}');
+INSERT INTO "runs" VALUES(3,'fan_out','fan_out@e115e1106b91','done',1,0,1,11,'','default','default',1.79525369196656131749e+09,1.79525369196656131749e+09,NULL,NULL,'{}');
+INSERT INTO "runs" VALUES(4,'loops','loops@d25d479314cb','done',1,0,1,14,'','default','default',1.7952536919676539898e+09,1.7952536919676539898e+09,NULL,NULL,'{}');
+INSERT INTO "runs" VALUES(5,'waiting','waiting@7708182b3ce6','waiting',0,0,1,4,'','default','default',1.7952536919687144757e+09,1.7952536919687144757e+09,NULL,NULL,'{}');
 CREATE TABLE tasks (
     task_id     INTEGER PRIMARY KEY AUTOINCREMENT,
     run_no      INTEGER NOT NULL,
@@ -111,7 +111,7 @@ CREATE TABLE tasks (
     node        TEXT NOT NULL,
     node_type   TEXT NOT NULL,
     queue       TEXT NOT NULL,
-    priority    INTEGER NOT NULL,
+    rank        REAL NOT NULL,
     state       TEXT NOT NULL,
     attempt     INTEGER NOT NULL DEFAULT 0,
     deaths      INTEGER NOT NULL DEFAULT 0,
@@ -121,7 +121,7 @@ CREATE TABLE tasks (
     not_before  REAL,
     error       TEXT
 ) STRICT;
-INSERT INTO "tasks" VALUES(1,5,'ask','ask','ask','default',0,'waiting',0,0,0,NULL,NULL,NULL,NULL);
+INSERT INTO "tasks" VALUES(1,5,'ask','ask','ask','default',1.7952536919687144757e+09,'waiting',0,0,0,NULL,NULL,NULL,NULL);
 CREATE TABLE workers (
     worker     TEXT PRIMARY KEY,
     host       TEXT NOT NULL,
@@ -133,7 +133,7 @@ CREATE TABLE workers (
 ) STRICT;
 CREATE INDEX runs_deadline ON runs (deadline) WHERE ended = 0 AND deadline IS NOT NULL;
 CREATE UNIQUE INDEX tasks_activation ON tasks (run_no, activation);
-CREATE INDEX tasks_ready ON tasks (queue, priority DESC, task_id) WHERE state = 'ready';
+CREATE INDEX tasks_ready ON tasks (queue, rank, task_id) WHERE state = 'ready';
 CREATE INDEX tasks_leased ON tasks (lease_until) WHERE state = 'leased';
 CREATE INDEX tasks_due ON tasks (not_before) WHERE state = 'waiting' AND not_before IS NOT NULL;
 CREATE UNIQUE INDEX events_journal ON events (run_no, activation, step, type) WHERE step IS NOT NULL;

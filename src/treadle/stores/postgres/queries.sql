@@ -9,7 +9,7 @@ SELECT * FROM treadle.claim_v1($1, $2, $3, $4, $5, $6, $7, $8);
 -- What a claim whose answer was lost has taken.
 SELECT t.task_id, r.run_id, t.activation, t.node, t.node_type, r.graph, t.attempt, t.lease_seq
   FROM treadle.tasks t JOIN treadle.runs r ON r.run_no = t.run_no
- WHERE t.state = 'leased' AND t.worker = $1 AND t.claim_id = $2 ORDER BY t.priority DESC, t.task_id;
+ WHERE t.state = 'leased' AND t.worker = $1 AND t.claim_id = $2 ORDER BY t.rank, t.task_id;
 
 -- commit --
 SELECT * FROM treadle.commit_v1($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20,

@@ -25,7 +25,7 @@ class Columns:
         self.events: tuple[list[Any], ...] = ([], [], [], [], [], [], [], [], [])
         """item, position, type, version, activation, step, at, payload, blob"""
         self.tasks: tuple[list[Any], ...] = ([], [], [], [], [], [], [], [])
-        """item, activation, node, node type, queue, priority, kind, delay"""
+        """item, activation, node, node type, queue, head start, kind, delay"""
         self.blobs: tuple[list[str], list[bytes]] = ([], [])
 
     def add_events(self, item: int, drafts: Iterable[Draft]) -> None:
@@ -53,7 +53,7 @@ class Columns:
 
     def add_tasks(self, item: int, tasks: Iterable[NewTask], *, lease: bool) -> bool:
         """Returns whether any of them can move by itself."""
-        items, activations, nodes, types, queues, priorities, kinds, delays = self.tasks
+        items, activations, nodes, types, queues, heads, kinds, delays = self.tasks
         moving = False
         for task in tasks:
             waits = task.held or task.delay_seconds is not None
@@ -62,7 +62,7 @@ class Columns:
             nodes.append(task.node)
             types.append(task.node_type)
             queues.append(task.queue)
-            priorities.append(task.priority)
+            heads.append(task.head_start)
             kinds.append("waiting" if waits else "leased" if task.lease and lease else "ready")
             delays.append(task.delay_seconds)
             moving = moving or not waits or task.delay_seconds is not None

@@ -76,7 +76,7 @@ def ready(c: apsw.Connection, wanted: Wanted) -> list[rows.Row]:
     for queue in wanted.queues:
         found += sql.rows(c, "ready_tasks", (queue, wanted.limit, wanted.graphs, wanted.node_types))
     if len(wanted.queues) > 1:
-        found.sort(key=lambda row: (-row[9], row[0]))
+        found.sort(key=lambda row: (row[9], row[0]))
     return found[: wanted.limit]
 
 
@@ -137,7 +137,7 @@ def _create_tasks(
         state = "waiting" if waits else "leased" if leased else "ready"
         due = now + new.delay_seconds if new.delay_seconds is not None else None
         holder, until = (worker, now + lease) if state == "leased" else (None, None)
-        values = (run.run_no, new.activation, new.node, new.node_type, new.queue, new.priority, state)
+        values = (run.run_no, new.activation, new.node, new.node_type, new.queue, new.rank(now), state)
         sql.run(c, "insert_task", (*values, int(state == "leased"), holder, until, due))
         if state == "leased":
             ids = (c.last_insert_rowid(), run.run_id, new.activation, new.node, new.node_type)

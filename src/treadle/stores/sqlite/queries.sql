@@ -19,7 +19,7 @@ UPDATE tasks SET state = ?2, not_before = ?3, error = ?4, attempt = attempt - ?5
  WHERE task_id = ?1;
 
 -- insert_task --
-INSERT INTO tasks (run_no, activation, node, node_type, queue, priority, state, attempt, lease_seq, worker, lease_until,
+INSERT INTO tasks (run_no, activation, node, node_type, queue, rank, state, attempt, lease_seq, worker, lease_until,
                    not_before)
 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?8, ?9, ?10, ?11);
 
@@ -42,12 +42,12 @@ SELECT 1 FROM tasks WHERE run_no = ?1 LIMIT 1;
 
 -- ready_tasks --
 -- In claim order. Runs that ended or are paused keep their tasks ready, so they are passed over here.
-SELECT t.task_id, t.run_no, r.run_id, t.activation, t.node, t.node_type, r.graph, t.attempt, t.lease_seq, t.priority
+SELECT t.task_id, t.run_no, r.run_id, t.activation, t.node, t.node_type, r.graph, t.attempt, t.lease_seq, t.rank
   FROM tasks t JOIN runs r USING (run_no)
  WHERE t.state = 'ready' AND t.queue = ?1 AND r.ended = 0 AND r.paused = 0
    AND (?3 IS NULL OR r.graph IN (SELECT value FROM json_each(?3)))
    AND (?4 IS NULL OR t.node_type IN (SELECT value FROM json_each(?4)))
- ORDER BY t.priority DESC, t.task_id LIMIT ?2;
+ ORDER BY t.rank, t.task_id LIMIT ?2;
 
 -- lease_task --
 UPDATE tasks SET state = 'leased', attempt = attempt + 1, lease_seq = lease_seq + 1, worker = ?2, lease_until = ?3

@@ -33,6 +33,7 @@ CREATE TABLE treadle.runs (
 CREATE INDEX runs_deadline ON treadle.runs (deadline) WHERE NOT ended AND deadline IS NOT NULL;
 
 -- tasks: live and failed ones only. A done task lives on in the log. Ids are never used again, so a fence holds.
+-- The least `rank` is claimed first: when it was due, less what its priority is worth. It never changes.
 -- `parked`: the run is paused or ended, so that no claim has to look at its ready tasks. `claim_id` names the call that
 -- claimed it, for a caller whose connection broke before the answer came. Renewing a lease changes no index.
 CREATE TABLE treadle.tasks (
@@ -42,7 +43,7 @@ CREATE TABLE treadle.tasks (
     node        text NOT NULL,
     node_type   text NOT NULL,
     queue       text COLLATE "C" NOT NULL,
-    priority    integer NOT NULL,
+    rank        float8 NOT NULL,
     state       text COLLATE "C" NOT NULL,
     parked      boolean NOT NULL DEFAULT false,
     attempt     integer NOT NULL DEFAULT 0,
@@ -56,7 +57,7 @@ CREATE TABLE treadle.tasks (
 ) WITH (fillfactor = 80, autovacuum_vacuum_scale_factor = 0.01, autovacuum_vacuum_threshold = 500,
         autovacuum_vacuum_cost_delay = 0, autovacuum_analyze_scale_factor = 0.05);
 CREATE UNIQUE INDEX tasks_activation ON treadle.tasks (run_no, activation);
-CREATE INDEX tasks_ready ON treadle.tasks (queue, priority DESC, task_id) WHERE state = 'ready' AND NOT parked;
+CREATE INDEX tasks_ready ON treadle.tasks (queue, rank, task_id) WHERE state = 'ready' AND NOT parked;
 CREATE INDEX tasks_leased ON treadle.tasks (worker) WHERE state = 'leased';
 CREATE INDEX tasks_due ON treadle.tasks (not_before) WHERE state = 'waiting' AND not_before IS NOT NULL;
 

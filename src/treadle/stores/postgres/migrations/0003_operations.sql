@@ -15,7 +15,7 @@ CREATE FUNCTION treadle.create_runs_v1(
     k_item int[], k_kind text[], k_limit float8[],
     e_item int[], e_pos int[], e_type text[], e_version int[], e_activation text[], e_step text[], e_at float8[],
     e_payload bytea[], e_blob text[],
-    t_item int[], t_activation text[], t_node text[], t_type text[], t_queue text[], t_priority int[], t_kind text[],
+    t_item int[], t_activation text[], t_node text[], t_type text[], t_queue text[], t_head float8[], t_kind text[],
     t_delay float8[],
     b_digest text[], b_data bytea[]
 ) RETURNS TABLE (item int, outcome text, version bigint, run_status text, claimed bigint) LANGUAGE plpgsql
@@ -51,13 +51,13 @@ BEGIN
     END IF;
     IF cardinality(t_item) > 0 THEN
         WITH new AS (
-            INSERT INTO treadle.tasks (run_no, activation, node, node_type, queue, priority, state, attempt, lease_seq,
+            INSERT INTO treadle.tasks (run_no, activation, node, node_type, queue, rank, state, attempt, lease_seq,
                                        worker, lease_until, not_before)
-            SELECT o_run[t.item], t.activation, t.node, t.type, t.queue, t.priority, t.kind, l.leased::int, l.leased::int,
+            SELECT o_run[t.item], t.activation, t.node, t.type, t.queue, moment + coalesce(t.delay, 0) - t.head, t.kind, l.leased::int, l.leased::int,
                    CASE WHEN l.leased THEN r_worker[t.item] END, CASE WHEN l.leased THEN moment + r_lease[t.item] END,
                    moment + t.delay
-              FROM unnest(t_item, t_activation, t_node, t_type, t_queue, t_priority, t_kind, t_delay) WITH ORDINALITY
-                   AS t (item, activation, node, type, queue, priority, kind, delay, n)
+              FROM unnest(t_item, t_activation, t_node, t_type, t_queue, t_head, t_kind, t_delay) WITH ORDINALITY
+                   AS t (item, activation, node, type, queue, head, kind, delay, n)
                    CROSS JOIN LATERAL (SELECT t.kind = 'leased' AS leased) l
              WHERE o_run[t.item] IS NOT NULL ORDER BY t.n
             RETURNING task_id
@@ -106,20 +106,20 @@ DECLARE
 BEGIN
     IF p_wait THEN
         SELECT c.run_no INTO busy FROM unnest(p_queues) AS q (queue) CROSS JOIN LATERAL (
-            SELECT t.run_no, t.priority, t.task_id FROM treadle.tasks t JOIN treadle.runs r ON r.run_no = t.run_no
+            SELECT t.run_no, t.rank, t.task_id FROM treadle.tasks t JOIN treadle.runs r ON r.run_no = t.run_no
              WHERE t.queue = q.queue AND t.state = 'ready' AND NOT t.parked
                AND (p_types IS NULL OR t.node_type = ANY (p_types)) AND (p_graphs IS NULL OR r.graph = ANY (p_graphs))
-             ORDER BY t.priority DESC, t.task_id LIMIT 1) c
-         ORDER BY c.priority DESC, c.task_id LIMIT 1;
+             ORDER BY t.rank, t.task_id LIMIT 1) c
+         ORDER BY c.rank, c.task_id LIMIT 1;
         PERFORM 1 FROM treadle.runs r WHERE r.run_no = busy FOR NO KEY UPDATE;
     END IF;
-    SELECT array_agg(x.task_id ORDER BY x.priority DESC, x.task_id) INTO ids FROM (
-        SELECT c.task_id, c.priority FROM unnest(p_queues) AS q (queue) CROSS JOIN LATERAL (
-            SELECT t.task_id, t.priority FROM treadle.tasks t JOIN treadle.runs r ON r.run_no = t.run_no
+    SELECT array_agg(x.task_id ORDER BY x.rank, x.task_id) INTO ids FROM (
+        SELECT c.task_id, c.rank FROM unnest(p_queues) AS q (queue) CROSS JOIN LATERAL (
+            SELECT t.task_id, t.rank FROM treadle.tasks t JOIN treadle.runs r ON r.run_no = t.run_no
              WHERE t.queue = q.queue AND t.state = 'ready' AND NOT t.parked
                AND (p_types IS NULL OR t.node_type = ANY (p_types)) AND (p_graphs IS NULL OR r.graph = ANY (p_graphs))
-             ORDER BY t.priority DESC, t.task_id LIMIT p_limit FOR NO KEY UPDATE SKIP LOCKED) c
-         ORDER BY c.priority DESC, c.task_id LIMIT p_limit) x;
+             ORDER BY t.rank, t.task_id LIMIT p_limit FOR NO KEY UPDATE SKIP LOCKED) c
+         ORDER BY c.rank, c.task_id LIMIT p_limit) x;
     IF ids IS NOT NULL THEN
         moment := treadle.clock_v1();
         UPDATE treadle.tasks t SET state = 'leased', attempt = t.attempt + 1, lease_seq = t.lease_seq + 1,
@@ -155,7 +155,7 @@ CREATE FUNCTION treadle.commit_v1(
     i_moving boolean[], i_lease float8[],
     e_item int[], e_pos int[], e_type text[], e_version int[], e_activation text[], e_step text[], e_at float8[],
     e_payload bytea[], e_blob text[],
-    t_item int[], t_activation text[], t_node text[], t_type text[], t_queue text[], t_priority int[], t_kind text[],
+    t_item int[], t_activation text[], t_node text[], t_type text[], t_queue text[], t_head float8[], t_kind text[],
     t_delay float8[],
     b_digest text[], b_data bytea[]
 ) RETURNS TABLE (item int, outcome text, version bigint, run_status text, graph text, claimed bigint) LANGUAGE plpgsql
@@ -252,14 +252,14 @@ BEGIN
     END IF;
     IF cardinality(t_item) > 0 THEN
         WITH new AS (
-            INSERT INTO treadle.tasks (run_no, activation, node, node_type, queue, priority, parked, state, attempt,
+            INSERT INTO treadle.tasks (run_no, activation, node, node_type, queue, rank, parked, state, attempt,
                                        lease_seq, worker, lease_until, not_before)
-            SELECT o_run[t.item], t.activation, t.node, t.type, t.queue, t.priority, o_paused[t.item],
+            SELECT o_run[t.item], t.activation, t.node, t.type, t.queue, moment + coalesce(t.delay, 0) - t.head, o_paused[t.item],
                    CASE WHEN t.kind = 'leased' AND NOT l.leased THEN 'ready' ELSE t.kind END, l.leased::int, l.leased::int,
                    CASE WHEN l.leased THEN i_worker[t.item] END, CASE WHEN l.leased THEN moment + i_lease[t.item] END,
                    moment + t.delay
-              FROM unnest(t_item, t_activation, t_node, t_type, t_queue, t_priority, t_kind, t_delay) WITH ORDINALITY
-                   AS t (item, activation, node, type, queue, priority, kind, delay, n)
+              FROM unnest(t_item, t_activation, t_node, t_type, t_queue, t_head, t_kind, t_delay) WITH ORDINALITY
+                   AS t (item, activation, node, type, queue, head, kind, delay, n)
                    CROSS JOIN LATERAL (SELECT t.kind = 'leased' AND NOT o_paused[t.item] AS leased) l
              WHERE o_outcome[t.item] = 'committed' ORDER BY t.n
             RETURNING task_id

@@ -21,6 +21,7 @@ CREATE TABLE runs (
 CREATE INDEX runs_deadline ON runs (deadline) WHERE ended = 0 AND deadline IS NOT NULL;
 
 -- tasks: live and failed ones only. A done task lives on in the log. Ids are never used again, so a fence holds.
+-- The least `rank` is claimed first: when it was due, less what its priority is worth. It never changes.
 CREATE TABLE tasks (
     task_id     INTEGER PRIMARY KEY AUTOINCREMENT,
     run_no      INTEGER NOT NULL,
@@ -28,7 +29,7 @@ CREATE TABLE tasks (
     node        TEXT NOT NULL,
     node_type   TEXT NOT NULL,
     queue       TEXT NOT NULL,
-    priority    INTEGER NOT NULL,
+    rank        REAL NOT NULL,
     state       TEXT NOT NULL,
     attempt     INTEGER NOT NULL DEFAULT 0,
     deaths      INTEGER NOT NULL DEFAULT 0,
@@ -39,7 +40,7 @@ CREATE TABLE tasks (
     error       TEXT
 ) STRICT;
 CREATE UNIQUE INDEX tasks_activation ON tasks (run_no, activation);
-CREATE INDEX tasks_ready ON tasks (queue, priority DESC, task_id) WHERE state = 'ready';
+CREATE INDEX tasks_ready ON tasks (queue, rank, task_id) WHERE state = 'ready';
 CREATE INDEX tasks_leased ON tasks (lease_until) WHERE state = 'leased';
 CREATE INDEX tasks_due ON tasks (not_before) WHERE state = 'waiting' AND not_before IS NOT NULL;
 
