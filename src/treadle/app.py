@@ -306,7 +306,7 @@ class Application:
         size = sum(part.stat().st_size for part in file.parent.glob(file.name + "*")) if file else 0
         rows = await self.orchestrator.store.runs(limit=100_000)
         by_status = dict(sorted(Counter(row.status.value for row in rows).items()))
-        workers = len(await self.orchestrator.store.workers())
+        workers = sum(row.alive for row in await self.orchestrator.store.workers())
         exists = file is None or file.exists()
         return StoreStatus(without_password(url), exists, size, len(rows), by_status, workers)
 

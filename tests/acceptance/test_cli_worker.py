@@ -78,6 +78,38 @@ def test_sigterm_lets_a_worker_finish_what_it_holds_and_a_second_one_does_not(pr
     assert planner.returncode == 0 and "about LOOMS" in out, err
 
 
+def test_who_is_at_work_on_what_is_told_while_it_is(project: Commands) -> None:
+    planner = project.start("run", "plan:graph", "--elsewhere", "--state", '{"topic": "looms"}')
+    worker = project.start("worker", "--import", "nodes", "--capacity", "3")
+    appears(project.folder / "begun", planner, worker)
+    found = {row["worker"]: row for row in project("workers", "--json").lines}
+    [at_work] = [row for row in found.values() if row["pid"] == worker.pid]
+    assert (at_work["state"], at_work["held"], at_work["capacity"]) == ("serving", 1, 3)
+    assert at_work["node_types"] == ["research", "write"] and at_work["per_minute"] >= 0
+    [task] = at_work["tasks"]
+    assert (task["node"], task["attempt"]) == ("write", 1) and task["seconds"] < 60
+    shown = project("workers")
+    assert (
+        "1 of 3" in shown.out
+        and f"process {worker.pid}" in shown.out
+        and f"  {task['run_id']}  write, for" in shown.out
+    )
+    worker.send_signal(signal.SIGTERM)
+    until(worker, "Finishing 1 task")
+    told(project, worker, "draining")
+    (project.folder / "go").touch()
+    worker.communicate(timeout=30)
+    assert worker.pid not in [row["pid"] for row in project("workers", "list", "--json").lines]
+    planner.communicate(timeout=30)
+
+
+def told(project: Commands, worker: subprocess.Popen[str], state: str) -> None:
+    """Wait until a worker's state is seen from outside."""
+    deadline = time.monotonic() + 60
+    while (state, worker.pid) not in [(row["state"], row["pid"]) for row in project("workers", "--json").lines]:
+        assert worker.poll() is None and time.monotonic() < deadline, f"nobody was told that it is {state}"
+
+
 def appears(place: Path, *makers: subprocess.Popen[str]) -> None:
     """Wait for a file that one of the processes makes while all of them live."""
     deadline = time.monotonic() + 60

@@ -17,6 +17,9 @@ _STATE_STYLES = {
     "failed": "red",
     "cancelled": "yellow",
     "waiting": "yellow",
+    "serving": "green",
+    "draining": "yellow",
+    "silent": "red",
 }
 
 

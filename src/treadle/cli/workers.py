@@ -1,4 +1,4 @@
-"""`treadle worker`, `treadle workers list`, `treadle tasks list`."""
+"""`treadle worker`, `treadle tasks list`."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from treadle.cli import output, session
+from treadle.cli import crew, output, session
 from treadle.cli.look import JSON, STORE
 from treadle.errors import UsageError
 
@@ -17,14 +17,11 @@ if TYPE_CHECKING:
 
 def add_to(app: typer.Typer) -> None:
     app.command("worker")(worker)
-    for name, function, about in (
-        ("tasks", list_tasks, "Tasks that wait, run or failed."),
-        ("workers", list_workers, "Workers that are alive."),
-    ):
-        group = typer.Typer(help=about, no_args_is_help=True)
-        group.command("list")(function)
-        group.callback()(lambda: None)
-        app.add_typer(group, name=name)
+    tasks = typer.Typer(help="Tasks that wait, run or failed.", no_args_is_help=True)
+    tasks.command("list")(list_tasks)
+    tasks.callback()(lambda: None)
+    app.add_typer(tasks, name="tasks")
+    app.add_typer(crew.group(), name="workers")
 
 
 def list_tasks(
@@ -50,28 +47,6 @@ def list_tasks(
             for t in found
         ]
         output.table(headers, rows, right=("ATTEMPT",))
-
-    session.run(work)
-
-
-def list_workers(json: bool = JSON, store: str | None = STORE) -> None:
-    """List the workers that were seen lately."""
-
-    async def work() -> None:
-        async with session.looking(store) as application:
-            found = await application.runs.workers()
-        if json:
-            for row in found:
-                output.data_json(row)
-            return
-        if not found:
-            output.note("No worker is alive.")
-            return
-        rows = [
-            (w.worker, w.host, w.pid, f"{w.held} of {w.capacity}", ",".join(w.queues), output.ago(w.seen_at))
-            for w in found
-        ]
-        output.table(("WORKER", "HOST", "PROCESS", "BUSY", "QUEUES", "SEEN"), rows, right=("PROCESS",))
 
     session.run(work)
 

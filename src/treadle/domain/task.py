@@ -152,6 +152,8 @@ class TaskRow(msgspec.Struct, frozen=True):
     lease_until: float | None
     not_before: float | None
     error: str | None
+    leased_at: float | None = None
+    """When its present holder got it."""
 
 
 def claim_of(task: TaskRow, graph: str) -> Claim:

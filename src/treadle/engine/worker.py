@@ -31,12 +31,13 @@ from treadle.engine.elsewhere import (
 from treadle.engine.execute import Outcome, conclude
 from treadle.engine.lease import Heartbeat, Renewals
 from treadle.engine.listeners import Listeners
+from treadle.engine.presence import Presence
 from treadle.engine.registry import NodeRegistry
 from treadle.engine.results import Ending, WorkerSettings
 from treadle.engine.signals import Pause, Sleep
 from treadle.errors import LeaseLost, NodeError, TreadleError, Unreachable
 from treadle.graph.spec import CompiledGraph
-from treadle.ports.store import TASKS, Commit, CommitResult, Store, WorkerRow
+from treadle.ports.store import TASKS, Commit, CommitResult, Store
 
 logger = logging.getLogger("treadle.worker")
 
@@ -59,6 +60,7 @@ class Worker:
         self.name = name or f"{socket.gethostname()}-{os.getpid()}-{uuid.uuid4().hex[:6]}"
         self.held: dict[int, int] = {}
         """Task id -> lease_seq of what is being run."""
+        self.presence = Presence(self.name, self.settings)
         self._chance = chance
         self.places = Places(self.registry, self.settings.where)
         self._graphs: dict[str, CompiledGraph] = {}
@@ -155,11 +157,7 @@ class Worker:
             if tasks:
                 await self.store.release(self.name, tasks, died=died)
         if self._server is not None:
-            await self.store.announce(self._row(0))
-
-    def _row(self, capacity: int) -> WorkerRow:
-        now = time.time()
-        return WorkerRow(self.name, socket.gethostname(), os.getpid(), capacity, self.settings.queues, now, now, 0)
+            await self.store.announce(self.presence.gone())
 
     async def _serve(self) -> None:
         settings = self.settings
@@ -170,7 +168,7 @@ class Worker:
                 if time.monotonic() >= min(next_sweep, self._due):
                     await self._sweep()
                 if time.monotonic() >= next_sweep:
-                    await self.store.announce(self._row(settings.capacity))
+                    await self.store.announce(self.presence.row(self.state, self.registry, self._graphs))
                     next_sweep = time.monotonic() + settings.sweep_seconds
                 if await self._claim():
                     continue
@@ -335,6 +333,7 @@ class Worker:
             await self._fail(claim, error, context)
         else:
             await self._commit_plain(commit)
+            self.presence.finished += 1
 
     async def _load(self, claim: Claim) -> View:
         """A view that knows this activation, from the log. One slot reads for all that need the same run's."""
@@ -388,6 +387,7 @@ class Worker:
             if result.status == "fenced":
                 self._let_go(claim.task_id, claim.lease_seq)
                 return None
+        self.presence.finished += 1
         if result.run_status is not RunStatus.RUNNING:
             self._ended(commit, result.run_status, view)
         return self._next(result.claims)
@@ -409,6 +409,7 @@ class Worker:
             await self._commit_plain(commit)
 
     async def _fail(self, claim: Claim, error: Exception, context: Context, back: Return | None = None) -> None:
+        self.presence.failed += 1
         graph = self._graphs.get(claim.graph)
         node = graph.listed.get(claim.node) if graph is not None else None
         attempt = back.number if back else claim.attempt

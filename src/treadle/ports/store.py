@@ -12,9 +12,11 @@ from typing import Literal, Protocol
 import msgspec
 
 from treadle.domain.events import Draft, Event
-from treadle.domain.task import Claim, NewTask, RunRow, RunStatus, TaskRow
+from treadle.domain.task import Claim, NewTask, RunRow, RunStatus, TaskRow, WorkerState
 from treadle.errors import Conflict
 
+WORKER_SEEN_SECONDS = 15.0
+"""A worker that was not heard of for so long is not alive."""
 TASKS = "tasks"
 """Topic of `Store.wait`: a task became ready."""
 
@@ -126,18 +128,33 @@ class JournalEntry(msgspec.Struct, frozen=True):
 
 
 class WorkerRow(msgspec.Struct, frozen=True):
-    """A worker as the store knows it."""
+    """A worker: what it says of itself, and from `started_at` on what the store says of it, whatever is announced."""
 
     worker: str
     host: str
     pid: int
     capacity: int
+    """Tasks run at once; 0: it has left."""
     queues: tuple[str, ...]
-    started_at: float
-    """When the store first heard of it, by the store's clock; what is announced here counts for nothing."""
-    seen_at: float
-    """When the store last heard of it; likewise."""
-    held: int
+    state: WorkerState = WorkerState.SERVING
+    node_types: tuple[str, ...] = ()
+    """Of which it has functions, whatever the graph."""
+    graphs: tuple[str, ...] = ()
+    """That it knows, as `name@hash`."""
+    finished: int = 0
+    """Tasks that it finished since it began."""
+    failed: int = 0
+    """Attempts that failed."""
+    per_minute: float = 0.0
+    """Tasks finished a minute, over the last minute."""
+    started_at: float = 0.0
+    """When the store first heard of it, by the store's clock."""
+    seen_at: float = 0.0
+    """When the store last heard of it."""
+    alive: bool = True
+    """Seen lately. Otherwise it holds tasks still, until their leases lapse."""
+    held: int = 0
+    """Tasks leased to it."""
 
 
 class Renewer(Protocol):
@@ -271,10 +288,16 @@ class Presence(Protocol):
     """Who is at work, and what is new."""
 
     async def workers(self) -> list[WorkerRow]:
-        """Workers seen lately, by name."""
+        """Workers seen within `WORKER_SEEN_SECONDS`, and others that hold tasks, by name."""
+
+    async def leased(self, *, limit: int = 1000) -> list[TaskRow]:
+        """Leased tasks of all runs, by worker, the one held longest first."""
 
     async def announce(self, worker: WorkerRow) -> None:
         """Say that a worker is alive, or (capacity 0) that it has left."""
+
+    async def now(self) -> float:
+        """The store's time, in seconds since 1970."""
 
     async def wait(self, topic: str, seen: int, timeout: float) -> int:
         """Wait until something about `topic` changed, or `timeout` seconds; returns a mark to pass as `seen` next time.

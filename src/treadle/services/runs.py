@@ -19,7 +19,7 @@ from treadle.domain.events import (
 )
 from treadle.domain.task import RunRow, RunStatus, TaskRow
 from treadle.errors import NotFound, UsageError
-from treadle.ports.store import Budget, Change, Store, WorkerRow
+from treadle.ports.store import Budget, Change, Store
 from treadle.services.timeline import TaskView, Timeline, node_of, plain, speed, usage_of
 
 
@@ -169,9 +169,6 @@ class Runs:
         wanted = frozenset({RunStatus.PENDING, RunStatus.RUNNING, RunStatus.WAITING, RunStatus.ERROR})
         found = [task for row in await self._store.runs(status=wanted) for task in await self._store.tasks(row.run_id)]
         return [task for task in found if state in (None, task.state.value)]
-
-    async def workers(self) -> list[WorkerRow]:
-        return await self._store.workers()
 
     async def events(self, row: RunRow, *, after: int = 0) -> list[Event]:
         return await self._store.events(row.run_id, after=after)

@@ -30,6 +30,7 @@ from treadle.errors import BudgetExceeded, Conflict, NotFound
 from treadle.ports.clock import Clock, SystemClock
 from treadle.ports.store import (
     TASKS,
+    WORKER_SEEN_SECONDS,
     Budget,
     Change,
     Commit,
@@ -43,7 +44,6 @@ from treadle.ports.store import (
 )
 from treadle.stores.memory_rows import Run, Task
 
-WORKER_SEEN_SECONDS = 15.0
 READY, LEASED, WAITING, FAILED = TaskState.READY, TaskState.LEASED, TaskState.WAITING, TaskState.FAILED
 
 
@@ -111,7 +111,7 @@ class MemoryStore:
             if task.run.paused or not wanted:
                 passed.append((queue, entry))
                 continue
-            self._lease(task, worker, now + lease_seconds)
+            self._lease(task, worker, now, lease_seconds)
             self._append(task.run, [_claimed(task)], now)
             claims.append(task.claim())
         for queue, entry in passed:
@@ -183,18 +183,18 @@ class MemoryStore:
                 task.state = WAITING
                 task.not_before = None if new.delay_seconds is None else now + new.delay_seconds
             elif new.lease and worker is not None and not run.paused:
-                self._lease(task, worker, now + lease_seconds)
+                self._lease(task, worker, now, lease_seconds)
                 claims.append(task.claim())
             else:
                 self._queue(task)
         return tuple(claims)
 
-    def _lease(self, task: Task, worker: str, until: float) -> None:
+    def _lease(self, task: Task, worker: str, now: float, seconds: float) -> None:
         task.state = LEASED
         task.attempt += 1
         task.lease_seq += 1
         task.worker = worker
-        task.lease_until = until
+        task.leased_at, task.lease_until = now, now + seconds
 
     def _queue(self, task: Task) -> None:
         task.state = READY
@@ -412,8 +412,19 @@ class MemoryStore:
         for task in self._tasks.values():
             held[task.worker] = held.get(task.worker, 0) + 1
         since = self._clock.now() - WORKER_SEEN_SECONDS
-        rows = sorted((row for row in self._workers.values() if row.seen_at > since), key=lambda row: row.worker)
-        return [msgspec.structs.replace(row, held=held.get(row.worker, 0)) for row in rows]
+        told = [
+            msgspec.structs.replace(row, held=held.get(row.worker, 0), alive=row.seen_at > since)
+            for row in sorted(self._workers.values(), key=lambda row: row.worker)
+        ]
+        return [row for row in told if row.alive or row.held]
+
+    async def leased(self, *, limit: int = 1000) -> list[TaskRow]:
+        found = [task for task in self._tasks.values() if task.state is LEASED]
+        found.sort(key=lambda task: (task.worker or "", task.leased_at or 0.0, task.task_id))
+        return [task.row() for task in found[:limit]]
+
+    async def now(self) -> float:
+        return self._clock.now()
 
     async def announce(self, worker: WorkerRow) -> None:
         if worker.capacity:

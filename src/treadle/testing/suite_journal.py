@@ -9,13 +9,12 @@ import msgspec
 import pytest
 
 from treadle.domain.events import BudgetSettled, Draft, EffectStarted, StepRecorded, encode_payload
-from treadle.domain.task import RunStatus
+from treadle.domain.task import RunStatus, WorkerState
 from treadle.errors import BudgetExceeded, CodecError, NotFound
 from treadle.ports.store import TASKS, Budget, Change, JournalEntry, Store, WorkerRow
 from treadle.testing.clock import FakeClock
 from treadle.testing.samples import (
     Unregistered,
-    claim,
     claim_one,
     commit_one,
     effect,
@@ -184,37 +183,65 @@ class PresenceSuite:
         await store.delete_run("s")
         assert await store.get_blob(digest) == encode_payload(large.payload)
 
-    async def test_workers_are_listed_by_name_with_what_they_hold_until_they_leave(
-        self, store: Store, clock: FakeClock
-    ) -> None:
-        now = clock.now()
-        for name in ("w2", "w1"):
-            await store.announce(WorkerRow(name, "host", 7, 4, ("default", "gpu"), now, now, 0))
-        await store.create_run(new_run("r", "a", "b"))
-        await claim(store, "w1")
-        rows = await store.workers()
-        assert [(row.worker, row.held, row.capacity, row.queues) for row in rows] == [
-            ("w1", 2, 4, ("default", "gpu")),
-            ("w2", 0, 4, ("default", "gpu")),
-        ]
-        await store.announce(WorkerRow("w1", "host", 7, 0, ("default", "gpu"), now, now, 0))
+    async def test_workers_are_listed_by_name_with_what_they_say_until_they_leave(self, store: Store) -> None:
+        said = WorkerRow(
+            "w2", "höst", 7, 4, ("default", "gpu"), WorkerState.DRAINING, ("a",), ("g@1",), 12, 1, 3.5, 1.0, 2.0, False
+        )  # fmt: skip
+        await store.announce(said)
+        await store.announce(WorkerRow("w1", "host", 8, 1, ("default",)))
+        first, second = await store.workers()
+        assert (first.worker, first.pid, first.state) == ("w1", 8, WorkerState.SERVING)
+        told = msgspec.structs.replace(said, started_at=second.started_at, seen_at=second.seen_at, alive=True, held=0)
+        assert second == told and second.started_at != 1.0
+        await store.announce(WorkerRow("w1", "host", 8, 0, ("default",)))
         assert [row.worker for row in await store.workers()] == ["w2"]
 
     async def test_when_a_worker_began_and_was_seen_is_what_the_stores_clock_says(
         self, store: Store, clock: FakeClock
     ) -> None:
         began = clock.now()
-        await store.announce(WorkerRow("w1", "host", 7, 4, ("default",), 1.0, 2.0, 0))
+        await store.announce(WorkerRow("w1", "host", 7, 4, ("default",), started_at=1.0, seen_at=2.0))
         clock.advance(5)
-        await store.announce(WorkerRow("w1", "host", 7, 8, ("default",), 3.0, 4.0, 0))
+        await store.announce(WorkerRow("w1", "host", 7, 8, ("default",), started_at=3.0, seen_at=4.0))
         [row] = await store.workers()
         assert (row.started_at, row.seen_at, row.capacity) == (began, began + 5, 8)
+        assert await store.now() == began + 5
 
-    async def test_a_worker_not_seen_for_long_is_not_listed(self, store: Store, clock: FakeClock) -> None:
-        now = clock.now()
-        await store.announce(WorkerRow("w1", "host", 7, 4, ("default",), now, now, 0))
+    async def test_a_worker_not_seen_for_long_is_listed_only_while_it_holds_something(
+        self, store: Store, clock: FakeClock
+    ) -> None:
+        for name in ("w1", "w2"):
+            await store.announce(WorkerRow(name, "host", 7, 4, ("default",)))
+        await store.create_run(new_run("r", "a"))
+        held = await claim_one(store)
         clock.advance(3600)
+        [row] = await store.workers()
+        assert (row.worker, row.alive, row.held) == ("w1", False, 1)
+        await store.release("w1", {held.task_id: held.lease_seq})
         assert await store.workers() == []
+
+    async def test_what_is_leased_is_told_with_its_holder_and_since_when(self, store: Store, clock: FakeClock) -> None:
+        await store.create_run(new_run("r", "a", "b", new_task("waits", held=True)))
+        [a] = await store.claim("w2", queues=["default"], limit=1, lease_seconds=10)
+        clock.advance(3)
+        [b] = await store.claim("w1", queues=["default"], limit=1, lease_seconds=10)
+        found = await store.leased()
+        assert [(row.worker, row.activation, row.attempt) for row in found] == [("w1", "b", 1), ("w2", "a", 1)]
+        assert [row.leased_at for row in found] == [clock.now(), clock.now() - 3]
+        assert await store.leased(limit=1) == found[:1]
+        renewer = store.renewer()
+        await asyncio.to_thread(renewer.renew, "w2", {a.task_id: a.lease_seq}, 60)
+        renewer.close()
+        assert (await store.leased())[1].leased_at == clock.now() - 3
+        await store.release("w2", {a.task_id: a.lease_seq})
+        assert await store.leased() == found[:1]
+        assert {row.activation: row.leased_at for row in await store.tasks("r")} == {
+            "a": None, "b": clock.now(), "waits": None,
+        }  # fmt: skip
+        [result] = await store.commit([outcome(b, tasks=[new_task("c", lease=True)], expected=1)], lease_seconds=10)
+        assert result.claims and [(row.activation, row.leased_at) for row in await store.leased()] == [
+            ("c", clock.now())
+        ]
 
     async def test_waiting_ends_when_a_task_becomes_ready(self, store: Store) -> None:
         mark = await store.wait(TASKS, -1, 0)

@@ -99,11 +99,11 @@ CREATE TABLE runs (
     error      TEXT,
     labels     TEXT NOT NULL
 ) STRICT;
-INSERT INTO "runs" VALUES(1,'approval','approval@6a9d134ea0d0','done',1,0,1,12,'','default','default',1.79525369196393823627e+09,1.79525369196393823627e+09,NULL,NULL,'{}');
-INSERT INTO "runs" VALUES(2,'diamond','diamond@75779bc3f83e','done',1,0,1,8,'','default','default',1.79525369196546387669e+09,1.79525369196546387669e+09,NULL,NULL,'{}');
-INSERT INTO "runs" VALUES(3,'fan_out','fan_out@e115e1106b91','done',1,0,1,11,'','default','default',1.79525369196656131749e+09,1.79525369196656131749e+09,NULL,NULL,'{}');
-INSERT INTO "runs" VALUES(4,'loops','loops@d25d479314cb','done',1,0,1,14,'','default','default',1.7952536919676539898e+09,1.7952536919676539898e+09,NULL,NULL,'{}');
-INSERT INTO "runs" VALUES(5,'waiting','waiting@7708182b3ce6','waiting',0,0,1,4,'','default','default',1.7952536919687144757e+09,1.7952536919687144757e+09,NULL,NULL,'{}');
+INSERT INTO "runs" VALUES(1,'approval','approval@6a9d134ea0d0','done',1,0,1,12,'','default','default',1.79525406023818182941e+09,1.79525406023818182941e+09,NULL,NULL,'{}');
+INSERT INTO "runs" VALUES(2,'diamond','diamond@75779bc3f83e','done',1,0,1,8,'','default','default',1.79525406024269723898e+09,1.79525406024269723898e+09,NULL,NULL,'{}');
+INSERT INTO "runs" VALUES(3,'fan_out','fan_out@e115e1106b91','done',1,0,1,11,'','default','default',1.79525406024491739273e+09,1.79525406024491739273e+09,NULL,NULL,'{}');
+INSERT INTO "runs" VALUES(4,'loops','loops@d25d479314cb','done',1,0,1,14,'','default','default',1.79525406025014567373e+09,1.79525406025014567373e+09,NULL,NULL,'{}');
+INSERT INTO "runs" VALUES(5,'waiting','waiting@7708182b3ce6','waiting',0,0,1,4,'','default','default',1.79525406025466465953e+09,1.79525406025466465953e+09,NULL,NULL,'{}');
 CREATE TABLE tasks (
     task_id     INTEGER PRIMARY KEY AUTOINCREMENT,
     run_no      INTEGER NOT NULL,
@@ -118,16 +118,15 @@ CREATE TABLE tasks (
     lease_seq   INTEGER NOT NULL DEFAULT 0,
     worker      TEXT,
     lease_until REAL,
+    leased_at   REAL,
     not_before  REAL,
     error       TEXT
 ) STRICT;
-INSERT INTO "tasks" VALUES(1,5,'ask','ask','ask','default',1.7952536919687144757e+09,'waiting',0,0,0,NULL,NULL,NULL,NULL);
+INSERT INTO "tasks" VALUES(1,5,'ask','ask','ask','default',1.79525406025466465953e+09,'waiting',0,0,0,NULL,NULL,NULL,NULL,NULL);
 CREATE TABLE workers (
     worker     TEXT PRIMARY KEY,
-    host       TEXT NOT NULL,
-    pid        INTEGER NOT NULL,
-    capacity   INTEGER NOT NULL,
-    queues     TEXT NOT NULL,
+    about      TEXT NOT NULL,
+    knows      INTEGER NOT NULL,
     started_at REAL NOT NULL,
     seen_at    REAL NOT NULL
 ) STRICT;

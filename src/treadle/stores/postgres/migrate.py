@@ -25,6 +25,10 @@ def migrations() -> list[tuple[int, int, str]]:
     return found
 
 
+NEWEST = migrations()[-1][0]
+"""The newest migration that this program knows."""
+
+
 async def migrate(connection: Connection, where: Target) -> None:
     """Bring the schema up to date, if it is not; safe to call from many processes at once.
 

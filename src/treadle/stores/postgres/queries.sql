@@ -54,17 +54,27 @@ SELECT treadle.keep_v1(ARRAY[$1::text], ARRAY[$2::bytea], true);
 SELECT data FROM treadle.blobs WHERE digest = $1;
 
 -- put_worker --
-INSERT INTO treadle.workers AS w (worker, host, pid, capacity, queues, started_at, seen_at)
-VALUES ($1, $2, $3, $4, $5, treadle.clock_v1(), treadle.clock_v1())
-ON CONFLICT (worker) DO UPDATE SET capacity = excluded.capacity, queues = excluded.queues, seen_at = excluded.seen_at;
+INSERT INTO treadle.workers AS w (worker, about, knows, started_at, seen_at)
+VALUES ($1, $2, $3, treadle.clock_v1(), treadle.clock_v1())
+ON CONFLICT (worker) DO UPDATE SET about = excluded.about, knows = excluded.knows, seen_at = excluded.seen_at;
 
 -- delete_worker --
 DELETE FROM treadle.workers WHERE worker = $1 OR seen_at < treadle.clock_v1() - 3600;
 
 -- worker_rows --
-SELECT w.worker, w.host, w.pid, w.capacity, w.queues, w.started_at, w.seen_at,
-       (SELECT count(*) FROM treadle.tasks t WHERE t.state = 'leased' AND t.worker = w.worker)
-  FROM treadle.workers w WHERE w.seen_at > treadle.clock_v1() - $1::float8 ORDER BY w.worker;
+SELECT w.about, w.started_at, w.seen_at, l.alive, l.held FROM treadle.workers w CROSS JOIN LATERAL (
+    SELECT w.seen_at > treadle.clock_v1() - $1::float8 AS alive, count(*) AS held
+      FROM treadle.tasks t WHERE t.state = 'leased' AND t.worker = w.worker) l
+ WHERE l.alive OR l.held > 0 ORDER BY w.worker;
+
+-- leased_rows --
+SELECT t.task_id, r.run_id, t.activation, t.node, t.node_type, t.queue, t.state, t.attempt, t.lease_seq, t.worker,
+       t.lease_until, t.not_before, t.error, t.leased_at
+  FROM treadle.tasks t JOIN treadle.runs r ON r.run_no = t.run_no
+ WHERE t.state = 'leased' ORDER BY t.worker, t.leased_at, t.task_id LIMIT $1;
+
+-- now --
+SELECT treadle.clock_v1();
 
 -- run_head --
 SELECT run_no, tenant, project FROM treadle.runs WHERE run_id = $1;
@@ -94,7 +104,7 @@ SELECT r.tenant, r.project, e.seq, e.at, e.type, e.version, e.activation, e.step
 
 -- task_rows --
 SELECT t.task_id, r.run_id, t.activation, t.node, t.node_type, t.queue, t.state, t.attempt, t.lease_seq, t.worker,
-       t.lease_until, t.not_before, t.error
+       t.lease_until, t.not_before, t.error, CASE t.state WHEN 'leased' THEN t.leased_at END
   FROM treadle.runs r LEFT JOIN treadle.tasks t ON t.run_no = r.run_no WHERE r.run_id = $1 ORDER BY t.task_id;
 
 -- budget_rows --

@@ -8,11 +8,14 @@ import secrets
 from collections.abc import Coroutine, Mapping, Sequence
 from typing import Any, TypeVar
 
+import msgspec
+
 from treadle.domain.events import Event, check_drafts, encode_payload, type_of
 from treadle.domain.task import Claim, RunRow, RunStatus, TaskRow
 from treadle.errors import BudgetExceeded, Conflict, NotFound, TreadleError
 from treadle.ports.store import (
     TASKS,
+    WORKER_SEEN_SECONDS,
     Budget,
     Change,
     Commit,
@@ -24,12 +27,11 @@ from treadle.ports.store import (
     recorded_already,
     wrong_status,
 )
-from treadle.stores.postgres import rows
+from treadle.stores.postgres import migrate, rows
 from treadle.stores.postgres.commit import Commits
 from treadle.stores.postgres.connection import Connection, target
 from treadle.stores.postgres.create import Creations
 from treadle.stores.postgres.group import Group
-from treadle.stores.postgres.migrate import migrate
 from treadle.stores.postgres.pool import Pool
 from treadle.stores.postgres.renew import PostgresRenewer
 from treadle.stores.postgres.rows import Columns, clean
@@ -37,7 +39,6 @@ from treadle.stores.postgres.wake import Wake
 
 T = TypeVar("T")
 NEWEST = 2**62
-WORKER_SEEN_SECONDS = 15.0
 CLAIM_TRIES = 5
 BUSY_SECONDS = 0.005
 """After a claim that left something because its run was being changed."""
@@ -88,7 +89,7 @@ class PostgresStore:
         if not self._pool.opened:
             await self._pool.open()
             try:
-                await self._pool.run(lambda c: migrate(c, self.where))
+                await self._pool.run(lambda c: migrate.migrate(c, self.where))
                 await self._wake.open()
             except BaseException:
                 await self._pool.close()
@@ -310,17 +311,19 @@ class PostgresStore:
         return bytes(found[0][0])
 
     async def workers(self) -> list[WorkerRow]:
-        return [
-            WorkerRow(name, host, pid, capacity, tuple(queues), started, seen, held)
-            for name, host, pid, capacity, queues, started, seen, held in await self._pool.rows(
-                "worker_rows", WORKER_SEEN_SECONDS
-            )
-        ]
+        return [rows.worker_row(row) for row in await self._pool.rows("worker_rows", WORKER_SEEN_SECONDS)]
+
+    async def leased(self, *, limit: int = 1000) -> list[TaskRow]:
+        return [rows.task_row(row) for row in await self._pool.rows("leased_rows", limit)]
+
+    async def now(self) -> float:
+        [(now,)] = await self._pool.rows("now")
+        return float(now)
 
     async def announce(self, worker: WorkerRow) -> None:
         if worker.capacity:
-            row = (worker.worker, worker.host, worker.pid, worker.capacity, list(worker.queues))
-            await self._pool.rows("put_worker", *row)
+            about = msgspec.json.encode(worker).decode()
+            await self._pool.rows("put_worker", worker.worker, about, migrate.NEWEST)
         else:
             await self._pool.rows("delete_worker", worker.worker)
 

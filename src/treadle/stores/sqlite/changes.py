@@ -83,7 +83,7 @@ def ready(c: apsw.Connection, wanted: Wanted) -> list[rows.Row]:
 def claim(c: apsw.Connection, worker: str, wanted: Wanted, now: float, lease_seconds: float) -> list[Claim]:
     claims = []
     for row in ready(c, wanted):
-        sql.run(c, "lease_task", (row[0], worker, now + lease_seconds))
+        sql.run(c, "lease_task", (row[0], worker, now + lease_seconds, now))
         leased = rows.claim_of(row, leased=True)
         run = _run(c, leased.run_id)
         append(c, run, [Draft(TaskClaimed(worker, leased.attempt, leased.lease_seq), leased.activation)], now)
@@ -136,9 +136,9 @@ def _create_tasks(
         waits = new.held or new.delay_seconds is not None
         state = "waiting" if waits else "leased" if leased else "ready"
         due = now + new.delay_seconds if new.delay_seconds is not None else None
-        holder, until = (worker, now + lease) if state == "leased" else (None, None)
+        holder = (worker, now + lease, now) if state == "leased" else (None, None, None)
         values = (run.run_no, new.activation, new.node, new.node_type, new.queue, new.rank(now), state)
-        sql.run(c, "insert_task", (*values, int(state == "leased"), holder, until, due))
+        sql.run(c, "insert_task", (*values, int(state == "leased"), *holder, due))
         if state == "leased":
             ids = (c.last_insert_rowid(), run.run_id, new.activation, new.node, new.node_type)
             claims.append(Claim(*ids, graph, 1, 1))
@@ -313,8 +313,8 @@ def _refuse_recorded(c: apsw.Connection, run: RunHead, drafts: Sequence[Draft]) 
 
 def announce(c: apsw.Connection, worker: WorkerRow, now: float) -> None:
     if worker.capacity:
-        queues = ",".join(worker.queues)
-        sql.run(c, "put_worker", (worker.worker, worker.host, worker.pid, worker.capacity, queues, now))
+        about = msgspec.json.encode(worker).decode()
+        sql.run(c, "put_worker", (worker.worker, about, sql.NEWEST, now))
         sql.run(c, "delete_old_workers", (now - 3600,))
     else:
         sql.run(c, "delete_worker", (worker.worker,))

@@ -76,6 +76,10 @@ def migrations() -> Iterator[tuple[int, str]]:
             yield int(entry.name.split("_", 1)[0]), entry.read_text()
 
 
+NEWEST = max(number for number, _ in migrations())
+"""The newest migration that this program knows."""
+
+
 def migrate(connection: apsw.Connection, path: Path) -> None:
     """Bring the schema up to date; safe to call from several processes. Raises StoreUnavailable for a newer one."""
     newest = max(number for number, _ in migrations())

@@ -20,8 +20,8 @@ UPDATE tasks SET state = ?2, not_before = ?3, error = ?4, attempt = attempt - ?5
 
 -- insert_task --
 INSERT INTO tasks (run_no, activation, node, node_type, queue, rank, state, attempt, lease_seq, worker, lease_until,
-                   not_before)
-VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?8, ?9, ?10, ?11);
+                   leased_at, not_before)
+VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?8, ?9, ?10, ?11, ?12);
 
 -- insert_event --
 INSERT INTO events (run_no, seq, at, type, version, activation, step, payload, blob)
@@ -50,7 +50,8 @@ SELECT t.task_id, t.run_no, r.run_id, t.activation, t.node, t.node_type, r.graph
  ORDER BY t.rank, t.task_id LIMIT ?2;
 
 -- lease_task --
-UPDATE tasks SET state = 'leased', attempt = attempt + 1, lease_seq = lease_seq + 1, worker = ?2, lease_until = ?3
+UPDATE tasks SET state = 'leased', attempt = attempt + 1, lease_seq = lease_seq + 1, worker = ?2, lease_until = ?3,
+       leased_at = ?4
  WHERE task_id = ?1;
 
 -- renew_task --
@@ -120,7 +121,7 @@ SELECT run_id, graph, status, version, last_seq, tenant, project, created_at, up
 
 -- task_rows --
 SELECT t.task_id, r.run_id, t.activation, t.node, t.node_type, t.queue, t.state, t.attempt, t.lease_seq, t.worker,
-       t.lease_until, t.not_before, t.error
+       t.lease_until, t.not_before, t.error, CASE t.state WHEN 'leased' THEN t.leased_at END
   FROM tasks t JOIN runs r USING (run_no) WHERE r.run_id = ?1 ORDER BY t.task_id;
 
 -- budget_rows --
@@ -150,13 +151,18 @@ DELETE FROM reservations WHERE run_no = ?1 AND activation = ?2 AND step = ?3;
 DELETE FROM reservations WHERE run_no = ?1;
 
 -- worker_rows --
-SELECT w.worker, w.host, w.pid, w.capacity, w.queues, w.started_at, w.seen_at,
-       (SELECT count(*) FROM tasks t WHERE t.state = 'leased' AND t.worker = w.worker)
-  FROM workers w WHERE w.seen_at > ?1 ORDER BY w.worker;
+SELECT w.about, w.started_at, w.seen_at, w.seen_at > ?1, count(t.task_id)
+  FROM workers w LEFT JOIN tasks t ON t.state = 'leased' AND t.worker = w.worker
+ GROUP BY w.worker HAVING w.seen_at > ?1 OR count(t.task_id) ORDER BY w.worker;
+
+-- leased_rows --
+SELECT t.task_id, r.run_id, t.activation, t.node, t.node_type, t.queue, t.state, t.attempt, t.lease_seq, t.worker,
+       t.lease_until, t.not_before, t.error, t.leased_at
+  FROM tasks t JOIN runs r USING (run_no) WHERE t.state = 'leased' ORDER BY t.worker, t.leased_at, t.task_id LIMIT ?1;
 
 -- put_worker --
-INSERT INTO workers (worker, host, pid, capacity, queues, started_at, seen_at) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?6)
-ON CONFLICT DO UPDATE SET capacity = excluded.capacity, queues = excluded.queues, seen_at = excluded.seen_at;
+INSERT INTO workers (worker, about, knows, started_at, seen_at) VALUES (?1, ?2, ?3, ?4, ?4)
+ON CONFLICT DO UPDATE SET about = excluded.about, knows = excluded.knows, seen_at = excluded.seen_at;
 
 -- delete_worker --
 DELETE FROM workers WHERE worker = ?1;

@@ -11,6 +11,7 @@ import msgspec
 
 from treadle.domain.events import Draft, Event, decode_payload, encode_payload, type_of
 from treadle.domain.task import Claim, RunRow, RunStatus, TaskRow, TaskState
+from treadle.ports.store import WorkerRow
 from treadle.stores.sqlite import connection as sql
 
 INLINE = 8 * 1024
@@ -97,3 +98,9 @@ def task_row(row: Row) -> TaskRow:
     values = list(row)
     values[6] = TaskState(values[6])
     return TaskRow(*values)
+
+
+def worker_row(row: Row) -> WorkerRow:
+    about, started, seen, alive, held = row
+    said = msgspec.json.decode(about, type=WorkerRow)
+    return msgspec.structs.replace(said, started_at=started, seen_at=seen, alive=bool(alive), held=held)

@@ -17,6 +17,7 @@ from treadle.errors import NotFound, StoreUnavailable
 from treadle.ports.clock import Clock, SystemClock
 from treadle.ports.store import (
     TASKS,
+    WORKER_SEEN_SECONDS,
     Budget,
     Change,
     Commit,
@@ -35,7 +36,6 @@ from treadle.stores.sqlite.writer import Writer
 T = TypeVar("T")
 NO_LIMIT = -1
 NEWEST = 2**62
-WORKER_SEEN_SECONDS = 15.0
 
 
 class SqliteStore:
@@ -208,11 +208,13 @@ class SqliteStore:
 
     async def workers(self) -> list[WorkerRow]:
         since = self._clock.now() - WORKER_SEEN_SECONDS
-        found = await self._read(lambda c: sql.rows(c, "worker_rows", (since,)))
-        return [
-            WorkerRow(name, host, pid, capacity, tuple(queues.split(",")), started, seen, held)
-            for name, host, pid, capacity, queues, started, seen, held in found
-        ]
+        return [rows.worker_row(row) for row in await self._read(lambda c: sql.rows(c, "worker_rows", (since,)))]
+
+    async def leased(self, *, limit: int = 1000) -> list[TaskRow]:
+        return [rows.task_row(row) for row in await self._read(lambda c: sql.rows(c, "leased_rows", (limit,)))]
+
+    async def now(self) -> float:
+        return self._clock.now()
 
     async def get_blob(self, digest: str) -> bytes:
         found = await self._read(lambda c: sql.row(c, "get_blob", (digest,)))

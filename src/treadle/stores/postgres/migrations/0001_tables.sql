@@ -51,6 +51,7 @@ CREATE TABLE treadle.tasks (
     lease_seq   integer NOT NULL DEFAULT 0,
     worker      text COLLATE "C",
     lease_until float8,
+    leased_at   float8,
     claim_id    bigint,
     not_before  float8,
     error       text
@@ -103,12 +104,11 @@ CREATE TABLE treadle.reservations (
     PRIMARY KEY (run_no, activation, step, kind)
 ) WITH (fillfactor = 80);
 
+-- workers: `about` is what a worker says of itself, as JSON; `knows` is the newest migration that its program has.
 CREATE TABLE treadle.workers (
     worker     text COLLATE "C" PRIMARY KEY,
-    host       text NOT NULL,
-    pid        integer NOT NULL,
-    capacity   integer NOT NULL,
-    queues     text[] NOT NULL,
+    about      text NOT NULL,
+    knows      integer NOT NULL,
     started_at float8 NOT NULL,
     seen_at    float8 NOT NULL
 ) WITH (fillfactor = 50);

@@ -52,10 +52,10 @@ BEGIN
     IF cardinality(t_item) > 0 THEN
         WITH new AS (
             INSERT INTO treadle.tasks (run_no, activation, node, node_type, queue, rank, state, attempt, lease_seq,
-                                       worker, lease_until, not_before)
+                                       worker, lease_until, leased_at, not_before)
             SELECT o_run[t.item], t.activation, t.node, t.type, t.queue, moment + coalesce(t.delay, 0) - t.head, t.kind, l.leased::int, l.leased::int,
                    CASE WHEN l.leased THEN r_worker[t.item] END, CASE WHEN l.leased THEN moment + r_lease[t.item] END,
-                   moment + t.delay
+                   CASE WHEN l.leased THEN moment END, moment + t.delay
               FROM unnest(t_item, t_activation, t_node, t_type, t_queue, t_head, t_kind, t_delay) WITH ORDINALITY
                    AS t (item, activation, node, type, queue, head, kind, delay, n)
                    CROSS JOIN LATERAL (SELECT t.kind = 'leased' AS leased) l
@@ -123,7 +123,7 @@ BEGIN
     IF ids IS NOT NULL THEN
         moment := treadle.clock_v1();
         UPDATE treadle.tasks t SET state = 'leased', attempt = t.attempt + 1, lease_seq = t.lease_seq + 1,
-               worker = p_worker, lease_until = moment + p_lease, claim_id = p_claim
+               worker = p_worker, leased_at = moment, lease_until = moment + p_lease, claim_id = p_claim
          WHERE t.task_id = ANY (ids);
         PERFORM treadle.append_v1(array_agg(t.run_no ORDER BY u.n), array_agg('TaskClaimed'::text),
                     array_agg(t.activation ORDER BY u.n),
@@ -253,11 +253,11 @@ BEGIN
     IF cardinality(t_item) > 0 THEN
         WITH new AS (
             INSERT INTO treadle.tasks (run_no, activation, node, node_type, queue, rank, parked, state, attempt,
-                                       lease_seq, worker, lease_until, not_before)
+                                       lease_seq, worker, lease_until, leased_at, not_before)
             SELECT o_run[t.item], t.activation, t.node, t.type, t.queue, moment + coalesce(t.delay, 0) - t.head, o_paused[t.item],
                    CASE WHEN t.kind = 'leased' AND NOT l.leased THEN 'ready' ELSE t.kind END, l.leased::int, l.leased::int,
                    CASE WHEN l.leased THEN i_worker[t.item] END, CASE WHEN l.leased THEN moment + i_lease[t.item] END,
-                   moment + t.delay
+                   CASE WHEN l.leased THEN moment END, moment + t.delay
               FROM unnest(t_item, t_activation, t_node, t_type, t_queue, t_head, t_kind, t_delay) WITH ORDINALITY
                    AS t (item, activation, node, type, queue, head, kind, delay, n)
                    CROSS JOIN LATERAL (SELECT t.kind = 'leased' AND NOT o_paused[t.item] AS leased) l

@@ -36,6 +36,7 @@ CREATE TABLE tasks (
     lease_seq   INTEGER NOT NULL DEFAULT 0,
     worker      TEXT,
     lease_until REAL,
+    leased_at   REAL,
     not_before  REAL,
     error       TEXT
 ) STRICT;
@@ -84,12 +85,11 @@ CREATE TABLE reservations (
     PRIMARY KEY (run_no, activation, step, kind)
 ) STRICT, WITHOUT ROWID;
 
+-- workers: `about` is what a worker says of itself, as JSON; `knows` is the newest migration that its program has.
 CREATE TABLE workers (
     worker     TEXT PRIMARY KEY,
-    host       TEXT NOT NULL,
-    pid        INTEGER NOT NULL,
-    capacity   INTEGER NOT NULL,
-    queues     TEXT NOT NULL,
+    about      TEXT NOT NULL,
+    knows      INTEGER NOT NULL,
     started_at REAL NOT NULL,
     seen_at    REAL NOT NULL
 ) STRICT;
