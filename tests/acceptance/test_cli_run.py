@@ -43,6 +43,27 @@ def test_looking_at_a_run_shows_its_tasks_events_and_story(treadle: Commands) ->
     assert treadle("db", "status", "--json").json["runs"] == 1
 
 
+def test_a_delayed_run_is_pending_and_can_be_called_off(treadle: Commands) -> None:
+    process = treadle.start("run", "graphs:plain", "--delay", "1h")
+    until(process, "is pending")
+    run = treadle("runs", "--json").lines[0]
+    assert run["status"] == "pending"
+    assert "pending" in treadle("status").out
+    assert treadle("cancel", run["run_id"]).code == 0
+    assert process.wait(30) == 1
+    done = treadle("run", "graphs:plain", "--at", "2001-01-01T09:00")
+    assert done.json["seen"] == ["one", "two"]
+
+
+def test_a_run_with_the_key_of_a_live_one_is_that_one(treadle: Commands) -> None:
+    treadle("run", "graphs:asking", "--dedup", "order-17")
+    again = treadle("run", "graphs:asking", "--dedup", "order-17")
+    assert again.code == 0 and "no other was started" in again.err
+    assert len(treadle("runs", "--json").lines) == 1
+    treadle("run", "graphs:asking", "--dedup", "order-18")
+    assert len(treadle("runs", "--json").lines) == 2
+
+
 def test_a_question_waits_until_it_is_answered_from_another_process(treadle: Commands) -> None:
     assert treadle("run", "graphs:asking").code == 0
     status = treadle.latest()

@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
-from treadle.cli import output, session, watch
+from treadle.cli import output, session, times, watch
 from treadle.errors import UsageError
 
 if TYPE_CHECKING:
     from treadle.app import Application
+    from treadle.engine.orchestrator import AnyGraph
     from treadle.engine.results import Result
 
 
@@ -31,10 +32,21 @@ def run(
     elsewhere: bool = typer.Option(
         False, "--elsewhere", help="Only plan here; workers on the same store run the nodes."
     ),
+    delay: str | None = typer.Option(None, "--delay", metavar="TIME", help="Begin so much later: 90s, 5m, 12h."),
+    at: str | None = typer.Option(None, "--at", metavar="TIME", help="Begin then: 2026-12-01T09:00 (local time)."),
+    dedup: str | None = typer.Option(
+        None, "--dedup", metavar="KEY", help="If a run of this graph with this key is live, show that one instead."
+    ),
     verbose: bool = typer.Option(False, "--verbose", "-v", help="Show model answers as they are written."),
 ) -> None:
     """Run a graph, and print its last state as JSON."""
     initial = parse_object(state, "--state")
+    nothing = "nothing was started"
+    begin: dict[str, Any] = {
+        "delay_seconds": times.seconds(delay, nothing) if delay else None,
+        "at": times.moment(at, nothing) if at else None,
+        "dedup": dedup,
+    }
 
     async def work() -> int:
         from treadle.services import targets
@@ -50,10 +62,7 @@ def run(
         async with session.working(
             settings, registry=registry, capacity=0 if detach else 16, where="elsewhere" if elsewhere else "here"
         ) as application:
-            from treadle.engine.results import RunOptions
-
-            options = RunOptions(labels={"kind": "run", "target": target})
-            run_id = await application.orchestrator.start(graph, initial, options=options)
+            run_id = await _start(application, graph, initial, target, begin)
             if detach:
                 session.go_on_in_background(settings, run_id)
                 output.data(run_id)
@@ -61,6 +70,21 @@ def run(
             return await finish(application, run_id, json=json, verbose=verbose, title=target)
 
     session.run(work)
+
+
+async def _start(
+    application: Application, graph: AnyGraph, initial: dict[str, Any], target: str, begin: dict[str, Any]
+) -> str:
+    from treadle.engine.orchestrator import new_run_id
+    from treadle.engine.results import RunOptions
+
+    options = RunOptions(new_run_id(), labels={"kind": "run", "target": target}, **begin)
+    run_id = await application.orchestrator.start(graph, initial, options=options)
+    if run_id != options.run_id:
+        output.note(f"Run {run_id} has the key {options.dedup!r} and is live; no other was started.")
+    elif options.delay_seconds or options.at:
+        output.note(f"Run {run_id} is pending. Call it off: treadle cancel {run_id}")
+    return run_id
 
 
 async def finish(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import re
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -11,11 +10,9 @@ from typing import IO, Any
 
 import typer
 
-from treadle.cli import output, session
+from treadle.cli import output, session, times
 from treadle.cli.look import JSON, RUN, STORE
 from treadle.errors import NotFound, UsageError
-
-_UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 7 * 86400}
 
 
 def add_to(app: typer.Typer) -> None:
@@ -56,7 +53,7 @@ def prune(
 
     Their space is used again; `treadle db vacuum` gives it back to the disk.
     """
-    seconds = _seconds(older_than)
+    seconds = times.seconds(older_than, "nothing was removed")
 
     async def work() -> None:
         from treadle.engine import retention
@@ -171,14 +168,6 @@ def _settings_rows(settings: Any) -> list[tuple[str, str, str]]:
                 name, value = f"{section}.{item.name}", getattr(values, item.name)
                 rows.append((name, str(value) or "-", settings.origins.get(name, "default")))
     return rows
-
-
-def _seconds(text: str) -> float:
-    """Read a time such as `90m` or `30d`. Raises UsageError."""
-    found = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([smhdw])", text.strip())
-    if found is None:
-        raise UsageError(f"{text!r} is no time; nothing was removed.", hint="Write a number and s, m, h, d or w: 30d.")
-    return float(found[1]) * _UNITS[found[2]]
 
 
 @contextmanager

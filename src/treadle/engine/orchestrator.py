@@ -22,13 +22,12 @@ from treadle.domain.events import (
     RunMigrated,
     RunPaused,
     RunResumed,
-    RunStarted,
     StateUpdated,
     TaskRetried,
 )
 from treadle.domain.state import State
 from treadle.domain.task import NewTask, RunRow, RunStatus, TaskRow, TaskState
-from treadle.engine import advance
+from treadle.engine import advance, starting
 from treadle.engine.advance import View
 from treadle.engine.follow import Follower, Mode, news
 from treadle.engine.lease import is_dead
@@ -42,7 +41,7 @@ from treadle.graph.build import Graph, as_compiled
 from treadle.graph.fold import rebuild
 from treadle.graph.plan import Position
 from treadle.graph.spec import CompiledGraph
-from treadle.ports.store import Change, NewRun, Store
+from treadle.ports.store import Change, Store
 
 AnyGraph = Graph | CompiledGraph
 _OPEN = frozenset({RunStatus.PENDING, RunStatus.RUNNING, RunStatus.WAITING})
@@ -101,6 +100,8 @@ class Orchestrator:
     async def start(self, graph: AnyGraph, initial_state: Any = None, *, options: RunOptions | None = None) -> str:
         """Start a run and return its id at once; it goes on in this process, and after a crash in any other.
 
+        With `dedup` in the options it may be the id of a run that is live already; then nothing was started.
+
         Raises:
             Conflict: A run with this id exists; it was not touched.
         """
@@ -108,49 +109,37 @@ class Orchestrator:
         await self._open()
         options = options or RunOptions()
         run_id = options.run_id or new_run_id()
-        state = compiled.schema.initial({} if initial_state is None else initial_state)
-        position = Position(compiled)
-        tasks, held = advance.first_tasks(
-            position.start(state), self.worker.settings.capacity, self.worker.places.find(compiled.pin)
+        position, tasks, events, status = starting.first_plan(
+            compiled,
+            initial_state,
+            dict(options.labels),
+            self.worker.settings.capacity,
+            self.worker.places.find(compiled.pin),
         )
-        started = RunStarted(
-            state=msgspec.Raw(codec.encode(state)), labels=dict(options.labels), spec=msgspec.Raw(compiled.spec)
-        )
-        events: list[Draft] = [Draft(started), *held]
-        status = RunStatus.RUNNING
-        if not tasks:
-            end, status, _ = advance.ending(position)
-            events.append(Draft(end))
-        await self._create(compiled, run_id, options, position, tasks, events, status)
-        return run_id
+        return await self._create(compiled, run_id, options, position, tasks, events, status)
 
     async def _create(
         self, graph: CompiledGraph, run_id: str, options: RunOptions, position: Position, tasks: list[NewTask],
         events: list[Draft], status: RunStatus,
-    ) -> None:  # fmt: skip
-        result = await self.store.create_run(
-            NewRun(
-                run_id,
-                graph.pin,
-                events,
-                tasks,
-                self.worker.name,
-                self.worker.settings.lease_seconds,
-                options.tenant,
-                options.project,
-                options.labels,
-                options.deadline_seconds,
-                options.budgets,
-                status,
-            )
-        )
+    ) -> str:  # fmt: skip
+        worker = self.worker
+        delay = await starting.seconds_until(self.store, options)
+        new = starting.new_run(
+            graph, run_id, options, tasks, events, status, worker=worker.name,
+            lease_seconds=worker.settings.lease_seconds, delay=delay,
+        )  # fmt: skip
+        result = await self.store.create_run(new)
+        if result.status == "duplicate":
+            return result.run_id
         if result.status != "committed":
             raise Conflict(
                 f"Run {run_id!r} exists already; it was not touched.", hint="Choose another run_id, or resume it."
             )
-        if options.deadline_seconds is not None:
-            self.worker.expect(options.deadline_seconds)
-        self.worker.adopt(run_id, View(position, result.version), result.claims)
+        for due in (delay, new.deadline_seconds):
+            if due is not None:
+                worker.expect(due)
+        worker.adopt(run_id, View(position, result.version), result.claims)
+        return run_id
 
     async def execute(
         self,
@@ -173,9 +162,9 @@ class Orchestrator:
             options = RunOptions(**{**_fields(options), "run_id": new_run_id()})
         assert options.run_id is not None
         await self._open()
-        ending = self.worker.ending(options.run_id)
-        await self.start(graph, initial_state, options=options)
-        return await self._rest(options.run_id, ending, timeout)
+        ending = self.worker.ending(options.run_id) if options.dedup is None else None
+        run_id = await self.start(graph, initial_state, options=options)
+        return await self._rest(run_id, ending or self.worker.ending(run_id), timeout)
 
     async def wait(self, run_id: str, *, timeout: float | None = None) -> Result:
         """Wait until a run comes to rest, whoever runs it. Raises as `execute`."""
@@ -295,7 +284,10 @@ class Orchestrator:
         await self._open()
         follower = Follower(self.worker, self._known_graph, options.run_id, modes)
         try:
-            await self.start(graph, initial_state, options=options)
+            run_id = await self.start(graph, initial_state, options=options)
+            if run_id != options.run_id:
+                follower.close()
+                follower = Follower(self.worker, self._known_graph, run_id, modes)
             async for item in follower:
                 yield item
         finally:
@@ -426,8 +418,7 @@ class Orchestrator:
         status = RunStatus.RUNNING if tasks else RunStatus.DONE
         options = options or RunOptions(labels={**row.labels, "fork_of": run_id})
         fork_id = options.run_id or new_run_id()
-        await self._create(graph, fork_id, options, position, tasks, [*drafts, *said], status)
-        return fork_id
+        return await self._create(graph, fork_id, options, position, tasks, [*drafts, *said], status)
 
     async def migrate(self, run_id: str, graph: AnyGraph) -> RunRow:
         """Pin a run to another version of its graph, if its log still makes sense there.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Any, Literal
 
 from treadle.domain.state import State, Values
@@ -61,6 +62,12 @@ class RunOptions:
     deadline_seconds: float | None = None
     budgets: Mapping[str, float] = field(default_factory=dict)
     """Limits by kind: `tokens`, `money`, `steps`, `seconds`."""
+    delay_seconds: float | None = None
+    """Begin so much later; until then the run is `pending`. Its deadline counts from its beginning."""
+    at: datetime | None = None
+    """Begin then, by the store's clock; without a time zone it is local time. What is past is now."""
+    dedup: str | None = None
+    """While a run of this graph with the same key is live, starting another gives that one's id."""
 
 
 @dataclass(frozen=True, slots=True)

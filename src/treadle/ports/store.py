@@ -38,6 +38,9 @@ class NewRun(msgspec.Struct, frozen=True):
     budgets: Mapping[str, float] = {}
     """Limit by kind; a kind without a limit is only counted."""
     status: RunStatus = RunStatus.RUNNING
+    """`pending`: until the first delayed task is due."""
+    dedup: str | None = None
+    """A key that one live run of the tenant may have; an ended run gives it up."""
 
 
 class TaskMove(msgspec.Struct, frozen=True, gc=False):
@@ -72,18 +75,20 @@ class Commit(msgspec.Struct, frozen=True, gc=False):
 
 
 class CommitResult(msgspec.Struct, frozen=True, gc=False):
-    """`committed`; `fenced`: the lease is gone; `conflict`: the run moved on, so plan again.
+    """`committed`; `fenced`: the lease is gone; `conflict`: the run moved on, so plan again; `duplicate`: of a new run.
 
     Only the first changed anything.
     """
 
-    status: Literal["committed", "fenced", "conflict"]
+    status: Literal["committed", "fenced", "conflict", "duplicate"]
     version: int
     """The run's version after this item."""
     claims: tuple[Claim, ...] = ()
     """Created tasks that were handed on, in the order of `tasks`. None are while the run is paused."""
     run_status: RunStatus = RunStatus.RUNNING
     """The run's status after this item."""
+    run_id: str = ""
+    """Of a `duplicate`: the live run that has the key; version and status are that one's."""
 
 
 class Change(msgspec.Struct, frozen=True):
@@ -172,7 +177,8 @@ class Runs(Protocol):
     async def create_run(self, run: NewRun) -> CommitResult:
         """Create a run with its entry tasks and first events.
 
-        Idempotent by run id: a second call answers `conflict` and changes nothing.
+        Idempotent by run id: a second call answers `conflict` and changes nothing. So does, with `duplicate`, a run
+        whose `dedup` a live run has.
 
         Raises:
             CodecError: An event type is not registered. There is no run.
@@ -184,8 +190,9 @@ class Runs(Protocol):
 
         Raises:
             NotFound: No such run.
-            Conflict: The version differs from `expected`, the status is not one of `only_if`, or the journal has an
-                event of the same type under the same key (somebody answered first). Nothing changed.
+            Conflict: The version differs from `expected`, the status is not one of `only_if`, the journal has an event
+                of the same type under the same key (somebody answered first), or the run would go on although
+                another live run has its `dedup` by now. Nothing changed.
         """
 
     async def delete_run(self, run_id: str) -> None:
@@ -244,7 +251,8 @@ class Tasks(Protocol):
         """A connection for the heartbeat thread."""
 
     async def sweep(self, *, max_attempts: int) -> float | None:
-        """Return lapsed leases to ready, wake delayed tasks that are due, end runs past their deadline.
+        """Return lapsed leases to ready, wake delayed tasks that are due (and with them their pending runs), end runs
+        past their deadline.
 
         A task whose holders died `max_attempts` times fails and its run with it. Any number of processes may sweep.
         Returns seconds until the next delayed task is due, or None.
@@ -327,6 +335,14 @@ def wrong_status(run_id: str, status: RunStatus) -> Conflict:
     """What a store says of a change that is only for runs in another state."""
     hint = "A run that has ended stays as it is: fork it, or retry what failed." if status.ended else None
     return Conflict(f"Run {run_id!r} {status.told}; nothing was changed.", hint=hint)
+
+
+def key_taken(run_id: str, other: str) -> Conflict:
+    """What a store says of a run that cannot go on because another has its `dedup`."""
+    return Conflict(
+        f"Run {run_id!r} has the dedup key of run {other!r}, which is live; nothing was changed.",
+        hint=f"Wait for {other!r} to end, or cancel it.",
+    )
 
 
 def recorded_already(step: str | None, activation: str | None) -> Conflict:

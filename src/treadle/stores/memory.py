@@ -5,7 +5,6 @@ Nothing here awaits, so every method is atomic. Read this to know what the other
 
 from __future__ import annotations
 
-import asyncio
 import hashlib
 import heapq
 from collections.abc import Iterable, Mapping, Sequence
@@ -13,8 +12,6 @@ from collections.abc import Iterable, Mapping, Sequence
 import msgspec
 
 from treadle.domain.events import (
-    RESULTS,
-    BudgetSettled,
     Draft,
     Event,
     RunErrored,
@@ -26,7 +23,7 @@ from treadle.domain.events import (
     type_of,
 )
 from treadle.domain.task import Claim, NewTask, RunRow, RunStatus, TaskRow, TaskState
-from treadle.errors import BudgetExceeded, Conflict, NotFound
+from treadle.errors import Conflict, NotFound
 from treadle.ports.clock import Clock, SystemClock
 from treadle.ports.store import (
     TASKS,
@@ -39,10 +36,12 @@ from treadle.ports.store import (
     NewRun,
     Renewer,
     WorkerRow,
+    key_taken,
     recorded_already,
     wrong_status,
 )
 from treadle.stores.memory_rows import Run, Task
+from treadle.stores.memory_wake import Wake
 
 READY, LEASED, WAITING, FAILED = TaskState.READY, TaskState.LEASED, TaskState.WAITING, TaskState.FAILED
 
@@ -56,10 +55,11 @@ class MemoryStore:
         self._tasks: dict[int, Task] = {}
         self._ready: dict[str, list[tuple[float, int]]] = {}
         self._last_task = 0
+        self._live: dict[tuple[str, str], Run] = {}
+        """Dedup key -> the live run that has it."""
         self._workers: dict[str, WorkerRow] = {}
         self._blobs: dict[str, bytes] = {}
-        self._marks: dict[str, int] = {}
-        self._waiters: dict[str, list[asyncio.Future[None]]] = {}
+        self._wake = Wake()
 
     async def open(self) -> None:
         """Nothing to do."""
@@ -74,7 +74,13 @@ class MemoryStore:
             return CommitResult("conflict", self._runs[new.run_id].version)
         check_drafts(new.events)
         now = self._clock.now()
-        run = self._runs[new.run_id] = Run(new, now)
+        run = Run(new, now)
+        other = self._live.get(run.dedup) if run.dedup else None
+        if other is not None:
+            return CommitResult("duplicate", other.version, (), other.status, other.run_id)
+        self._runs[new.run_id] = run
+        if run.dedup:
+            self._live[run.dedup] = run
         self._append(run, new.events, now)
         claims = self._create(run, new.tasks, new.worker, now, new.lease_seconds)
         if new.status.ended:
@@ -199,29 +205,23 @@ class MemoryStore:
     def _queue(self, task: Task) -> None:
         task.state = READY
         heapq.heappush(self._ready.setdefault(task.queue, []), (task.rank, task.task_id))
-        self._wake(TASKS)
+        self._wake.touch(TASKS)
 
     def _append(self, run: Run, drafts: Iterable[Draft], now: float) -> None:
-        events = run.events
-        for draft in drafts:
-            name, version = type_of(draft.payload)
-            event = Event(
-                len(events) + 1, draft.at or now, run.run_id, draft.activation, name, version, run.tenant, run.project,
-                draft.payload, draft.step,
-            )  # fmt: skip
-            events.append(event)
-            if draft.step is not None and draft.activation is not None:
-                run.journal.setdefault((draft.activation, draft.step, name), event)
-        run.updated_at = now
-        if run.run_id in self._waiters:
-            self._wake(run.run_id)
+        run.append(drafts, now)
+        if self._wake.waits(run.run_id):
+            self._wake.touch(run.run_id)
 
     def _set_status(self, run: Run, status: RunStatus, error: str | None, now: float) -> None:
         run.status = status
         run.error = error
         run.ended = status.ended
         if not run.ended:
+            if run.dedup:
+                self._live[run.dedup] = run
             return
+        if run.dedup:
+            self._live.pop(run.dedup, None)
         run.reserved.clear()
         for limits in run.budgets.values():
             limits[2] = 0.0
@@ -231,7 +231,7 @@ class MemoryStore:
             elif task.state is LEASED:  # kept for a retry of the run; its holder is fenced out
                 task.state, task.worker, task.lease_until = READY, None, None
                 task.lease_seq += 1
-        self._wake(run.run_id)
+        self._wake.touch(run.run_id)
 
     def _cancel(self, task: Task, now: float) -> None:
         self._append(task.run, [Draft(TaskCancelled(), task.activation)], now)
@@ -259,7 +259,7 @@ class MemoryStore:
             self._make_ready(run.tasks.get(activation))
         if run.status is RunStatus.RUNNING:
             self._rest_if_still(run)
-        self._wake(run.run_id)
+        self._wake.touch(run.run_id)
         return run.version
 
     def _check(self, run: Run, change: Change) -> None:
@@ -269,6 +269,9 @@ class MemoryStore:
             )
         if change.only_if and run.status not in change.only_if:
             raise wrong_status(run.run_id, run.status)
+        other = self._live.get(run.dedup, run) if run.dedup else run
+        if other is not run and change.status is not None and not change.status.ended:
+            raise key_taken(run.run_id, other.run_id)
         check_drafts(change.events)
         _refuse_recorded(run, change.events)
 
@@ -326,6 +329,8 @@ class MemoryStore:
             elif task.state is WAITING and task.not_before is not None:
                 if task.not_before <= now:
                     task.not_before = None
+                    if task.run.status is RunStatus.PENDING:
+                        task.run.status = RunStatus.RUNNING
                     self._queue(task)
                 else:
                     due = min(due or task.not_before, task.not_before)
@@ -346,7 +351,7 @@ class MemoryStore:
         key = (activation, entry.draft.step or "", type_of(entry.draft.payload)[0])
         if key not in run.journal:
             self._append(run, [entry.draft], now)
-            self._settle(run, (activation, key[1]), entry.settle, now)
+            run.settle((activation, key[1]), entry.settle, now)
         return run.journal[key]
 
     async def journal(self, run_id: str, activation: str) -> list[Event]:
@@ -355,29 +360,7 @@ class MemoryStore:
         ]
 
     async def reserve(self, run_id: str, activation: str, key: str, amounts: Mapping[str, float]) -> None:
-        run = self._run(run_id)
-        if any((activation, key, name) in run.journal for name in RESULTS):
-            return  # whoever asks has lost its lease, and will be given what is recorded
-        booked = run.reserved.get((activation, key), {})
-        wanted = {kind: amount - booked.get(kind, 0.0) for kind, amount in amounts.items()}
-        for kind, more in wanted.items():
-            limit, spent, reserved = run.budgets.setdefault(kind, [None, 0.0, 0.0])  # type: ignore[list-item]
-            if limit is not None and spent + reserved + more > limit:
-                left = f"{limit - spent - reserved:g} of {limit:g}"
-                raise BudgetExceeded(
-                    f"The next call may take {amounts[kind]:g} {kind}; {left} are left. It was not made."
-                )
-        for kind, more in wanted.items():
-            run.budgets[kind][2] += more
-        run.reserved[activation, key] = {**booked, **amounts}
-
-    def _settle(self, run: Run, key: tuple[str, str], amounts: Mapping[str, float], now: float) -> None:
-        for kind, amount in run.reserved.pop(key, {}).items():
-            run.budgets[kind][2] -= amount
-        for kind, amount in amounts.items():
-            limits = run.budgets.setdefault(kind, [None, 0.0, 0.0])  # type: ignore[list-item]
-            limits[1] += amount
-            self._append(run, [Draft(BudgetSettled(kind, amount, limits[1]), key[0])], now)
+        self._run(run_id).reserve(activation, key, amounts)
 
     # -- reading ---------------------------------------------------------------------------------------------------
 
@@ -457,21 +440,8 @@ class MemoryStore:
     async def vacuum(self) -> None:
         """Nothing to give back."""
 
-    # -- waking ----------------------------------------------------------------------------------------------------
-
-    def _wake(self, topic: str) -> None:
-        self._marks[topic] = self._marks.get(topic, 0) + 1
-        for waiter in self._waiters.pop(topic, ()):
-            if not waiter.done():
-                waiter.set_result(None)
-
     async def wait(self, topic: str, seen: int, timeout: float) -> int:
-        if seen == self._marks.get(topic, 0):
-            waiter = asyncio.get_running_loop().create_future()
-            self._waiters.setdefault(topic, []).append(waiter)
-            await asyncio.wait([waiter], timeout=timeout)
-            waiter.cancel()
-        return self._marks.get(topic, 0)
+        return await self._wake.wait(topic, seen, timeout)
 
 
 def _refuse_recorded(run: Run, drafts: Iterable[Draft]) -> None:

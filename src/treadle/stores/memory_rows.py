@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
+
 import msgspec
 
-from treadle.domain.events import Event
+from treadle.domain.events import RESULTS, BudgetSettled, Draft, Event, type_of
 from treadle.domain.task import Claim, RunRow, TaskRow, TaskState
+from treadle.errors import BudgetExceeded
 from treadle.ports.store import NewRun
 
 
@@ -57,6 +60,7 @@ class Run:
         self.created_at = self.updated_at = now
         self.deadline = None if new.deadline_seconds is None else now + new.deadline_seconds
         self.error: str | None = None
+        self.dedup = None if new.dedup is None else (new.tenant, new.dedup)
         self.events: list[Event] = []
         self.tasks: dict[str, Task] = {}
         self.journal: dict[tuple[str, str, str], Event] = {}
@@ -68,3 +72,40 @@ class Run:
             self.run_id, self.graph, self.status, self.version, len(self.events), self.tenant, self.project,
             self.created_at, self.updated_at, self.deadline, self.paused, self.error, self.labels,
         )  # fmt: skip
+
+    def append(self, drafts: Iterable[Draft], now: float) -> None:
+        events = self.events
+        for draft in drafts:
+            name, version = type_of(draft.payload)
+            event = Event(
+                len(events) + 1, draft.at or now, self.run_id, draft.activation, name, version, self.tenant,
+                self.project, draft.payload, draft.step,
+            )  # fmt: skip
+            events.append(event)
+            if draft.step is not None and draft.activation is not None:
+                self.journal.setdefault((draft.activation, draft.step, name), event)
+        self.updated_at = now
+
+    def reserve(self, activation: str, key: str, amounts: Mapping[str, float]) -> None:
+        if any((activation, key, name) in self.journal for name in RESULTS):
+            return  # whoever asks has lost its lease, and will be given what is recorded
+        booked = self.reserved.get((activation, key), {})
+        wanted = {kind: amount - booked.get(kind, 0.0) for kind, amount in amounts.items()}
+        for kind, more in wanted.items():
+            limit, spent, reserved = self.budgets.setdefault(kind, [None, 0.0, 0.0])  # type: ignore[list-item]
+            if limit is not None and spent + reserved + more > limit:
+                left = f"{limit - spent - reserved:g} of {limit:g}"
+                raise BudgetExceeded(
+                    f"The next call may take {amounts[kind]:g} {kind}; {left} are left. It was not made."
+                )
+        for kind, more in wanted.items():
+            self.budgets[kind][2] += more
+        self.reserved[activation, key] = {**booked, **amounts}
+
+    def settle(self, key: tuple[str, str], amounts: Mapping[str, float], now: float) -> None:
+        for kind, amount in self.reserved.pop(key, {}).items():
+            self.budgets[kind][2] -= amount
+        for kind, amount in amounts.items():
+            limits = self.budgets.setdefault(kind, [None, 0.0, 0.0])  # type: ignore[list-item]
+            limits[1] += amount
+            self.append([Draft(BudgetSettled(kind, amount, limits[1]), key[0])], now)

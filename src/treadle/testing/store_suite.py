@@ -19,13 +19,14 @@ from treadle.ports.store import Store
 from treadle.testing.clock import FakeClock
 from treadle.testing.suite_journal import JournalSuite, PresenceSuite
 from treadle.testing.suite_runs import RunsSuite
+from treadle.testing.suite_starts import StartsSuite
 from treadle.testing.suite_tasks import TasksSuite
 
 StoreFactory = Callable[[FakeClock], Awaitable[Store]]
 """Makes an empty store that takes its time from the clock given."""
 
 
-class StoreSuite(RunsSuite, TasksSuite, JournalSuite, PresenceSuite):
+class StoreSuite(RunsSuite, StartsSuite, TasksSuite, JournalSuite, PresenceSuite):
     """Every sentence of `ports.store` as a test. Subclass it and override the fixture `factory`."""
 
     pytestmark = pytest.mark.asyncio

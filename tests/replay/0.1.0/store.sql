@@ -97,13 +97,14 @@ CREATE TABLE runs (
     updated_at REAL NOT NULL,
     deadline   REAL,
     error      TEXT,
-    labels     TEXT NOT NULL
+    labels     TEXT NOT NULL,
+    dedup      TEXT
 ) STRICT;
-INSERT INTO "runs" VALUES(1,'approval','approval@6a9d134ea0d0','done',1,0,1,12,'','default','default',1.79525406023818182941e+09,1.79525406023818182941e+09,NULL,NULL,'{}');
-INSERT INTO "runs" VALUES(2,'diamond','diamond@75779bc3f83e','done',1,0,1,8,'','default','default',1.79525406024269723898e+09,1.79525406024269723898e+09,NULL,NULL,'{}');
-INSERT INTO "runs" VALUES(3,'fan_out','fan_out@e115e1106b91','done',1,0,1,11,'','default','default',1.79525406024491739273e+09,1.79525406024491739273e+09,NULL,NULL,'{}');
-INSERT INTO "runs" VALUES(4,'loops','loops@d25d479314cb','done',1,0,1,14,'','default','default',1.79525406025014567373e+09,1.79525406025014567373e+09,NULL,NULL,'{}');
-INSERT INTO "runs" VALUES(5,'waiting','waiting@7708182b3ce6','waiting',0,0,1,4,'','default','default',1.79525406025466465953e+09,1.79525406025466465953e+09,NULL,NULL,'{}');
+INSERT INTO "runs" VALUES(1,'approval','approval@6a9d134ea0d0','done',1,0,1,12,'','default','default',1.79525461787817931175e+09,1.79525461787817931175e+09,NULL,NULL,'{}',NULL);
+INSERT INTO "runs" VALUES(2,'diamond','diamond@75779bc3f83e','done',1,0,1,8,'','default','default',1.79525461788277244565e+09,1.79525461788277244565e+09,NULL,NULL,'{}',NULL);
+INSERT INTO "runs" VALUES(3,'fan_out','fan_out@e115e1106b91','done',1,0,1,11,'','default','default',1.79525461788662934296e+09,1.79525461788662934296e+09,NULL,NULL,'{}',NULL);
+INSERT INTO "runs" VALUES(4,'loops','loops@d25d479314cb','done',1,0,1,14,'','default','default',1.79525461789064335821e+09,1.79525461789064335821e+09,NULL,NULL,'{}',NULL);
+INSERT INTO "runs" VALUES(5,'waiting','waiting@7708182b3ce6','waiting',0,0,1,4,'','default','default',1.79525461789470148089e+09,1.79525461789470148089e+09,NULL,NULL,'{}',NULL);
 CREATE TABLE tasks (
     task_id     INTEGER PRIMARY KEY AUTOINCREMENT,
     run_no      INTEGER NOT NULL,
@@ -122,7 +123,7 @@ CREATE TABLE tasks (
     not_before  REAL,
     error       TEXT
 ) STRICT;
-INSERT INTO "tasks" VALUES(1,5,'ask','ask','ask','default',1.79525406025466465953e+09,'waiting',0,0,0,NULL,NULL,NULL,NULL,NULL);
+INSERT INTO "tasks" VALUES(1,5,'ask','ask','ask','default',1.79525461789470148089e+09,'waiting',0,0,0,NULL,NULL,NULL,NULL,NULL);
 CREATE TABLE workers (
     worker     TEXT PRIMARY KEY,
     about      TEXT NOT NULL,
@@ -130,6 +131,7 @@ CREATE TABLE workers (
     started_at REAL NOT NULL,
     seen_at    REAL NOT NULL
 ) STRICT;
+CREATE UNIQUE INDEX runs_dedup ON runs (tenant, dedup) WHERE ended = 0 AND dedup IS NOT NULL;
 CREATE INDEX runs_deadline ON runs (deadline) WHERE ended = 0 AND deadline IS NOT NULL;
 CREATE UNIQUE INDEX tasks_activation ON tasks (run_no, activation);
 CREATE INDEX tasks_ready ON tasks (queue, rank, task_id) WHERE state = 'ready';

@@ -33,8 +33,9 @@ class Creations:
                 version,
                 claims_of(new.run_id, new.graph, new.tasks, claims[n]) if n in claims else (),
                 STATUS[status],
+                other or "",
             )
-            for n, ((new, _), (_, outcome, version, status, _)) in enumerate(zip(items, rows, strict=False))
+            for n, ((new, _), (_, outcome, version, status, _, other)) in enumerate(zip(items, rows, strict=False))
         ]
 
 
@@ -50,7 +51,7 @@ def _parameters(items: Sequence[Item]) -> tuple[list[Any], ...]:
             (
                 new.run_id, new.graph, new.status.value, "waiting" if still else new.status.value, new.tenant,
                 new.project, new.deadline_seconds, _labels(new), token, new.worker,
-                new.lease_seconds, len(new.events),
+                new.lease_seconds, len(new.events), clean(new.dedup),
             )
         )  # fmt: skip
     limits = [list(column) for column in zip(*budgets, strict=True)] or [[], [], []]

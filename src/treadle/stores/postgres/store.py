@@ -24,6 +24,7 @@ from treadle.ports.store import (
     NewRun,
     Renewer,
     WorkerRow,
+    key_taken,
     recorded_already,
     wrong_status,
 )
@@ -346,6 +347,8 @@ def _refused(change: Change, outcome: str, version: int, status: str, detail: Se
         return _no_run(run_id)
     if outcome == "version":
         return Conflict(f"Run {run_id!r} is at version {version}, not {change.expected}; nothing was changed.")
+    if outcome == "taken" and detail:
+        return key_taken(run_id, detail[0])
     if outcome == "status" or detail is None:
         return wrong_status(run_id, RunStatus(status))
     return recorded_already(*detail[:2])

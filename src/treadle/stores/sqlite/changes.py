@@ -30,6 +30,7 @@ from treadle.ports.store import (
     JournalEntry,
     NewRun,
     WorkerRow,
+    key_taken,
     recorded_already,
     wrong_status,
 )
@@ -53,9 +54,11 @@ def create_run(c: apsw.Connection, new: NewRun, now: float) -> CommitResult:
     known = sql.row(c, "find_run", (new.run_id,))
     if known is not None:
         return CommitResult("conflict", known[1], (), RunStatus(known[5]))
+    if new.dedup is not None and (other := sql.row(c, "find_duplicate", (new.tenant, new.dedup))):
+        return CommitResult("duplicate", other[0], (), RunStatus(other[1]), other[2])
     deadline = None if new.deadline_seconds is None else now + new.deadline_seconds
     labels = msgspec.json.encode(dict(new.labels)).decode()
-    values = (new.run_id, new.graph, new.status.value, new.tenant, new.project, now, deadline, labels)
+    values = (new.run_id, new.graph, new.status.value, new.tenant, new.project, now, deadline, labels, new.dedup)
     sql.run(c, "insert_run", values)
     run = RunHead(c.last_insert_rowid(), new.run_id, 1, 0, 0, 0, new.status.value)
     append(c, run, new.events, now)
@@ -223,6 +226,7 @@ def sweep(c: apsw.Connection, max_attempts: int, now: float) -> float | None:
             _end_in_error(c, run, [Draft(TaskQuarantined(deaths + 1), activation)], error, "quarantined", now)
         else:
             _free(c, run, task_id, activation, lease_seq, died=True, counted=True, now=now)
+    sql.run(c, "begin_pending", (now,))
     sql.run(c, "wake_due", (now,))
     due: float | None = sql.row(c, "next_due")[0]
     return due
@@ -286,6 +290,10 @@ def change(c: apsw.Connection, wanted: Change, now: float) -> int:
         raise Conflict(f"Run {run.run_id!r} is at version {run.version}, not {wanted.expected}; nothing was changed.")
     if wanted.only_if and run.status not in wanted.only_if:
         raise wrong_status(run.run_id, run.status)
+    if run.ended and wanted.status is not None and not wanted.status.ended:
+        other = sql.row(c, "key_holder", (run.run_no,))
+        if other is not None:
+            raise key_taken(run.run_id, other[0])
     _refuse_recorded(c, run, wanted.events)
     run.version += 1
     run.moved_by = ""

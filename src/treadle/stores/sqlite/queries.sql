@@ -1,6 +1,15 @@
 -- insert_run --
-INSERT INTO runs (run_id, graph, status, version, last_seq, tenant, project, created_at, updated_at, deadline, labels)
-VALUES (?1, ?2, ?3, 1, 0, ?4, ?5, ?6, ?6, ?7, ?8);
+INSERT INTO runs (run_id, graph, status, version, last_seq, tenant, project, created_at, updated_at, deadline, labels,
+                  dedup)
+VALUES (?1, ?2, ?3, 1, 0, ?4, ?5, ?6, ?6, ?7, ?8, ?9);
+
+-- find_duplicate --
+SELECT version, status, run_id FROM runs WHERE tenant = ?1 AND dedup = ?2 AND ended = 0;
+
+-- key_holder --
+-- Another live run with the dedup key of this one.
+SELECT o.run_id FROM runs r JOIN runs o ON o.tenant = r.tenant AND o.dedup = r.dedup AND o.ended = 0
+ WHERE r.run_no = ?1 AND o.run_no <> ?1;
 
 -- find_run --
 SELECT run_no, version, last_seq, ended, paused, status FROM runs WHERE run_id = ?1;
@@ -69,6 +78,10 @@ SELECT task_id, run_no, activation, deaths, lease_seq FROM tasks
 
 -- wake_due --
 UPDATE tasks SET state = 'ready', not_before = NULL WHERE state = 'waiting' AND not_before <= ?1;
+
+-- begin_pending --
+UPDATE runs SET status = 'running' WHERE status = 'pending' AND run_no IN (
+    SELECT run_no FROM tasks WHERE state = 'waiting' AND not_before <= ?1);
 
 -- next_due --
 SELECT min(not_before) FROM tasks WHERE state = 'waiting' AND not_before IS NOT NULL;

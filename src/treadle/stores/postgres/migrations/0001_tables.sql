@@ -27,9 +27,11 @@ CREATE TABLE treadle.runs (
     updated_at float8 NOT NULL,
     deadline   float8,
     error      text,
-    labels     jsonb NOT NULL
+    labels     jsonb NOT NULL,
+    dedup      text COLLATE "C"
 ) WITH (fillfactor = 70, autovacuum_vacuum_scale_factor = 0.01, autovacuum_vacuum_threshold = 500,
         autovacuum_vacuum_cost_delay = 0, autovacuum_analyze_scale_factor = 0.05);
+CREATE UNIQUE INDEX runs_dedup ON treadle.runs (tenant, dedup) WHERE NOT ended AND dedup IS NOT NULL;
 CREATE INDEX runs_deadline ON treadle.runs (deadline) WHERE NOT ended AND deadline IS NOT NULL;
 
 -- tasks: live and failed ones only. A done task lives on in the log. Ids are never used again, so a fence holds.

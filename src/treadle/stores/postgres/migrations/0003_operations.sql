@@ -8,17 +8,19 @@
 -- large payloads of the events. Items count from 1.
 
 -- Create runs with their entry tasks. One row per item, then one per task handed on. A run that is there already is
--- ours if it bears the token: then the answer to the first call was lost.
+-- ours if it bears the token: then the answer to the first call was lost. `other` names the live run that has the dedup
+-- key of a `duplicate`. Keys are locked first, in order, so that no two calls wait for each other.
 CREATE FUNCTION treadle.create_runs_v1(
     r_run text[], r_graph text[], r_status text[], r_first text[], r_tenant text[], r_project text[], r_deadline float8[],
     r_labels text[], r_token text[], r_worker text[], r_lease float8[], r_events int[],
+    r_dedup text[],
     k_item int[], k_kind text[], k_limit float8[],
     e_item int[], e_pos int[], e_type text[], e_version int[], e_activation text[], e_step text[], e_at float8[],
     e_payload bytea[], e_blob text[],
     t_item int[], t_activation text[], t_node text[], t_type text[], t_queue text[], t_head float8[], t_kind text[],
     t_delay float8[],
     b_digest text[], b_data bytea[]
-) RETURNS TABLE (item int, outcome text, version bigint, run_status text, claimed bigint) LANGUAGE plpgsql
+) RETURNS TABLE (item int, outcome text, version bigint, run_status text, claimed bigint, other text) LANGUAGE plpgsql
 SET enable_seqscan = off SET enable_bitmapscan = off SET enable_hashjoin = off SET enable_mergejoin = off
 SET plan_cache_mode = force_generic_plan SET jit = off AS $$
 DECLARE
@@ -26,14 +28,28 @@ DECLARE
     k int;
     no bigint;
     o_run bigint[] := array_fill(NULL::bigint, ARRAY[cardinality(r_run)]);
+    o_other text[] := array_fill(NULL::text, ARRAY[cardinality(r_run)]);
+    same text;
     made bigint[];
 BEGIN
     moment := treadle.clock_v1();
+    IF array_remove(r_dedup, NULL) <> '{}' THEN
+        PERFORM pg_advisory_xact_lock(x.lock) FROM (
+            SELECT DISTINCT hashtextextended(r_tenant[u.n] || chr(31) || u.dedup, 0) AS lock
+              FROM unnest(r_dedup) WITH ORDINALITY AS u (dedup, n) WHERE u.dedup IS NOT NULL ORDER BY 1) x;
+    END IF;
     FOR k IN SELECT u.n FROM unnest(r_run) WITH ORDINALITY AS u (run_id, n) ORDER BY u.run_id COLLATE "C", u.n LOOP
+        IF r_dedup[k] IS NOT NULL THEN
+            SELECT r.run_id INTO same FROM treadle.runs r
+             WHERE r.tenant = r_tenant[k] AND r.dedup = r_dedup[k] AND NOT r.ended AND r.run_id <> r_run[k]
+               AND NOT EXISTS (SELECT FROM treadle.runs x WHERE x.run_id = r_run[k]);
+            o_other[k] := same;
+            CONTINUE WHEN FOUND;
+        END IF;
         INSERT INTO treadle.runs (run_id, graph, status, last_seq, made_by, tenant, project, created_at, updated_at,
-                                  deadline, labels)
+                                  deadline, labels, dedup)
         VALUES (r_run[k], r_graph[k], r_first[k], r_events[k], r_token[k], r_tenant[k], r_project[k], moment, moment,
-                moment + r_deadline[k], r_labels[k]::jsonb)
+                moment + r_deadline[k], r_labels[k]::jsonb, r_dedup[k])
         ON CONFLICT (run_id) DO NOTHING RETURNING run_no INTO no;
         o_run[k] := no;
     END LOOP;
@@ -68,18 +84,19 @@ BEGIN
               WHERE u.status IN ('done', 'error', 'cancelled') AND o_run[u.n] IS NOT NULL LOOP
         PERFORM treadle.end_v1(o_run[k], r_status[k], NULL, moment);
     END LOOP;
-    RETURN QUERY SELECT u.n::int, CASE WHEN o_run[u.n] IS NOT NULL OR r.made_by = r_token[u.n] THEN 'committed'
-                                       ELSE 'conflict' END, r.version, r.status, NULL::bigint
+    RETURN QUERY SELECT u.n::int, CASE WHEN o_other[u.n] IS NOT NULL THEN 'duplicate'
+                                       WHEN o_run[u.n] IS NOT NULL OR r.made_by = r_token[u.n] THEN 'committed'
+                                       ELSE 'conflict' END, r.version, r.status, NULL::bigint, o_other[u.n]
                    FROM unnest(r_run) WITH ORDINALITY AS u (run_id, n)
-                   JOIN treadle.runs r ON r.run_id = u.run_id ORDER BY u.n;
+                   JOIN treadle.runs r ON r.run_id = coalesce(o_other[u.n], u.run_id) ORDER BY u.n;
     IF made IS NOT NULL THEN  -- ids rise in the order of the tasks
-        RETURN QUERY SELECT t.item, NULL::text, NULL::bigint, NULL::text, made[t.m] FROM (
+        RETURN QUERY SELECT t.item, NULL::text, NULL::bigint, NULL::text, made[t.m], NULL::text FROM (
             SELECT a.item, a.kind, row_number() OVER (ORDER BY a.n) AS m
               FROM unnest(t_item, t_kind) WITH ORDINALITY AS a (item, kind, n) WHERE o_run[a.item] IS NOT NULL) t
          WHERE t.kind = 'leased' ORDER BY t.m;
     END IF;
     IF array_position(o_run, NULL) IS NOT NULL THEN
-        RETURN QUERY SELECT u.n::int, NULL::text, NULL::bigint, NULL::text, t.task_id
+        RETURN QUERY SELECT u.n::int, NULL::text, NULL::bigint, NULL::text, t.task_id, NULL::text
                        FROM unnest(r_run) WITH ORDINALITY AS u (run_id, n)
                        JOIN treadle.runs r ON r.run_id = u.run_id AND r.made_by = r_token[u.n]
                        JOIN treadle.tasks t ON t.run_no = r.run_no AND t.state = 'leased' AND t.lease_seq = 1
@@ -302,7 +319,7 @@ BEGIN
         OR EXISTS (SELECT FROM treadle.events e WHERE e.run_no = r.run_no AND e.origin = i.origin);
 END $$;
 
--- Apply a change from outside. `outcome`: changed, missing, version, status, recorded.
+-- Apply a change from outside. `outcome`: changed, missing, version, status, recorded, taken.
 CREATE FUNCTION treadle.change_v1(
     p_run text, p_expected bigint, p_status text, p_only_if text[], p_ready text[], p_paused boolean, p_error text,
     p_kinds text[], p_limits float8[], p_graph text, p_token text,
@@ -326,6 +343,13 @@ BEGIN
         RETURN QUERY SELECT 'version', r.version, r.status, NULL::text[]; RETURN;
     ELSIF cardinality(p_only_if) > 0 AND r.status <> ALL (p_only_if) THEN
         RETURN QUERY SELECT 'status', r.version, r.status, NULL::text[]; RETURN;
+    END IF;
+    IF r.ended AND r.dedup IS NOT NULL AND p_status NOT IN ('done', 'error', 'cancelled') THEN
+        SELECT ARRAY[o.run_id] INTO named FROM treadle.runs o
+         WHERE o.tenant = r.tenant AND o.dedup = r.dedup AND NOT o.ended AND o.run_no <> r.run_no;
+        IF FOUND THEN
+            RETURN QUERY SELECT 'taken', r.version, r.status, named; RETURN;
+        END IF;
     END IF;
     SELECT ARRAY[d.step, d.activation] INTO named
       FROM unnest(e_activation, e_step, e_type) AS d (activation, step, type) CROSS JOIN LATERAL (
@@ -441,9 +465,14 @@ BEGIN
         PERFORM treadle.free_v1(ARRAY(SELECT t.task_id FROM treadle.tasks t
                                        WHERE t.task_id = ANY (lapsed) AND t.state = 'leased'), true, moment);
     END IF;
+    UPDATE treadle.runs r SET status = 'running'
+     WHERE r.run_no = ANY (ARRAY(SELECT p.run_no FROM treadle.tasks d JOIN treadle.runs p ON p.run_no = d.run_no
+                                  WHERE d.state = 'waiting' AND d.not_before <= moment AND p.status = 'pending'
+                                  ORDER BY d.not_before LIMIT 1000 FOR NO KEY UPDATE OF p SKIP LOCKED));
     UPDATE treadle.tasks t SET state = 'ready', not_before = NULL
-     WHERE t.task_id = ANY (ARRAY(SELECT d.task_id FROM treadle.tasks d WHERE d.state = 'waiting' AND d.not_before <= moment
-                                   ORDER BY d.not_before LIMIT 1000 FOR NO KEY UPDATE SKIP LOCKED));
+     WHERE t.task_id = ANY (ARRAY(SELECT d.task_id FROM treadle.tasks d JOIN treadle.runs p ON p.run_no = d.run_no
+                                   WHERE d.state = 'waiting' AND d.not_before <= moment AND p.status <> 'pending'
+                                   ORDER BY d.not_before LIMIT 1000 FOR NO KEY UPDATE OF d SKIP LOCKED));
     woken := FOUND OR lapsed IS NOT NULL;
     RETURN QUERY SELECT (SELECT min(t.not_before) FROM treadle.tasks t
                           WHERE t.state = 'waiting' AND t.not_before IS NOT NULL) - moment, woken;

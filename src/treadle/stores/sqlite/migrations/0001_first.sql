@@ -16,8 +16,10 @@ CREATE TABLE runs (
     updated_at REAL NOT NULL,
     deadline   REAL,
     error      TEXT,
-    labels     TEXT NOT NULL
+    labels     TEXT NOT NULL,
+    dedup      TEXT
 ) STRICT;
+CREATE UNIQUE INDEX runs_dedup ON runs (tenant, dedup) WHERE ended = 0 AND dedup IS NOT NULL;
 CREATE INDEX runs_deadline ON runs (deadline) WHERE ended = 0 AND deadline IS NOT NULL;
 
 -- tasks: live and failed ones only. A done task lives on in the log. Ids are never used again, so a fence holds.
