@@ -18,7 +18,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from bench import engine_disk, engine_graphs, engine_kill, probes
+from bench import engine_cpu, engine_disk, engine_graphs, engine_kill, probes
 from bench.engine_disk import thread
 from bench.engine_measure import Rates, Row, installed, interleave, machine, versus
 from treadle.engine.orchestrator import Orchestrator
@@ -205,6 +205,7 @@ SECTIONS: dict[str, Callable[[Options], Awaitable[list[Row]]]] = {
     "updates": lambda o: probes.updates_at_once(o.folder),
     "kills": lambda o: asyncio.to_thread(engine_kill.kills, o.folder, o.kills),
     "waiting": lambda o: asyncio.to_thread(probes.waiting_memory, o.folder),
+    "cpu_bound": lambda o: engine_cpu.two_at_once(o.rounds),
     "import": lambda o: asyncio.to_thread(probes.import_time, o.folder),
 }
 """Name for --only -> what measures it."""

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from treadle.engine.retention import prune as prune
     from treadle.engine.signals import interrupt as interrupt
     from treadle.graph.build import Graph as Graph
+    from treadle.graph.cpu import cpu_bound as cpu_bound
     from treadle.graph.spec import END as END
     from treadle.graph.spec import START as START
     from treadle.graph.spec import CachePolicy as CachePolicy
@@ -49,6 +50,7 @@ _HOMES = {
     "Send": "treadle.graph.spec",
     "State": "treadle.domain.state",
     "Worker": "treadle.app",
+    "cpu_bound": "treadle.graph.cpu",
     "export_run": "treadle.engine.retention",
     "import_run": "treadle.engine.retention",
     "interrupt": "treadle.engine.signals",
@@ -73,6 +75,7 @@ __all__ = [
     "Send",
     "State",
     "Worker",
+    "cpu_bound",
     "errors",
     "export_run",
     "import_run",

@@ -22,6 +22,7 @@ from treadle.engine.results import RunOptions, WorkerSettings
 from treadle.engine.worker import Worker as EngineWorker
 from treadle.errors import ConfigError, UnknownName, UsageError
 from treadle.graph.build import as_compiled
+from treadle.graph.cpu import is_cpu_bound
 from treadle.services.runs import Runs
 from treadle.settings import Settings
 
@@ -209,6 +210,8 @@ class Worker:
                 await self.store.close()
 
     def _bounded(self, function: Callable[..., Any]) -> Callable[..., Any]:
+        if is_cpu_bound(function):
+            return function  # bounded by the processes
         if inspect.iscoroutinefunction(function):
 
             @functools.wraps(function)

@@ -20,6 +20,7 @@
     │   └── RunTimedOut                                                   exit 124
     ├── NodeError               a node failed
     │   ├── NodeTimeout
+    │   ├── ProcessDied         the child process that ran it died
     │   ├── RemoteError         a node failed in a worker that knows only its function
     │   ├── MergeConflict       two branches wrote one key without a reducer
     │   ├── StepLimitExceeded
@@ -188,6 +189,12 @@ class NodeTimeout(NodeError):
     """A node ran longer than its timeout and was stopped."""
 
     code = "node_timeout"
+
+
+class ProcessDied(NodeError):
+    """The child process in which a node ran died: it crashed, or was killed. Only this attempt is lost."""
+
+    code = "process_died"
 
 
 class RemoteError(NodeError):

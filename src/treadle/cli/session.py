@@ -108,6 +108,7 @@ async def working(
     *,
     registry: NodeRegistry | None = None,
     capacity: int = 16,
+    processes: int = 0,
     queues: tuple[str, ...] = DEFAULT,
     where: Where = "here",
     lease_seconds: float = 10.0,
@@ -116,7 +117,9 @@ async def working(
     from treadle import app
     from treadle.engine.results import WorkerSettings
 
-    worker = WorkerSettings(capacity=capacity, queues=queues, where=where, lease_seconds=lease_seconds)
+    worker = WorkerSettings(
+        capacity=capacity, processes=processes, queues=queues, where=where, lease_seconds=lease_seconds
+    )
     async with app.connect(settings, registry=registry, worker=worker if capacity else None) as application:
         yield application
 

@@ -64,6 +64,9 @@ def worker(
         None, "--node-types", metavar="A,B", help="Of the registered node types, offer only these."
     ),
     capacity: int = typer.Option(4, "--capacity", "-c", min=1, max=10_000, help="Tasks run at once."),
+    processes: int | None = typer.Option(
+        None, "--processes", "-p", min=1, max=10_000, help="Processes for cpu_bound functions; by default one per core."
+    ),
     lease: float = typer.Option(
         10.0, "--lease", min=2.0, max=3600.0, metavar="SECONDS", help="A dead worker's tasks are taken over after this."
     ),
@@ -87,7 +90,13 @@ def worker(
             registry = registry.only(_names(node_types))
         settings = session.settings_of(store=store)
         async with session.working(
-            settings, registry=registry, capacity=capacity, queues=_names(queues), where="known", lease_seconds=lease
+            settings,
+            registry=registry,
+            capacity=capacity,
+            processes=processes or 0,
+            queues=_names(queues),
+            where="known",
+            lease_seconds=lease,
         ) as application:
             for graph in graphs:
                 application.orchestrator.add_graph(graph)

@@ -1,4 +1,7 @@
-"""Sync nodes with a timeout run in a child process: a thread cannot be stopped, a process group can be killed."""
+"""Child processes seen from the worker: talking with one, and forking one for a sync node with a timeout.
+
+A thread cannot be stopped, a process group can be killed. What is cpu-bound runs in the pool, see `processes`.
+"""
 
 from __future__ import annotations
 
@@ -7,94 +10,134 @@ import os
 import pickle
 import signal
 import sys
-import traceback
 import warnings
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from treadle.errors import NodeError, NodeTimeout, UsageError
+from treadle.engine.child_side import LENGTH, ChildContext, die_with, perform, teller
+from treadle.engine.signals import current_context
+from treadle.errors import NodeTimeout, ProcessDied
 
 if TYPE_CHECKING:
     from treadle.engine.context import Context
     from treadle.engine.execute import Callee
 
 
-async def call_in_child(callee: Callee, view: Any, context: Context, node: str, timeout: float) -> Any:
+async def call_in_child(callee: Callee, given: Any, context: Context, node: str, timeout: float) -> Any:
     """Call a sync function in a forked child that leads its own process group; kill the group when time is up.
 
-    The function sees the state as it is; of the context only what needs no store. What it returns is pickled.
+    The function sees the state and its module as they are; of the context only what needs no store. What it returns is
+    pickled. If this process dies, the child is killed.
 
     Raises:
         NodeTimeout: The time ran out; the child and all it started are gone.
-        NodeError: The child died, or returned what cannot be pickled.
+        ProcessDied: The child died.
+        UsageError: It returned what cannot be pickled.
     """
     reading, writing = os.pipe()
+    lifeline, ours = os.pipe()
+    parent = os.getpid()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DeprecationWarning)  # the child touches no lock of ours: it calls and exits
         pid = os.fork()
     if pid == 0:
-        os.close(reading)
-        _child(callee, view, context, writing)
-    os.close(writing)
+        for end in (reading, ours):
+            os.close(end)
+        _child(callee, given, context, writing, lifeline, parent)
+    for end in (writing, lifeline):
+        os.close(end)
+    reader, transport = await _reader(reading)
     try:
         async with asyncio.timeout(timeout):
-            data = await _read_all(reading)
+            answer = await listen(reader, context)
     except TimeoutError:
-        raise NodeTimeout(f"Node {node!r} ran longer than {timeout:g} s; it was stopped.") from None
+        raise timed_out(node, timeout) from None
+    except asyncio.IncompleteReadError:
+        kill_group(pid)
+        raise died(node, _reap(pid)) from None
     finally:
-        _kill_group(pid)
-        os.waitpid(pid, 0)  # noqa: ASYNC222  # it was just killed
-    return _unpack(data, node)
+        kill_group(pid)
+        _reap(pid)
+        transport.close()
+        os.close(ours)
+    return answer.result()
 
 
-def _child(callee: Callee, view: Any, context: Context, writing: int) -> None:
+def _child(callee: Callee, given: Any, context: Context, writing: int, lifeline: int, parent: int) -> None:
     """Never returns: the child must not run its parent's exit handlers."""
     os.setpgid(0, 0)
     try:
-        result = callee.func(view, _ChildContext(context)) if callee.wants_context else callee.func(view)
-        data = pickle.dumps(("ok", result))
-    except BaseException as error:  # noqa: BLE001  # the parent raises it again
-        text = "".join(traceback.format_exception(error))
-        try:
-            data = pickle.dumps(("error", error, text))
-            pickle.loads(data)
-        except Exception:  # noqa: BLE001  # an error that cannot travel goes as text
-            data = pickle.dumps(("error", NodeError(f"{type(error).__name__}: {error}"), text))
-    try:
-        with os.fdopen(writing, "wb") as pipe:
-            pipe.write(data)
+        die_with(parent, lifeline)
+        facts = context.facts()
+        with os.fdopen(writing, "wb", buffering=0) as pipe:
+            tell = teller(pipe.write)
+            current_context.set(ChildContext(facts, tell))  # type: ignore[arg-type]
+            perform(callee.func, given, facts if callee.wants_context else None, tell)
         sys.stdout.flush()
     finally:
         os._exit(0)
 
 
-class _ChildContext:
-    """What of the context works in a child process."""
-
-    def __init__(self, context: Context) -> None:
-        self.run_id = context.run_id
-        self.activation = context.activation
-        self.attempt = context.attempt
-        self.idempotency_key = context.idempotency_key
-        self.interrupt = context.interrupt
-
-    def __getattr__(self, name: str) -> Any:
-        raise UsageError(
-            f"ctx.{name} is not available in a sync node with a timeout, which runs in a child process.",
-            hint="Make the node async, or leave out its timeout.",
-        )
-
-
-async def _read_all(fd: int) -> bytes:
-    loop = asyncio.get_running_loop()
+async def _reader(descriptor: int) -> tuple[asyncio.StreamReader, asyncio.BaseTransport]:
     reader = asyncio.StreamReader()
-    transport, _ = await loop.connect_read_pipe(lambda: asyncio.StreamReaderProtocol(reader), os.fdopen(fd, "rb"))
-    try:
-        return await reader.read()
-    finally:
-        transport.close()
+    protocol = asyncio.StreamReaderProtocol(reader)
+    transport, _ = await asyncio.get_running_loop().connect_read_pipe(lambda: protocol, os.fdopen(descriptor, "rb"))
+    return reader, transport
 
 
-def _kill_group(pid: int) -> None:
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What came of a function in a child process."""
+
+    kind: str
+    values: Sequence[Any]
+
+    def result(self) -> Any:
+        """What it returned; raises what it raised."""
+        if self.kind == "error":
+            error, trace = self.values
+            error.add_note(trace)
+            raise error
+        return self.values[0]
+
+
+async def listen(reader: asyncio.StreamReader, context: Context) -> Answer:
+    """Hear a child out.
+
+    Raises:
+        asyncio.IncompleteReadError: It died before it had said that.
+    """
+    while True:
+        [length] = LENGTH.unpack(await reader.readexactly(LENGTH.size))
+        kind, *values = pickle.loads(await reader.readexactly(length))  # our own child wrote it
+        match kind:
+            case "log":
+                context.log(values[0], **values[1])
+            case "emit":
+                context.emit(values[0])
+            case _:
+                return Answer(kind, values)
+
+
+def timed_out(node: str, timeout: float) -> NodeTimeout:
+    return NodeTimeout(f"Node {node!r} ran longer than {timeout:g} s; it was stopped.")
+
+
+def died(node: str, code: int) -> ProcessDied:
+    """What to say of a child that ended without a result; `code` is negative for a signal."""
+    how = f"ended with exit code {code}"
+    if code < 0:
+        try:
+            how = f"was killed by {signal.Signals(-code).name}"
+        except ValueError:
+            how = f"was killed by signal {-code}"
+    hint = "SIGKILL from outside mostly means that memory ran out." if code == -signal.SIGKILL else None
+    return ProcessDied(f"The child process of node {node!r} {how}; this attempt has no result.", hint=hint)
+
+
+def kill_group(pid: int) -> None:
+    """Kill a child and all it started, as far as that stayed in its process group."""
     for kill in (os.killpg, os.kill):  # the group may not exist yet
         try:
             kill(pid, signal.SIGKILL)
@@ -102,11 +145,8 @@ def _kill_group(pid: int) -> None:
             continue
 
 
-def _unpack(data: bytes, node: str) -> Any:
-    if not data:
-        raise NodeError(f"The child process of node {node!r} died without a result.")
-    kind, value, *rest = pickle.loads(data)  # our own child wrote it
-    if kind == "ok":
-        return value
-    value.add_note(rest[0])
-    raise value
+def _reap(pid: int) -> int:
+    try:
+        return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])  # it was just killed
+    except ChildProcessError:
+        return 0  # reaped already

@@ -26,12 +26,14 @@ from treadle.domain.events import (
     ToolReturned,
 )
 from treadle.domain.task import Claim
+from treadle.engine.child_side import Facts
 from treadle.engine.signals import Pause, Sleep
 from treadle.errors import EffectInterrupted, JournalMismatch, UsageError
 from treadle.ports.context import Amounts, Effects
 from treadle.ports.store import Budget, JournalEntry, Store
 
 if TYPE_CHECKING:
+    from treadle.engine.processes import Processes
     from treadle.engine.worker import Worker
 
 _KINDS: dict[str, type[StepRecorded]] = {"model": ModelReplied, "tool": ToolReturned}
@@ -159,6 +161,21 @@ class Context:
         self._asked += 1
         if (key, "record") not in self._journal:
             raise Sleep(key, seconds)
+
+    def facts(self) -> Facts:
+        """What a child process may know of the task."""
+        answers = {
+            key: bytes(event.payload.value)
+            for (key, slot), event in self._journal.items()
+            if slot == "answer" and isinstance(event.payload, InterruptAnswered)
+        }
+        slept = frozenset(key for key, slot in self._journal if slot == "record" and key.startswith("sleep:"))
+        return Facts(self.run_id, self.activation, self.attempt, self.idempotency_key, answers, slept)
+
+    @property
+    def processes(self) -> Processes:
+        """Where cpu-bound functions run."""
+        return self._worker.processes
 
     def emit(self, value: Any) -> None:
         self._worker.listeners.emit(self.run_id, self.activation, "custom", value)

@@ -15,6 +15,7 @@ from treadle.engine.context import Context, ThreadContext
 from treadle.engine.signals import current_context
 from treadle.errors import NodeError, NodeTimeout, UnknownName, UsageError
 from treadle.graph.build import takes_context
+from treadle.graph.cpu import is_cpu_bound
 from treadle.graph.plan import Live, Target
 from treadle.graph.spec import END, Branch, Command, CompiledGraph, Node, Send
 
@@ -38,11 +39,12 @@ class Callee:
     func: Callable[..., Any]
     is_async: bool
     wants_context: bool
+    cpu_bound: bool
 
     @classmethod
     def of(cls, func: Callable[..., Any]) -> Callee:
         target = func if inspect.isroutine(func) or inspect.isclass(func) else getattr(func, "__call__", func)  # noqa: B004
-        return cls(func, inspect.iscoroutinefunction(target), takes_context(func))
+        return cls(func, inspect.iscoroutinefunction(target), takes_context(func), is_cpu_bound(func))
 
 
 async def execute(live: Live, callee: Callee | None, context: Context) -> Outcome:
@@ -74,12 +76,14 @@ async def conclude(live: Live, returned: Any, context: Context) -> Outcome:
 
 
 async def call(callee: Callee, given: Any, context: Context, node: str, timeout: float | None) -> Any:
-    """Call a node's function with its state, on the loop, in a thread, or in a child process that can be stopped."""
+    """Call a node's function with its state, on the loop, in a thread, or in a process."""
     token = current_context.set(context)
     try:
         if callee.is_async:
             running = callee.func(given, context) if callee.wants_context else callee.func(given)
             return await (running if timeout is None else _bounded(running, node, timeout))
+        if callee.cpu_bound:
+            return await context.processes.call(callee, given, context, node, timeout)
         if timeout is not None:
             return await call_in_child(callee, given, context, node, timeout)
         if callee.wants_context:

@@ -86,6 +86,8 @@ class WorkerSettings:
 
     capacity: int = 100
     """Tasks run at once."""
+    processes: int = 0
+    """Functions that are `cpu_bound` run at once, each in a process. 0: one for each core."""
     queues: tuple[str, ...] = ("default",)
     lease_seconds: float = 10.0
     sweep_seconds: float = 2.0

@@ -32,6 +32,7 @@ from treadle.engine.execute import Outcome, conclude
 from treadle.engine.lease import Heartbeat, Renewals
 from treadle.engine.listeners import Listeners
 from treadle.engine.presence import Presence
+from treadle.engine.processes import Processes
 from treadle.engine.registry import NodeRegistry
 from treadle.engine.results import Ending, WorkerSettings
 from treadle.engine.signals import Pause, Sleep
@@ -75,6 +76,7 @@ class Worker:
         self._chains: set[asyncio.Task[None]] = set()
         self.listeners = Listeners()
         self._calls = Calls(self.registry)
+        self.processes = Processes(self.settings.processes)
         self._promised = 0
         """Slots kept for tasks that a claim or a commit under way may bring."""
         self.state = WorkerState.IDLE
@@ -137,6 +139,7 @@ class Worker:
         for chain in chains:
             chain.cancel()
         await asyncio.gather(*chains, return_exceptions=True)
+        self.processes.close()
         held = dict(self.held)
         if self._heartbeat is not None:
             self._heartbeat.stop()

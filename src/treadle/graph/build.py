@@ -62,6 +62,7 @@ class Graph:
             func: The function, or a graph that runs as one node. None: whoever has a function for `node_type` runs it.
             retry: A policy, or a number of attempts. Default: no retry.
             timeout: Seconds per attempt. A sync function with a timeout runs in a child process, which is killed.
+                One that keeps a core busy is better marked `@cpu_bound`.
             effects: `at_most_once`: the node never runs again by itself, neither after a crash nor by `retry`.
             cache: True or a policy: reuse the result for the same input.
             join: `any`: start when the first in-edge fires, and ignore the others.

@@ -271,7 +271,7 @@ async def test_a_child_process_that_dies_is_a_failure(orchestrator: Orchestrator
     def suicide(state: State) -> None:
         os._exit(3)
 
-    with pytest.raises(RunFailed, match="died without a result"):
+    with pytest.raises(RunFailed, match="ended with exit code 3; this attempt has no result"):
         await orchestrator.execute(chain(suicide, timeout=5), timeout=SOON)
 
 
