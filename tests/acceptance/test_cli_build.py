@@ -51,7 +51,21 @@ def test_a_goal_that_is_not_reached_exits_1_and_leaves_no_repository(treadle: Co
     assert done.code == 1 and "not solved" in done.out and "treadle debug" in done.err
     assert not (treadle.folder / "made").exists()
     told = treadle("debug").out
-    assert "complete file `slug.py`" in told and "'!'" in told
+    assert "complete file `slug.py`" in told and "'!'" in told and "unsolved" in told.splitlines()[0]
+
+
+def test_lists_say_of_a_build_that_is_done_whether_it_reached_its_goal(treadle: Commands) -> None:
+    assert (
+        treadle("build", GOAL, "--check", "false", "--max-rounds", "1", "--provider", treadle.good_script()).code == 1
+    )
+    assert treadle("build", GOAL, "--provider", treadle.good_script()).code == 0
+    newest, first = treadle("runs", "--json").lines
+    assert [(run["status"], run["solved"]) for run in (newest, first)] == [("done", True), ("done", False)]
+    shown = [line.split()[1] for line in treadle("runs").out.splitlines()]
+    assert shown == ["STATUS", "solved", "unsolved"]
+    assert treadle.latest()["solved"] is True
+    status = treadle("status", first["run_id"])
+    assert "unsolved" in status.out.splitlines()[0] and f"next: treadle debug --run {first['run_id']}" in status.err
 
 
 def test_prose_instead_of_code_is_retried_and_then_reported(treadle: Commands) -> None:
@@ -67,7 +81,8 @@ def test_a_spent_budget_is_said_and_can_be_raised(treadle: Commands) -> None:
     assert (treadle.folder / "made" / "slug.py").exists()
 
 
-def test_a_repository_is_changed_on_a_branch_only(treadle: Commands) -> None:
+@pytest.mark.parametrize("inside", [False, True])
+def test_a_repository_is_changed_on_a_branch_only(treadle: Commands, inside: bool) -> None:
     repo = treadle.folder / "repo"
     repo.mkdir()
     git(repo, "init", "-q", "-b", "main")
@@ -78,12 +93,16 @@ def test_a_repository_is_changed_on_a_branch_only(treadle: Commands) -> None:
     git(repo, "add", "-A")
     git(repo, "commit", "-qm", "x")
     (repo / "notes.txt").write_text("uncommitted")
-    provider = treadle.script(("Find the mistake", SLUG))
+    provider = treadle.script(("Find the mistake", SLUG)).replace(":", f":{treadle.folder}/", 1)
+    where = repo if inside else treadle.folder
+    chosen = [] if inside else ["--repo", "repo"]
     done = treadle(
-        "build", "make the test pass", "--repo", "repo", "--check", "python -m pytest -q", "--provider", provider
+        "build", "make the test pass", *chosen, "--check", "python -m pytest -q", "--provider", provider, cwd=where
     )
     assert done.code == 0, done.err + done.out
-    run_id = treadle.latest()["run_id"]
+    run_id = treadle("status", "--json", cwd=where).json["run_id"]
+    git_there = "git" if inside else "git -C ./repo"
+    assert f"next: {git_there} diff " in done.err and f"next: {git_there} merge treadle/{run_id}\n" in done.err
     assert git(repo, "rev-parse", "--abbrev-ref", "HEAD").strip() == "main"
     assert (repo / "slug.py").read_text() == WRONG_SLUG and (repo / "notes.txt").read_text() == "uncommitted"
     assert ".strip('-')\n" in git(repo, "show", f"treadle/{run_id}:slug.py")

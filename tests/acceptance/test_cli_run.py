@@ -30,7 +30,7 @@ def test_state_is_read_from_a_file(treadle: Commands) -> None:
 def test_looking_at_a_run_shows_its_tasks_events_and_story(treadle: Commands) -> None:
     treadle("run", "graphs:plain")
     status = treadle.latest()
-    assert status["status"] == "done"
+    assert (status["status"], status["solved"]) == ("done", None)
     assert [(task["activation"], task["state"], task["attempt"]) for task in status["tasks"]] == [
         ("one", "done", 1),
         ("two", "done", 1),

@@ -225,9 +225,11 @@ def _next(plan: BuildPlan, run_id: str, report: dict[str, Any]) -> list[str]:
         return [*debug, *([str(report["see"])] if report.get("see") else [])]
     place = shlex.quote(_shown(report["place"]))
     if plan.repository is not None:
-        look = f"git -C {place} diff {plan.repository.commit[:10]} {report['branch']}"
-        return [look, f"git -C {place} merge {report['branch']}", f"treadle debug --run {run_id}"]
-    return [f"cd {place} && {_python()} -m pytest", f"treadle debug --run {run_id}"]
+        git = "git" if place == "." else f"git -C {place}"
+        look = f"{git} diff {plan.repository.commit[:10]} {report['branch']}"
+        return [look, f"{git} merge {report['branch']}", f"treadle debug --run {run_id}"]
+    enter = "" if place == "." else f"cd {place} && "
+    return [f"{enter}{_python()} -m pytest", f"treadle debug --run {run_id}"]
 
 
 def _python() -> str:

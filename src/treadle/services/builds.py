@@ -23,12 +23,12 @@ from treadle.models import verify
 from treadle.models.catalog import ModelFile, locate
 from treadle.models.choose import Choice, choose
 from treadle.ports.sandbox import Sandbox
+from treadle.services.runs import BUILD
 from treadle.settings import Settings
 from treadle.workflows.build import build_graph
 from treadle.workflows.crew import Crew
 from treadle.workspace import numbered, open_repository, refuse_unusable_out
 
-KIND = "build"
 _PLAN = "plan"
 _MAX_SLUG_WORDS = 4
 _FILLER = frozenset(["a", "an", "and", "the", "that", "with", "for", "of", "to", "in", "on"])
@@ -203,7 +203,7 @@ def plan_of(row: RunRow) -> BuildPlan:
         NotFound: The run is no build.
         Conflict: It was recorded by a version of Treadle that is not compatible.
     """
-    if row.labels.get("kind") != KIND:
+    if row.labels.get("kind") != BUILD:
         raise NotFound(f"Run {row.run_id!r} is no build.")
     try:
         return msgspec.json.decode(row.labels[_PLAN], type=BuildPlan)
@@ -218,7 +218,7 @@ def slug(goal: str) -> str:
 
 
 def _options(plan: BuildPlan, run_id: str, labels: Mapping[str, str]) -> RunOptions:
-    recorded = {"kind": KIND, "goal": plan.goal, _PLAN: msgspec.json.encode(plan).decode(), **labels}
+    recorded = {"kind": BUILD, "goal": plan.goal, _PLAN: msgspec.json.encode(plan).decode(), **labels}
     return RunOptions(run_id=run_id, labels=recorded, budgets={"tokens": float(plan.budget_tokens)})
 
 

@@ -22,6 +22,11 @@ from treadle.errors import NotFound, UsageError
 from treadle.ports.store import Budget, Change, Store
 from treadle.services.timeline import TaskView, Timeline, node_of, plain, speed, usage_of
 
+BUILD = "build"
+"""The `kind` among the labels of a build's run."""
+_LAST_EVENTS = 5
+"""Among so many is the end of the last node of a run that is done."""
+
 
 @dataclass(frozen=True, slots=True)
 class RunSummary:
@@ -41,6 +46,8 @@ class RunSummary:
     tokens: int
     cost: float
     error: str
+    solved: bool | None = None
+    """Whether a build that is done reached its goal; None for all other runs."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,7 +136,16 @@ class Runs:
             tokens=int(spent.get("tokens", 0)),
             cost=spent.get("money", 0.0),
             error=row.error or "",
+            solved=await self._solved(row),
         )
+
+    async def _solved(self, row: RunRow) -> bool | None:
+        if row.status is not RunStatus.DONE or row.labels.get("kind") != BUILD:
+            return None
+        last = await self._store.events(row.run_id, after=max(0, row.last_seq - _LAST_EVENTS))
+        ends = [plain(event.payload.update) for event in last if isinstance(event.payload, NodeFinished)]
+        reports = [update["report"] for update in ends if "report" in update]
+        return bool(reports[-1]["solved"]) if reports else None
 
     async def report(self, row: RunRow) -> RunReport:
         """How a run stands, with every task it ever had."""
