@@ -34,6 +34,7 @@ from treadle.ports.store import Commit, Store, TaskMove
 DONE = TaskMove("done")
 STORE_AWAY = RetryPolicy(max_attempts=20, max_seconds=30.0, retry_on=(StoreUnavailable,))
 Placing = Callable[[Live], Place]
+"""Says where the tasks of one run go."""
 EMPTY = msgspec.Raw(b"{}")
 RESULT_LIMIT = 8 * 1024
 """Bytes; a larger result is not repeated in the last event, since the log rebuilds it."""
@@ -90,7 +91,7 @@ def finished(view: View, claim: Claim, outcome: Outcome, notes: Sequence[Draft],
         bool(frame.graph.interrupt_after) and position.index[claim.activation].node.name in frame.graph.interrupt_after
     )
     started = position.finish(claim.activation, outcome.update, outcome.route)
-    tasks = list(_new_tasks(started, hold_after, hand_on, place))
+    tasks = list(_new_tasks(claim.run_id, started, hold_after, hand_on, place))
     payload = NodeFinished(
         node=claim.node,
         update=update,
@@ -116,12 +117,15 @@ def finished(view: View, claim: Claim, outcome: Outcome, notes: Sequence[Draft],
     )  # fmt: skip
 
 
-def _new_tasks(started: list[Live], hold_after: bool, hand_on: int, place: Placing | None) -> Iterator[NewTask]:
+def _new_tasks(
+    run_id: str, started: list[Live], hold_after: bool, hand_on: int, place: Placing | None
+) -> Iterator[NewTask]:
     for live in started:
         node = live.node
         held = hold_after or node.name in live.frame.graph.interrupt_before
-        queue, here = node.queue, True
-        if place is not None:
+        if place is None:
+            queue, here = live.queue(run_id), True
+        else:
             there = place(live)
             queue, here = there.queue, there.here
         lease = hand_on > 0 and not held and here
@@ -138,9 +142,11 @@ def _held(started: list[Live], tasks: list[NewTask]) -> list[Draft]:
     ]
 
 
-def first_tasks(started: list[Live], hand_on: int, place: Placing | None) -> tuple[list[NewTask], list[Draft]]:
+def first_tasks(
+    run_id: str, started: list[Live], hand_on: int, place: Placing | None
+) -> tuple[list[NewTask], list[Draft]]:
     """The entry tasks of a new run, and what has to be said about them."""
-    tasks = list(_new_tasks(started, False, hand_on, place))
+    tasks = list(_new_tasks(run_id, started, False, hand_on, place))
     drafts = _held(started, tasks)
     return tasks, drafts if place is None else drafts + offers(started, place)
 

@@ -22,7 +22,7 @@ from treadle.domain.task import Claim, NewTask
 from treadle.engine.context import Context
 from treadle.engine.execute import Callee, call
 from treadle.engine.registry import NodeRegistry
-from treadle.engine.results import Where
+from treadle.engine.results import WorkerSettings
 from treadle.errors import LeaseLost, NodeError, RemoteError, TreadleError
 from treadle.graph.fold import pack_route, unpack_route
 from treadle.graph.plan import Live
@@ -37,7 +37,7 @@ INPUT = "input"
 
 def node_queue(node: Node) -> str:
     """Where a node is offered to workers that know its type."""
-    return _queue_of(node.node_type, node.queue)
+    return _queue_of(node.node_type, node.queue if isinstance(node.queue, str) else "default")
 
 
 def graph_queue(pin: str) -> str:
@@ -62,29 +62,33 @@ class Place:
 class Places:
     """Knows which nodes run in this worker."""
 
-    def __init__(self, registry: NodeRegistry, where: Where) -> None:
+    def __init__(self, registry: NodeRegistry, settings: WorkerSettings) -> None:
         self._registry = registry
-        self.where = where
+        self._own = frozenset(settings.queues)
+        self.where = settings.where
 
-    def find(self, pin: str) -> Callable[[Live], Place] | None:
-        """How to place the tasks of runs of a graph; None: all of them run here."""
+    def find(self, pin: str, run_id: str) -> Callable[[Live], Place] | None:
+        """How to place the tasks of a run of a graph; None: all of them run here."""
         if self.where == "here":
             return None
-        return lambda live: self.place(pin, live)
+        return lambda live: self._place(pin, live, run_id)
 
-    def place(self, pin: str, live: Live) -> Place:
-        node = live.node
-        if live.after or node.subgraph is not None:
-            return Place(graph_queue(pin) if self.where == "elsewhere" else node.queue, here=True)
-        if node.func is not None:
-            return Place(node.queue, here=self.where == "known")
-        if self.where == "known" and node.node_type in self._registry:
-            return Place(node.queue, here=True)
-        return Place(node_queue(node), here=False, offered=True)
+    def _place(self, pin: str, live: Live, run_id: str) -> Place:
+        if live.after or live.node.subgraph is not None:
+            return Place(graph_queue(pin) if self.where == "elsewhere" else live.queue(run_id), here=True)
+        if live.node.func is None and not self._has_function(live):
+            return Place(node_queue(live.node), here=False, offered=True)
+        queue = live.queue(run_id)
+        return Place(queue, here=self.where == "known" and queue in self._own)
+
+    def _has_function(self, live: Live) -> bool:
+        return self.where == "known" and (live.node.func is not None or live.node.node_type in self._registry)
 
     def runs(self, claim: Claim, live: Live) -> bool:
         """Whether a task of a graph that is known here can go on here."""
-        return self.where == "here" or claim.node_type == ADVANCE or self.place(claim.graph, live).here
+        if self.where == "here" or claim.node_type == ADVANCE or live.after or live.node.subgraph is not None:
+            return True
+        return self._has_function(live)
 
     def queues(self, queues: Iterable[str], pins: Iterable[str]) -> list[str]:
         """Queues to claim from for graphs that are known here."""

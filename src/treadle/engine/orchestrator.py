@@ -109,12 +109,9 @@ class Orchestrator:
         await self._open()
         options = options or RunOptions()
         run_id = options.run_id or new_run_id()
+        place = self.worker.places.find(compiled.pin, run_id)
         position, tasks, events, status = starting.first_plan(
-            compiled,
-            initial_state,
-            dict(options.labels),
-            self.worker.settings.capacity,
-            self.worker.places.find(compiled.pin),
+            compiled, run_id, initial_state, dict(options.labels), self.worker.settings.capacity, place
         )
         return await self._create(compiled, run_id, options, position, tasks, events, status)
 
@@ -412,12 +409,12 @@ class Orchestrator:
             drafts.append(Draft(StateUpdated(msgspec.Raw(codec.encode(dict(changes))))))
             position.external(f"@{len(drafts)}", dict(changes))
         started = [v for v in position.index.values() if not v.child]
-        tasks, said = advance.first_tasks(started, 0, self.worker.places.find(graph.pin))
+        options = options or RunOptions(labels={**row.labels, "fork_of": run_id})
+        fork_id = options.run_id or new_run_id()
+        tasks, said = advance.first_tasks(fork_id, started, 0, self.worker.places.find(graph.pin, fork_id))
         known = {(draft.activation, draft.step) for draft in drafts if draft.step is not None}
         said = [draft for draft in said if (draft.activation, draft.step) not in known]
         status = RunStatus.RUNNING if tasks else RunStatus.DONE
-        options = options or RunOptions(labels={**row.labels, "fork_of": run_id})
-        fork_id = options.run_id or new_run_id()
         return await self._create(graph, fork_id, options, position, tasks, [*drafts, *said], status)
 
     async def migrate(self, run_id: str, graph: AnyGraph) -> RunRow:

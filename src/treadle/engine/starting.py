@@ -32,12 +32,12 @@ async def seconds_until(store: Store, options: RunOptions) -> float | None:
 
 
 def first_plan(
-    graph: CompiledGraph, initial_state: Any, labels: dict[str, str], hand_on: int, place: Placing | None
+    graph: CompiledGraph, run_id: str, initial_state: Any, labels: dict[str, str], hand_on: int, place: Placing | None
 ) -> tuple[Position, list[NewTask], list[Draft], RunStatus]:
     """Where a new run stands, its entry tasks, and what its log begins with."""
     state = graph.schema.initial({} if initial_state is None else initial_state)
     position = Position(graph)
-    tasks, held = advance.first_tasks(position.start(state), hand_on, place)
+    tasks, held = advance.first_tasks(run_id, position.start(state), hand_on, place)
     started = RunStarted(state=msgspec.Raw(codec.encode(state)), labels=labels, spec=msgspec.Raw(graph.spec))
     events: list[Draft] = [Draft(started), *held]
     status = RunStatus.RUNNING

@@ -63,7 +63,7 @@ class Worker:
         """Task id -> lease_seq of what is being run."""
         self.presence = Presence(self.name, self.settings)
         self._chance = chance
-        self.places = Places(self.registry, self.settings.where)
+        self.places = Places(self.registry, self.settings)
         self._graphs: dict[str, CompiledGraph] = {}
         self._views: dict[str, View] = {}
         self._loading: dict[str, asyncio.Lock] = {}
@@ -369,9 +369,8 @@ class Worker:
             if self.state is WorkerState.DRAINING:
                 free = 0
             try:
-                commit = advance.finished(
-                    view, claim, outcome, context.notes, self.name, seconds, free, self.places.find(claim.graph)
-                )
+                place = self.places.find(claim.graph, claim.run_id)
+                commit = advance.finished(view, claim, outcome, context.notes, self.name, seconds, free, place)
             except Exception as error:  # noqa: BLE001  # a reducer of the user may raise anything
                 self._views.pop(claim.run_id, None)
                 await self._commit_plain(advance.failed(claim, error, context.notes, self.name, None))

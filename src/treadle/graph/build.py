@@ -13,7 +13,7 @@ from treadle.domain.state import Schema
 from treadle.errors import UsageError
 from treadle.graph.compile import compile_graph
 from treadle.graph.draw import draw
-from treadle.graph.spec import END, START, Branch, CachePolicy, Command, CompiledGraph, Node
+from treadle.graph.spec import END, START, Branch, CachePolicy, Command, CompiledGraph, Node, Queue
 
 Condition = Callable[..., Any]
 """state -> node name, label, Send, or a list of these. May be async, and may take ctx as second argument."""
@@ -50,7 +50,7 @@ class Graph:
         retry: RetryPolicy | int | None = None,
         timeout: float | None = None,
         effects: Literal["idempotent", "at_most_once"] = "idempotent",
-        queue: str = "default",
+        queue: Queue = "default",
         priority: int = 0,
         cache: CachePolicy | bool | None = None,
         join: Literal["all", "any"] = "all",
@@ -63,6 +63,7 @@ class Graph:
             retry: A policy, or a number of attempts. Default: no retry.
             timeout: Seconds per attempt. A sync function with a timeout runs in a child process, which is killed.
                 One that keeps a core busy is better marked `@cpu_bound`.
+            queue: Only workers that serve it take the node; a function of (state, run id) may name it.
             effects: `at_most_once`: the node never runs again by itself, neither after a crash nor by `retry`.
             cache: True or a policy: reuse the result for the same input.
             join: `any`: start when the first in-edge fires, and ignore the others.

@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from treadle.domain.state import Values
-from treadle.errors import StepLimitExceeded
+from treadle.errors import NodeError, StepLimitExceeded
 from treadle.graph.spec import END, START, CompiledGraph, Epoch, Hop, Node, Send
 from treadle.graph.tokens import Entry, Token, entries_since, merge
 
@@ -55,6 +55,16 @@ class Live:
         if isinstance(self.data, Mapping):
             return {**self.token.state, **self.data}
         return self.token.state
+
+    def queue(self, run_id: str) -> str:
+        """The queue that its task belongs in. Raises NodeError if a function of the user's names none."""
+        queue = self.node.queue
+        if isinstance(queue, str):
+            return queue
+        name: Any = queue(self.state(), run_id)
+        if not isinstance(name, str) or not name:
+            raise NodeError(f"The queue of node {self.node.name!r} is a function that returned {name!r}, and no name.")
+        return name
 
 
 class Frame:

@@ -14,6 +14,8 @@ START = "__start__"
 END = "__end__"
 Epoch = tuple[Any, ...]
 """Loop visits of the loops that a node lies in, outermost first."""
+Queue = str | Callable[[Values, str], str]
+"""The name of a queue, or a pure function of the node's state and the run's id that names one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +62,7 @@ class Node:
     timeout: float | None = None
     """Seconds per attempt."""
     effects: Literal["idempotent", "at_most_once"] = "idempotent"
-    queue: str = "default"
+    queue: Queue = "default"
     priority: int = 0
     cache: CachePolicy | None = None
     join: Literal["all", "any"] = "all"

@@ -45,6 +45,8 @@ def _wrong_settings(shape: Shape) -> Iterator[str]:
             yield f"{where} has retry with {node.retry.max_attempts} attempts. Give at least 1, the first included."
         if not node.queue:
             yield f"{where} has a queue without a name. Name it, or leave it out."
+        if not isinstance(node.queue, str) and (node.func is None and not node.subgraph):
+            yield f"{where} has no function here, so its queue needs a name. A function can name it where one runs it."
         if node.subgraph and (
             node.timeout or node.cache or node.retry.max_attempts > 1 or node.effects != "idempotent"
         ):

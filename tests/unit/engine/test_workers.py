@@ -20,8 +20,9 @@ from treadle.domain.state import State
 from treadle.domain.task import TaskState, WorkerState
 from treadle.engine import advance
 from treadle.engine.orchestrator import Orchestrator
-from treadle.engine.results import WorkerSettings
+from treadle.engine.results import RunOptions, WorkerSettings
 from treadle.engine.worker import Worker
+from treadle.errors import RunFailed
 from treadle.graph.build import Graph
 from treadle.graph.spec import START, Send
 from treadle.ports.store import Change, Store
@@ -340,6 +341,41 @@ async def test_a_task_of_a_queue_is_run_by_who_serves_it(store: Store) -> None:
         await gpu.start()
         assert (await orchestrator.execute(graph, timeout=SOON))["trail"] == ["a", "b"]
         await gpu.stop()
+
+
+async def test_a_worker_that_serves_some_queues_is_handed_no_task_of_another(store: Store) -> None:
+    """The queue is chosen by the state and the run: `b` goes where the run says, and comes back for `c`."""
+    took: dict[str, str] = {}
+
+    def noting(name: str) -> Callable[..., Any]:
+        async def node(state: State, ctx: Any) -> dict[str, Any]:
+            took[name] = ctx._worker.name
+            return {"trail": [*state.get("trail", []), name]}
+
+        return node
+
+    graph = Graph("g")
+    graph.add_node("a", noting("a"), queue="home").add_node("c", noting("c"), queue="home")
+    graph.add_node("b", noting("b"), queue=lambda state, run_id: f"{state['far']}:{run_id}")
+    graph.set_entry_point("a").add_edge("a", "b").add_edge("b", "c").set_finish_point("c")
+    near = WorkerSettings(queues=("home",), poll_seconds=0.02, where="known")
+    async with Orchestrator(store, settings=near) as orchestrator:
+        far = Worker(store, settings=WorkerSettings(queues=("far:r1",), poll_seconds=0.02, where="known"), name="far")
+        far.add_graph(graph.compile())
+        await far.start()
+        options = RunOptions(run_id="r1")
+        result = await orchestrator.execute(graph, {"far": "far"}, options=options, timeout=SOON)
+        await far.stop()
+        assert result["trail"] == ["a", "b", "c"]
+        assert took == {"a": orchestrator.worker.name, "b": "far", "c": orchestrator.worker.name}
+
+
+async def test_a_function_that_names_no_queue_fails_the_run(store: Store) -> None:
+    graph = chain(mark("a"))
+    graph.add_node("b", mark("b"), queue=lambda state, run_id: "").add_edge("a", "b").set_finish_point("b")
+    async with Orchestrator(store, settings=QUICK) as orchestrator:
+        with pytest.raises(RunFailed, match="queue of node 'b'"):
+            await orchestrator.execute(graph, timeout=SOON)
 
 
 async def test_resume_takes_back_at_once_what_a_dead_process_of_this_host_held(tmp_path: Path) -> None:

@@ -1,0 +1,49 @@
+"""`treadle build --store postgresql://...` on one machine: built, killed, resumed, looked at, cancelled."""
+
+from __future__ import annotations
+
+import signal
+from pathlib import Path
+
+import pytest
+from commandline import Commands, until
+
+from treadle.testing.postgres import server_or_skip, wheel_binaries
+
+GOAL = "slug.py with slugify(text) and tests"
+
+pytestmark = [pytest.mark.usefixtures("sandboxed"), pytest.mark.slow]
+
+
+@pytest.fixture
+def shared(treadle: Commands) -> Commands:
+    """The command line with an empty PostgreSQL schema as its store."""
+    pytest.importorskip("asyncpg")
+    server = server_or_skip(wheel_binaries)
+    treadle.env["TREADLE_STORE_URL"] = f"{server.dsn()}&schema=build_{treadle.folder.parent.name.replace('-', '_')}"
+    return treadle
+
+
+def test_a_build_killed_and_resumed_on_postgres_ends_with_its_repository(shared: Commands) -> None:
+    running = shared.start("build", GOAL, "--out", "made", "--provider", shared.good_script(seconds=1.0))
+    until(running, "write: done")
+    running.send_signal(signal.SIGKILL)
+    running.communicate(timeout=30)
+    assert shared.latest()["status"] == "running" and not (shared.folder / "made").exists()
+    done = shared("resume")
+    assert done.code == 0, done.err
+    assert (shared.folder / "made" / "slug.py").exists()
+    replies = [event for event in shared.events() if event["type"] == "ModelReplied"]
+    assert len(replies) == len({(event["activation"], event["step"]) for event in replies}) == 2
+    assert [row["status"] for row in shared("runs", "--json").lines] == ["done"]
+    assert "commit: done" in shared("logs").out and "+def slugify" in shared("debug").out
+
+
+def test_a_build_on_postgres_is_cancelled_from_another_terminal(shared: Commands) -> None:
+    running = shared.start("build", GOAL, "--out", "made", "--provider", shared.good_script(seconds=30.0))
+    until(running, "run      ")
+    run_id = shared.latest()["run_id"]
+    assert shared("cancel", run_id).code == 0
+    running.communicate(timeout=30)
+    assert running.returncode == 1 and shared.latest()["status"] == "cancelled"
+    assert not Path(shared.folder / "made").exists()
