@@ -11,7 +11,8 @@
     │   └── SandboxUnavailable  no sandbox can be had on this machine
     ├── Unreachable             a server, a store or a disk did not answer exit 5
     │   ├── StoreUnavailable
-    │   └── ModelUnavailable
+    │   ├── ModelUnavailable
+    │   └── SnapshotUnavailable the files of a run cannot be had on this machine
     ├── Conflict                somebody else changed it first            exit 1
     ├── LeaseLost               the task is no longer ours                exit 1
     ├── JournalMismatch         a replay asked for something else         exit 1
@@ -137,6 +138,12 @@ class ModelUnavailable(Unreachable):
     """The model server was not reached, or broke off."""
 
     code = "model_unavailable"
+
+
+class SnapshotUnavailable(Unreachable):
+    """The files of a run are not on this machine and cannot be fetched."""
+
+    code = "snapshot_unavailable"
 
 
 class Conflict(TreadleError):

@@ -145,6 +145,21 @@ class ToolReturned(StepRecorded, frozen=True):
     """A tool's result; if it changed the workspace, the result names the tree it left."""
 
 
+class TreeShared(Payload, frozen=True):
+    """The files of a tree were put into the store, so that every machine can have them."""
+
+    tree: str
+    commit: str
+    """What the bundle is of."""
+    base: str = ""
+    """The shared tree that must be there before; empty if the bundle holds everything."""
+    blob: str = ""
+    """Digest of the bundle."""
+    bytes: int = 0
+    host: str = ""
+    """Who sent it."""
+
+
 class BudgetSettled(Payload, frozen=True):
     kind: str
     amount: float
@@ -193,7 +208,7 @@ TYPES: dict[str, tuple[type[Payload], int]] = {
         RunStarted, RunForked, NodeFinished, NodeFailed, TaskClaimed, TaskReleased, TaskQuarantined, TaskRetried,
         InterruptRaised, InterruptAnswered, StateUpdated, EffectStarted, StepRecorded, ModelReplied, ToolReturned,
         BudgetSettled, LogWritten, RunPaused, RunResumed, RunFinished, RunErrored, RunCancelled, TaskCancelled,
-        RunMigrated, TaskOffered, NodeReturned,
+        RunMigrated, TaskOffered, NodeReturned, TreeShared,
     )
 }  # fmt: skip
 """Every type that may be written, with its present version."""

@@ -16,6 +16,7 @@ from treadle.domain.events import (
     NodeFailed,
     NodeFinished,
     ToolReturned,
+    TreeShared,
 )
 from treadle.domain.task import RunRow, RunStatus, TaskRow
 from treadle.errors import NotFound, UsageError
@@ -238,6 +239,11 @@ def log_line(event: Event, name: str = "") -> LogLine | None:
         case LogWritten():
             fields = " ".join(f"{key}={plain_text(value)}" for key, value in payload.fields.items() if value)
             return LogLine(event.at, task, f"{payload.message} {fields}".rstrip())
+        case TreeShared():
+            on = f" on top of {payload.base[:10]}" if payload.base else ""
+            return LogLine(
+                event.at, "", f"tree {payload.tree[:10]} shared by {payload.host}: {payload.bytes:,} bytes{on}"
+            )
         case InterruptRaised():
             return LogLine(event.at, task, f"asks: {plain_text(plain(payload.value))}")
     return _run_line(event, task)

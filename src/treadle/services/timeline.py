@@ -29,6 +29,7 @@ from treadle.domain.events import (
     TaskReleased,
     TaskRetried,
     ToolReturned,
+    TreeShared,
 )
 from treadle.domain.task import RunStatus, TaskRow, TaskState
 from treadle.graph.spec import END, START
@@ -109,7 +110,7 @@ class Timeline:
     def apply(self, event: Event) -> TaskView | None:
         """Take in one event; returns the task that it is about. Events of unknown kinds change nothing."""
         self.last_seq = event.seq
-        if event.activation is None:
+        if event.activation is None or isinstance(event.payload, TreeShared):
             self._of_run(event, event.payload)
             return None
         task = self.tasks.get(event.activation)

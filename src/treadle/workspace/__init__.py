@@ -1,7 +1,7 @@
 """Workspaces: git trees, branches and snapshots of what agents wrote."""
 
 from treadle.workspace.commit import CommitNote
-from treadle.workspace.folder import Workspace
+from treadle.workspace.folder import SNAPSHOTS, Workspace
 from treadle.workspace.paths import clean_path
 from treadle.workspace.publish import (
     NewRepository,
@@ -12,15 +12,18 @@ from treadle.workspace.publish import (
     refuse_unusable_out,
 )
 from treadle.workspace.repository import Repository, open_repository
+from treadle.workspace.shared import SharedSnapshots
 from treadle.workspace.snapshots import Snapshots
 
 __all__ = [
+    "SNAPSHOTS",
     "CommitNote",
     "NewRepository",
     "Published",
     "Publisher",
     "Repository",
     "RepositoryBranch",
+    "SharedSnapshots",
     "Snapshots",
     "Workspace",
     "clean_path",

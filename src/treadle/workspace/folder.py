@@ -9,6 +9,9 @@ from treadle.workspace.paths import inside
 from treadle.workspace.snapshots import Snapshots
 
 
+SNAPSHOTS = "snapshots.git"
+
+
 class Workspace:
     """The files of one run. Only the holder of the run's task may write to it; it is never shared between tasks."""
 
@@ -18,9 +21,9 @@ class Workspace:
         self.run_id = run_id
 
     @classmethod
-    async def open(cls, home: Path, run_id: str) -> Workspace:
+    async def open(cls, home: Path, run_id: str, snapshots: Snapshots | None = None) -> Workspace:
         """Open the workspace of a run under a `.treadle` folder, making what is missing. Idempotent."""
-        snapshots = Snapshots(home / "snapshots.git")
+        snapshots = snapshots or Snapshots(home / SNAPSHOTS)
         await snapshots.open()
         folder = home / "work" / run_id
         folder.mkdir(parents=True, exist_ok=True)

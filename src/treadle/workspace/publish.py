@@ -94,6 +94,7 @@ class NewRepository:
     async def _make(self, folder: Path, tree: str, note: CommitNote) -> str:
         folder.mkdir(parents=True)
         git = Git(git_dir=folder / ".git", work_tree=folder, cwd=folder)
+        await self.snapshots.need(tree)
         await Git(cwd=folder).run("init", "--quiet", "--template=", "-b", "main")
         await copy_objects(self.snapshots.git, git, [tree])
         commit = await make_commit(git, tree, note, await user_identity())
@@ -131,6 +132,8 @@ class RepositoryBranch:
             return Published(standing, place, self.branch)
         if standing:
             raise Conflict(f"Branch {self.branch!r} of {place} exists already and is not of this result.")
+        await self.snapshots.need(self.repository.tree)
+        await self.snapshots.need(tree)
         await copy_objects(self.snapshots.git, git, [tree, f"^{self.repository.tree}"])
         commit = await make_commit(git, tree, note, await user_identity(), parent=self.repository.commit)
         await git.run("update-ref", "-m", f"treadle: {note.run_id}", ref, commit, NO_OBJECT)

@@ -62,8 +62,14 @@ class Snapshots:
                 await git.run("--literal-pathspecs", "add", "--force", "--", path)
             await self._drop_nested(git, since)
             tree = await git.text("write-tree")
-        await self.protect(tree, run_id)
+        await self.protect(tree, run_id, since)
         return tree
+
+    async def need(self, tree: str) -> None:
+        """Have a tree here, if it can be had from elsewhere. From nowhere, in this class: reading tells what is missing.
+
+        Everything that reads a tree calls this first.
+        """
 
     async def restore(self, tree: str, folder: Path) -> None:
         """Make the folder hold exactly the files of `tree`, and nothing else. Idempotent; cheap if it already does.
@@ -81,6 +87,7 @@ class Snapshots:
 
     async def files(self, tree: str) -> list[str]:
         """List the paths in a tree, sorted. Raises NotFound if the store has no such tree."""
+        await self.need(tree)
         try:
             return sorted(split_fields(await self.git.run("ls-tree", "-r", "-z", "--name-only", tree)))
         except TreadleError as error:
@@ -88,28 +95,41 @@ class Snapshots:
 
     async def read(self, tree: str, path: str) -> str | None:
         """Return the text of one file of a tree, or None if the tree has no such file."""
+        await self.need(tree)
         code, out, _ = await self.git.attempt("cat-file", "blob", f"{tree}:{path}")
         return out.decode(errors="replace") if code == 0 else None
 
     async def diff(self, before: str, after: str) -> str:
         """Return the unified diff between two trees."""
+        await self.need(before)
+        await self.need(after)
         return await self.git.text("diff-tree", "-r", "-p", "--no-ext-diff", "--no-textconv", before, after)
 
     async def changed(self, before: str, after: str) -> list[str]:
         """List the paths that differ between two trees."""
+        await self.need(before)
+        await self.need(after)
         return list(split_fields(await self.git.run("diff-tree", "-r", "-z", "--name-only", before, after)))
 
     async def empty_tree(self) -> str:
         """Return the name of the tree with no files."""
         return await self.git.text("mktree")
 
-    async def protect(self, tree: str, run_id: str) -> None:
-        """Keep a tree from ever being pruned while its run is known. Idempotent."""
-        ref = f"refs/treadle/{run_id}/{tree}"
-        code, _, _ = await self.git.attempt("update-ref", ref, tree)
+    async def protect(self, tree: str, run_id: str, since: str | None = None) -> None:
+        """Keep a tree from ever being pruned while its run is known. Idempotent. It was made from the tree `since`.
+
+        Everything that makes a tree calls this before it says the tree's name.
+        """
+        await self._refer(f"refs/treadle/{run_id}/{tree}", tree)
+
+    async def _refer(self, ref: str, name: str) -> str:
+        """Let a ref, or one of a similar name, keep an object; returns the ref."""
+        code, _, _ = await self.git.attempt("update-ref", ref, name)
         if code != 0:
             # A process killed in the middle leaves a lock of that name for good; another name does as well.
-            await self.git.run("update-ref", f"{ref}-{uuid.uuid4().hex[:8]}", tree)
+            ref = f"{ref}-{uuid.uuid4().hex[:8]}"
+            await self.git.run("update-ref", ref, name)
+        return ref
 
     async def forget(self, run_id: str) -> None:
         """Let go of all trees of a run. Idempotent."""
