@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
+from typing import Any, Literal
+
 from treadle.graph.build import Graph
+from treadle.ports.context import NodeContext
 from treadle.workflows.crew import BuildState, Crew
 from treadle.workflows.ending import Ending
 from treadle.workflows.new_project import NewProject, candidates_of, cases_of
@@ -11,22 +15,50 @@ from treadle.workflows.tactics import Standing, choose, decide, truth_problem
 from treadle.workspace import RepositoryBranch
 
 
+Kind = Literal["build", "repair"]
+CrewOf = Callable[[str], Awaitable[Crew]]
+"""Finds the crew of a run by its id."""
+AT_HOME = frozenset({"open", "commit", "give_up"})
+"""Nodes that take from, or hand over to, the folder where the build was started. The others run on any machine."""
+_Team = type[NewProject] | type[Ending] | type[Repair]
+
+
 def build_graph(crew: Crew) -> Graph:
-    """Return the graph for what the crew is to do: a branch of a repository, or a new one.
+    """Return the graph for what the crew is to do, in one run: a branch of a repository, or a new one."""
+
+    async def crew_of(run_id: str) -> Crew:
+        return crew
+
+    return graph_of("repair" if isinstance(crew.publisher, RepositoryBranch) else "build", crew_of)
+
+
+def graph_of(kind: Kind, crew_of: CrewOf) -> Graph:
+    """Return the graph for builds of one kind; each run has a crew of its own.
 
     Start it with `{"goal": ..., "check": ...}`. It ends with `report` in the state, also when it did not succeed; only
     a budget, a model or a sandbox that fails makes the run fail.
     """
-    return _repair_graph(crew) if isinstance(crew.publisher, RepositoryBranch) else _new_graph(crew)
+    return _repair_graph(crew_of) if kind == "repair" else _new_graph(crew_of)
 
 
-def _new_graph(crew: Crew) -> Graph:
-    made, ending = NewProject(crew), Ending(crew)
+def _add(graph: Graph, crew_of: CrewOf, team: _Team, *names: str) -> None:
+    for name in names:
+        graph.add_node(name, _node(getattr(team, name), crew_of, team))
+
+
+def _node(method: Callable[..., Awaitable[Any]], crew_of: CrewOf, team: _Team) -> Callable[..., Awaitable[Any]]:
+    async def node(state: BuildState, ctx: NodeContext) -> Any:
+        return await method(team(await crew_of(ctx.run_id)), state, ctx)
+
+    return node
+
+
+def _new_graph(crew_of: CrewOf) -> Graph:
     graph = Graph("build", "Goal to a tested repository.", state=BuildState)
-    for node in (made.analyse, made.plan, made.write, made.check_syntax, made.write_tests, made.test):
-        graph.add_node(node.__name__, node)
-    for node in (made.reflect, made.fix, ending.verify, ending.commit, ending.give_up):
-        graph.add_node(node.__name__, node)
+    _add(
+        graph, crew_of, NewProject, "analyse", "plan", "write", "check_syntax", "write_tests", "test", "reflect", "fix"
+    )
+    _add(graph, crew_of, Ending, "verify", "commit", "give_up")
     graph.set_entry_point("analyse")
     graph.add_edge("analyse", "plan").add_edge("plan", "write").add_edge("write", "check_syntax")
     graph.add_conditional_edge("check_syntax", after_syntax, ["write_tests", "test", "reflect"])
@@ -39,14 +71,11 @@ def _new_graph(crew: Crew) -> Graph:
     return graph.set_finish_point("commit").set_finish_point("give_up")
 
 
-def _repair_graph(crew: Crew) -> Graph:
-    repair = Repair(crew)
+def _repair_graph(crew_of: CrewOf) -> Graph:
     graph = Graph("repair", "A failing check to a branch on which it passes.", state=BuildState)
-    for node in (repair.analyse, repair.plan, repair.fix, repair.check_syntax, repair.verify, repair.reflect):
-        graph.add_node(node.__name__, node)
-    for node in (repair.commit, repair.give_up):
-        graph.add_node(node.__name__, node)
-    graph.set_entry_point("analyse")
+    _add(graph, crew_of, Repair, "open", "analyse", "plan", "fix", "check_syntax", "verify", "reflect")
+    _add(graph, crew_of, Repair, "commit", "give_up")
+    graph.set_entry_point("open").add_edge("open", "analyse")
     graph.add_conditional_edge("analyse", next_move, {"fix": "plan", "stop": "give_up"})
     graph.add_edge("plan", "fix").add_edge("fix", "check_syntax")
     graph.add_conditional_edge("check_syntax", next_move, {"verify": "verify", "reflect": "reflect"})

@@ -65,10 +65,12 @@ def add(before: int, more: int) -> int:
 
 
 class BuildState(TypedDict, total=False):
-    """What a build knows, in plain values. Start it with `goal` and, if there is one, `check`."""
+    """What a build knows, in plain values. Start it with `goal` and, if there are any, `check` and `queue`."""
 
     goal: str
     check: str
+    queue: str
+    """Where the nodes that any machine may run wait for one; empty: all wait at home."""
     brief: dict[str, Any]
     plan: list[dict[str, Any]]
     tree: str

@@ -36,14 +36,19 @@ class Repair:
     def __init__(self, crew: Crew) -> None:
         self.crew = crew
 
+    async def open(self, state: BuildState, ctx: NodeContext) -> Update:
+        """Take the files of the repository as they were when the build was started."""
+        tree = await ctx.step("base", self.crew.publisher.base_tree, kind="tool", request={"base": True})
+        return {"tree": tree, "base": tree}
+
     async def analyse(self, state: BuildState, ctx: NodeContext) -> Update:
         """See the check fail on the repository as it is: what passes already cannot show that a change was needed."""
-        tree = await ctx.step("base", self.crew.publisher.base_tree, kind="tool", request={"base": True})
+        tree = state["tree"]
         paths = await ctx.step(
             "list", lambda: self.crew.workspace.snapshots.files(tree), kind="tool", request={"tree": tree}
         )
         check = state.get("check") or (DEFAULT_CHECK if any(is_test(path) for path in paths) else "")
-        start: Update = {"tree": tree, "base": tree, "candidates": [], "dropped": [], "round": 0, "check": check}
+        start: Update = {"candidates": [], "dropped": [], "round": 0, "check": check}
         if not check:
             return start | _stop("There is nothing that says when the goal is met: no --check and no tests.")
         done = await self._run_check(ctx, "check", tree, check)
@@ -145,6 +150,7 @@ class Repair:
     async def give_up(self, state: BuildState, ctx: NodeContext) -> Update:
         """Report why the check could not be made to pass. No branch is made."""
         files = sorted({candidate["path"] for candidate in state["candidates"]} - {""})
+        await self.crew.workspace.snapshots.need(state["tree"])  # the report says how to look at it
         return {"report": base_report(state, self.crew, solved=False) | {"files": files, "tests": 0, "dropped": []}}
 
     async def _publish(self, tree: str, note: CommitNote) -> dict[str, str]:

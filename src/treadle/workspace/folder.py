@@ -10,6 +10,7 @@ from treadle.workspace.snapshots import Snapshots
 
 
 SNAPSHOTS = "snapshots.git"
+"""Where the snapshots lie in a `.treadle` folder."""
 
 
 class Workspace:

@@ -66,7 +66,7 @@ class Snapshots:
         return tree
 
     async def need(self, tree: str) -> None:
-        """Have a tree here, if it can be had from elsewhere. From nowhere, in this class: reading tells what is missing.
+        """Have a tree here, if it can be had from elsewhere. In this class it cannot: reading tells what is missing.
 
         Everything that reads a tree calls this first.
         """
