@@ -6,15 +6,19 @@ import asyncio
 import functools
 import inspect
 import re
+import secrets
+import shutil
 import threading
 import weakref
 from collections import Counter
 from collections.abc import Callable, Collection, Coroutine, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 from treadle.domain.task import RunRow
+from treadle.engine.lease import is_dead
 from treadle.engine.orchestrator import AnyGraph
 from treadle.engine.orchestrator import Orchestrator as EngineOrchestrator
 from treadle.engine.registry import NodeRegistry
@@ -33,8 +37,10 @@ if TYPE_CHECKING:
     from treadle.services.builds import BuildPlan, Builds
     from treadle.services.stories import Stories
     from treadle.workflows.crew import Crew
+    from treadle.workspace import Publisher, Snapshots, Workspace
 
 T = TypeVar("T")
+POSTGRES = ("postgresql://", "postgres://")
 StoreLike = Any
 """A store, the URL of one, or None for a store in memory."""
 
@@ -53,7 +59,7 @@ def open_store(url: str | Path | None = None) -> Store:
         from treadle.stores.memory import MemoryStore
 
         return MemoryStore()
-    if text.startswith(("postgresql://", "postgres://")):
+    if text.startswith(POSTGRES):
         return _postgres(text)
     return _sqlite(store_file(text))
 
@@ -283,19 +289,24 @@ class Application:
         self.runs = Runs(orchestrator.store)
         self.on_note: Callable[[str], None] = lambda note: None
         """Is told what a model is waited for."""
+        self.script = ""
+        """Of a scripted model that answers for builds of other machines."""
 
     async def __aenter__(self) -> Self:
         await self.orchestrator.__aenter__()
         return self
 
     async def __aexit__(self, *_: object) -> None:
+        await self.orchestrator.worker.stop()
+        if "builds" in self.__dict__:
+            await self.builds.close()
         await self.orchestrator.close()
 
     @functools.cached_property
     def stories(self) -> Stories:
         from treadle.services.stories import Stories
 
-        return Stories(self.orchestrator.store, self.home)
+        return Stories(self.orchestrator.store, lambda run_id: self._snapshots(self.home, run_id))
 
     @property
     def home(self) -> Path:
@@ -317,8 +328,18 @@ class Application:
     def builds(self) -> Builds:
         from treadle.services.builds import Builds
 
-        crews = Crews(self.settings, lambda note: self.on_note(note))
-        return Builds(self.settings, self.orchestrator, crews.make, crews.open_sandbox)
+        return Builds(self.settings, self.orchestrator, Crews(self), shared=self.is_shared)
+
+    @property
+    def is_shared(self) -> bool:
+        """Whether other machines may reach the store, so that files of runs have to travel through it."""
+        return self.settings.store.url.startswith(POSTGRES)
+
+    def _snapshots(self, home: Path, run_id: str) -> Snapshots:
+        from treadle.workspace import SNAPSHOTS, SharedSnapshots, Snapshots
+
+        place = home / SNAPSHOTS
+        return SharedSnapshots(place, self.orchestrator.store, run_id) if self.is_shared else Snapshots(place)
 
     async def fork(self, row: RunRow, fork_id: str, event: int | None, changes: Mapping[str, Any]) -> str:
         """Fork a run; its graph must be known here, unless it is a build. Returns the new run's id."""
@@ -329,33 +350,52 @@ class Application:
 
 
 class Crews:
-    """Puts crews of builds together from real adapters."""
+    """Puts crews of builds together from real adapters: `services.builds.CrewMaker`.
 
-    def __init__(self, settings: Settings, on_note: Callable[[str], None]) -> None:
-        self._settings = settings
-        self._on_note = on_note
+    A build of this project works in its `.treadle`, as its plan says. One of another machine is a guest: it works in a
+    folder of this process alone, in the sandbox that is configured here, and its result is not handed over here.
+    """
+
+    def __init__(self, application: Application) -> None:
+        self._application = application
+        self._settings = application.settings
 
     async def make(self, plan: BuildPlan, run_id: str) -> Crew:
-        """The crew of one run, as its plan says: `services.builds.CrewMaker`."""
         from treadle.workflows.crew import BuildSettings, Crew
-        from treadle.workspace import NewRepository, Publisher, Repository, RepositoryBranch, Workspace
+        from treadle.workspace import HandedOverElsewhere, Workspace
 
-        workspace = await Workspace.open(prepare_home(self._settings), run_id)
-        publisher: Publisher
-        if plan.repository is not None:
-            at = plan.repository
-            repository = Repository(Path(at.folder), at.commit, at.tree, at.branch, at.uncommitted)
-            publisher = RepositoryBranch(repository, workspace.snapshots, run_id)
-        else:
-            publisher = NewRepository(Path(plan.out), workspace.snapshots, may_move=plan.may_move)
+        home, is_guest = prepare_home(self._settings), plan.home != self.home()
+        folder = self._guests() / run_id if is_guest else home
+        folder.mkdir(parents=True, exist_ok=True)
+        workspace = await Workspace.open(folder, run_id, self._application._snapshots(folder, run_id))
+        backend = self._settings.sandbox.backend if is_guest else plan.sandbox
         return Crew(
-            model=self._model(plan),
+            model=self._model(plan.provider, self._application.script if is_guest else plan.script),
             model_name=plan.model,
-            sandbox=await self.open_sandbox(workspace.folder, plan.sandbox),
+            sandbox=await self.open_sandbox(workspace.folder, backend),
             workspace=workspace,
-            publisher=publisher,
+            publisher=HandedOverElsewhere(plan.host) if is_guest else _publisher(plan, workspace, run_id),
             settings=BuildSettings(max_rounds=plan.max_rounds),
         )
+
+    async def close(self, crew: Crew) -> None:
+        await crew.sandbox.close()
+        place = self._guests() / crew.workspace.run_id
+        if crew.workspace.folder.is_relative_to(place):
+            await asyncio.to_thread(shutil.rmtree, place, ignore_errors=True)
+            with suppress(OSError):
+                place.parent.rmdir()
+
+    def home(self) -> str:
+        return home_id(self._settings) if self._application.is_shared else ""
+
+    def _guests(self) -> Path:
+        """Where this process keeps builds of other machines. What killed processes left there is removed."""
+        folder = self._settings.project / ".treadle" / "guests"
+        for left in folder.iterdir() if folder.is_dir() else ():
+            if is_dead(left.name):
+                shutil.rmtree(left, ignore_errors=True)
+        return folder / self._application.orchestrator.worker.name
 
     async def open_sandbox(self, folder: Path, backend: str) -> Sandbox:
         """A sandbox over a folder, with the configured limits."""
@@ -368,17 +408,17 @@ class Crews:
         )
         return await open_sandbox(folder, backend=backend, limits=limits)
 
-    def _model(self, plan: BuildPlan) -> Model:
+    def _model(self, provider: str, script: str) -> Model:
         settings = self._settings.model
-        if plan.provider == "scripted":
+        if provider == "scripted":
             from treadle.models.script_file import ScriptFile
 
-            return ScriptFile(Path(plan.script))
-        if plan.provider == "ollama":
+            return ScriptFile(Path(script))
+        if provider == "ollama":
             from treadle.models.ollama import OllamaModel
 
             return OllamaModel(settings)
-        if plan.provider == "openai":
+        if provider == "openai":
             from treadle.models.openai_chat import OpenAIChat
 
             return OpenAIChat(
@@ -389,7 +429,17 @@ class Crews:
             )
         from treadle.models.embedded import EmbeddedModel
 
-        return EmbeddedModel(settings, on_note=self._on_note)
+        return EmbeddedModel(settings, on_note=lambda note: self._application.on_note(note))
+
+
+def _publisher(plan: BuildPlan, workspace: Workspace, run_id: str) -> Publisher:
+    from treadle.workspace import NewRepository, Repository, RepositoryBranch
+
+    if plan.repository is None:
+        return NewRepository(Path(plan.out), workspace.snapshots, may_move=plan.may_move)
+    at = plan.repository
+    repository = Repository(Path(at.folder), at.commit, at.tree, at.branch, at.uncommitted)
+    return RepositoryBranch(repository, workspace.snapshots, run_id)
 
 
 _IDLE = WorkerSettings(capacity=0, serve=False, heartbeat=False, poll_seconds=0.5)
@@ -431,3 +481,15 @@ def prepare_home(settings: Settings) -> Path:
             hint="Run it in a folder that you can write.",
         ) from error
     return home
+
+
+def home_id(settings: Settings) -> str:
+    """The id of this project's `.treadle`: made once, and moved with it."""
+    place = prepare_home(settings) / "id"
+    made = place.with_name(f"id-{secrets.token_hex(8)}")
+    if not place.exists():
+        made.write_text(secrets.token_hex(8))
+        with suppress(FileExistsError):  # another process was quicker, and its id counts
+            place.hardlink_to(made)
+        made.unlink()
+    return place.read_text().strip()

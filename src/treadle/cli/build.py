@@ -27,7 +27,6 @@ if TYPE_CHECKING:
     from treadle.services.builds import BuildPlan, BuildRequest
     from treadle.settings import Settings
 
-_SCRIPTED = "scripted:"
 _REASON_LINES = 12
 _EXIT_CODES = {kind.code: kind.exit_code for kind in (ModelFileCorrupt, ModelUnavailable, SandboxUnavailable)}
 """Of builds that failed of what is around them, not of their task."""
@@ -50,6 +49,9 @@ def build(
     json: bool = typer.Option(False, "--json", help="One event per line on stdout, then the report."),
     verbose: bool = typer.Option(False, "--verbose", "-v", help="Show model answers as they are written."),
     detach: bool = typer.Option(False, "--detach", help="Build in the background and print the run's id."),
+    elsewhere: bool = typer.Option(
+        False, "--elsewhere", help="Let `treadle worker` on other machines ask the model and run the tests."
+    ),
     store: str | None = typer.Option(None, "--store", metavar="URL", help="Where the run is kept."),
 ) -> None:
     """Build what GOAL says, into a git repository.
@@ -60,17 +62,17 @@ def build(
     async def work() -> int:
         from treadle.services.builds import BuildRequest
 
-        script = Path(provider.removeprefix(_SCRIPTED)) if provider and provider.startswith(_SCRIPTED) else None
+        provider_name, script = session.script_in(provider)
         settings = session.settings_of(
             model=model,
-            provider=None if script else provider,
-            sandbox={"bwrap": "bubblewrap", "local": "none"}.get(sandbox or "", sandbox),
+            provider=provider_name,
+            sandbox=session.sandbox_name(sandbox),
             budget_tokens=budget_tokens,
             max_rounds=max_rounds,
             store=store,
         )
         session.refuse_detached_memory(settings, detach)
-        request = BuildRequest(goal, Path.cwd(), out, repo, check, script)
+        request = BuildRequest(goal, Path.cwd(), out, repo, check, script, elsewhere)
         return await _build(settings, request, json=json, verbose=verbose, detach=detach)
 
     session.run(work)
@@ -84,7 +86,9 @@ async def _build(settings: Settings, request: BuildRequest, *, json: bool, verbo
         _say(plan, chosen=request.repo is not None, quiet=json)
         await _fetch_model(looking, plan)
     run_id = new_run_id()
-    async with session.building(settings, run_id, capacity=0 if detach else 4) as application:
+    async with session.building(settings, plan, run_id, capacity=0 if detach else 4) as application:
+        if plan.elsewhere and not await application.builds.is_served(plan):
+            output.note(f"No worker has {plan.model} ({plan.provider}) yet. Start one: {_worker_command(plan)}")
         await application.builds.start(plan, run_id)
         if detach:
             session.go_on_in_background(settings, run_id)
@@ -92,6 +96,12 @@ async def _build(settings: Settings, request: BuildRequest, *, json: bool, verbo
             return 0
         row = await application.runs.find(run_id)
         return await finish(application, row, json=json, verbose=verbose)
+
+
+def _worker_command(plan: BuildPlan) -> str:
+    """What to type on another machine."""
+    script = ":FILE" if plan.provider == "scripted" else f" --model {shlex.quote(plan.model)}"
+    return f"treadle worker --store postgresql://... --provider {plan.provider}{script}"
 
 
 def _say(plan: BuildPlan, *, chosen: bool, quiet: bool) -> None:

@@ -111,7 +111,9 @@ async def _with_code(
 
     capacity = 0 if how.detach else 16
     if row.labels.get("kind") == "build":
-        async with session.building(settings, fork_id or row.run_id, capacity=capacity) as application:
+        from treadle.services.builds import plan_of
+
+        async with session.building(settings, plan_of(row), fork_id or row.run_id, capacity=capacity) as application:
             if fork_id is None:
                 await application.builds.take_up(row)
             yield application

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from treadle.app import Application
     from treadle.engine.registry import NodeRegistry
     from treadle.engine.results import Where
+    from treadle.services.builds import BuildPlan
     from treadle.settings import Settings
 
 INTERRUPTED = 130
@@ -93,6 +94,17 @@ def settings_of(**flags: object) -> Settings:
     return load_settings(Path.cwd(), flags)
 
 
+def script_in(provider: str | None) -> tuple[str | None, Path | None]:
+    """Part `--provider scripted:FILE`, a rehearsal without a model, from the name of a real provider."""
+    name, colon, file = (provider or "").partition(":")
+    return (None, Path(file)) if name == "scripted" and colon else (provider, None)
+
+
+def sandbox_name(sandbox: str | None) -> str | None:
+    """What `--sandbox` names, by whichever name."""
+    return {"bwrap": "bubblewrap", "local": "none"}.get(sandbox or "", sandbox)
+
+
 @asynccontextmanager
 async def looking(store: str | None = None, *, settings: Settings | None = None) -> AsyncIterator[Application]:
     """Connect to look, or to change something from outside; runs nothing, and creates no store."""
@@ -125,11 +137,13 @@ async def working(
 
 
 @asynccontextmanager
-async def building(settings: Settings, run_id: str, *, capacity: int = 4) -> AsyncIterator[Application]:
-    """Connect to run the tasks of one build."""
-    from treadle.services.builds import queue_of
-
-    async with working(settings, capacity=capacity, queues=(queue_of(run_id),)) as application:
+async def building(
+    settings: Settings, plan: BuildPlan, run_id: str, *, capacity: int = 4
+) -> AsyncIterator[Application]:
+    """Connect to run the tasks of one build, those that other machines may run too unless they are left to them."""
+    where: Where = "known" if plan.queue else "here"
+    async with working(settings, capacity=capacity, queues=plan.queues(run_id), where=where) as application:
+        application.script = plan.script
         yield application
 
 
@@ -154,7 +168,9 @@ def go_on_in_background(settings: Settings, run_id: str) -> None:
     folder = prepare_home(settings) / "logs"
     folder.mkdir(exist_ok=True)
     log = folder / f"{run_id}.log"
-    command = [sys.executable, "-m", "treadle", "resume", run_id, "--store", settings.store.url]
+    command = [sys.executable, "-m", "treadle", "resume", run_id]
+    # Not in the arguments, which all users of the machine can read: a URL may hold a password.
+    place = {"TREADLE_STORE_URL": settings.store.url}
     with log.open("ab") as out:
         subprocess.Popen(
             command,
@@ -163,7 +179,7 @@ def go_on_in_background(settings: Settings, run_id: str) -> None:
             stderr=out,
             start_new_session=True,
             cwd=Path.cwd(),
-            env=child_environment({"PYTHONPATH": os.pathsep.join(filter(None, sys.path))}),
+            env=child_environment({"PYTHONPATH": os.pathsep.join(filter(None, sys.path)), **place}),
         )
     from treadle.cli import output
 

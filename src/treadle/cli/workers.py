@@ -13,6 +13,7 @@ from treadle.errors import UsageError
 
 if TYPE_CHECKING:
     from treadle.engine.worker import Worker
+    from treadle.settings import Settings
 
 
 def add_to(app: typer.Typer) -> None:
@@ -59,7 +60,9 @@ def worker(
         metavar="MODULE",
         help="Where graphs and node functions are: pkg.module, pkg.module:graph or file.py. Repeatable.",
     ),
-    queues: str = typer.Option("default", "--queues", "-q", metavar="A,B", help="Queues to take tasks from."),
+    queues: str | None = typer.Option(
+        None, "--queues", "-q", metavar="A,B", help="Queues to take tasks from; by default, `default`."
+    ),
     node_types: str | None = typer.Option(
         None, "--node-types", metavar="A,B", help="Of the registered node types, offer only these."
     ),
@@ -70,17 +73,27 @@ def worker(
     lease: float = typer.Option(
         10.0, "--lease", min=2.0, max=3600.0, metavar="SECONDS", help="A dead worker's tasks are taken over after this."
     ),
+    model: str | None = typer.Option(None, "--model", metavar="NAME", help="Of builds: take those with this model."),
+    provider: str | None = typer.Option(None, "--provider", metavar="NAME", help="As for `treadle build`."),
+    sandbox: str | None = typer.Option(None, "--sandbox", metavar="NAME", help="As for `treadle build`."),
     store: str | None = STORE,
 ) -> None:
     """Take tasks from the store until stopped.
 
-    Tasks of the graphs that are imported, and of any graph those of the node types that are registered. Ctrl-C or
-    SIGTERM: finish what runs here, then end. Once more: give it back at once.
+    Tasks of the graphs that are imported, and of any graph those of the node types that are registered. Without
+    --import: tasks of builds that were started on other machines. Ctrl-C or SIGTERM: finish what runs here, then end.
+    Once more: give it back at once.
     """
     if not imports:
-        raise UsageError(
-            "A worker needs the code of graphs or nodes; it was not started.", hint="Give --import pkg.module."
-        )
+        if queues is not None or node_types is not None:
+            raise UsageError(
+                "--queues and --node-types are about code that is imported; the worker was not started.",
+                hint="Give --import pkg.module, or neither: builds have queues of their own.",
+            )
+        name, script = session.script_in(provider)
+        settings = session.settings_of(model=model, provider=name, sandbox=session.sandbox_name(sandbox), store=store)
+        session.run(lambda: _help_with_builds(settings, script, capacity, lease))
+        return
 
     async def work() -> None:
         from treadle.services import targets
@@ -94,7 +107,7 @@ def worker(
             registry=registry,
             capacity=capacity,
             processes=processes or 0,
-            queues=_names(queues),
+            queues=_names(queues or "default"),
             where="known",
             lease_seconds=lease,
         ) as application:
@@ -108,6 +121,24 @@ def worker(
             session.leave(session.INTERRUPTED)
 
     session.run(work)
+
+
+async def _help_with_builds(settings: Settings, script: Path | None, capacity: int, lease: float) -> None:
+    """Run nodes of builds that were started elsewhere, with the model and the sandbox of this machine."""
+    async with session.looking(settings=settings) as looking:
+        guest = await looking.builds.guest(script)
+    async with session.working(
+        settings, capacity=capacity, queues=(guest.queue,), where="known", lease_seconds=lease
+    ) as application:
+        application.script, application.on_note = guest.script, output.note
+        application.builds.help_others()
+        serving = application.orchestrator.worker
+        output.note(f"model    {guest.model.model} ({guest.model.provider}) answers, {guest.model.reason}")
+        output.note(f"sandbox  {guest.sandbox}")
+        output.note(f"Worker {serving.name} takes tasks of builds with that model. Ctrl-C stops it.")
+        drained = await _until_stopped(serving)
+    if not drained:
+        session.leave(session.INTERRUPTED)
 
 
 def _names(text: str) -> tuple[str, ...]:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import dataclasses
 import os
 import re
+import socket
 import tempfile
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -23,10 +25,10 @@ from treadle.models import verify
 from treadle.models.catalog import ModelFile, locate
 from treadle.models.choose import Choice, choose
 from treadle.ports.sandbox import Sandbox
+from treadle.services.guests import KINDS, Guest, model_queue, placed_graph, queue_of
 from treadle.services.runs import BUILD
 from treadle.settings import Settings
-from treadle.workflows.build import build_graph
-from treadle.workflows.crew import Crew
+from treadle.workflows import Crew, Kind
 from treadle.workspace import numbered, open_repository, refuse_unusable_out
 
 _PLAN = "plan"
@@ -46,6 +48,8 @@ class BuildRequest:
     check: str = ""
     script: Path | None = None
     """A scripted model instead of a real one, for rehearsals."""
+    elsewhere: bool = False
+    """Run nothing here that a worker on another machine can."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,46 +81,74 @@ class BuildPlan:
     script: str = ""
     may_move: bool = False
     """Whether `out` is a name of our own choice, so that another will do if it is taken in the end."""
+    elsewhere: bool = False
+    home: str = ""
+    """Id of the `.treadle` folder that the build belongs to; empty if no other machine reaches its store."""
+    host: str = ""
+    """Where that folder is, for people."""
+
+    @property
+    def kind(self) -> Kind:
+        return "repair" if self.repository else "build"
 
     @property
     def place(self) -> str:
         return self.repository.folder if self.repository else self.out
 
+    @property
+    def queue(self) -> str:
+        """Where the nodes wait that any machine may run; empty if there is only one machine."""
+        return model_queue(self.provider, self.model) if self.home else ""
+
+    def queues(self, run_id: str) -> tuple[str, ...]:
+        """Where the process that the build was started in, or resumed in, takes tasks from."""
+        return (queue_of(run_id),) if self.elsewhere or not self.queue else (queue_of(run_id), self.queue)
+
 
 class CrewMaker(Protocol):
-    """Puts the adapters of a build together; given by the composition root."""
+    """Puts the adapters of builds together; given by the composition root."""
 
-    async def __call__(self, plan: BuildPlan, run_id: str) -> Crew: ...
+    async def make(self, plan: BuildPlan, run_id: str) -> Crew: ...
+
+    async def close(self, crew: Crew) -> None:
+        """Let go of a crew whose run has ended."""
+
+    async def open_sandbox(self, folder: Path, backend: str) -> Sandbox: ...
+
+    def home(self) -> str:
+        """The id of this project's `.treadle` folder; empty if no other machine reaches the store."""
 
 
 class Builds:
-    """Checks, starts and takes up builds."""
+    """Checks, starts and takes up builds, and helps with those of other machines."""
 
-    def __init__(
-        self,
-        settings: Settings,
-        orchestrator: Orchestrator,
-        make_crew: CrewMaker,
-        open_sandbox: Callable[[Path, str], Awaitable[Sandbox]],
-    ) -> None:
+    def __init__(self, settings: Settings, orchestrator: Orchestrator, crews: CrewMaker, *, shared: bool) -> None:
+        """`shared`: other machines reach the store."""
         self._settings = settings
         self._orchestrator = orchestrator
-        self._make_crew = make_crew
-        self._open_sandbox = open_sandbox
+        self._maker = crews
+        self._shared = shared
+        self._crews: dict[str, Crew] = {}
+        self._making = asyncio.Lock()
 
     async def check(self, request: BuildRequest) -> BuildPlan:
-        """Check a request completely and decide what it leaves open. Makes nothing, fetches nothing.
+        """Check a request completely and decide what it leaves open. Fetches nothing, and makes nothing but `.treadle`.
 
         Raises:
             UsageError: The goal is empty, or the place cannot take the result.
             UnknownName, ConfigError, ModelUnavailable: As `models.choose.choose`.
             SandboxUnavailable: No sandbox works here, or not the one that is asked for.
         """
+        if request.elsewhere and not self._shared:
+            raise UsageError(
+                "--elsewhere needs a store that other machines reach; nothing was built.",
+                hint="Use --store postgresql://...",
+            )
         goal = " ".join(request.goal.split()) if "\n" not in request.goal.strip() else request.goal.strip()
         if not goal:
             raise UsageError("The goal is empty; nothing was built.", hint='Say what to build: treadle build "GOAL".')
         out, repository = await _place(request, goal)
-        choice = await self._choice(request)
+        choice = await self._choice(request.script)
         return BuildPlan(
             goal=goal,
             out=str(out or ""),
@@ -126,23 +158,44 @@ class Builds:
             model=choice.model,
             model_reason=choice.reason,
             sandbox=await self._working_sandbox(),
+            elsewhere=request.elsewhere,
+            home=self._maker.home(),
+            host=f"{self._settings.project} on {socket.gethostname()}",
             budget_tokens=self._settings.build.budget_tokens,
             max_rounds=self._settings.build.max_rounds,
             script=str(request.script.absolute()) if request.script else "",
             may_move=request.out is None and repository is None,
         )
 
-    async def _choice(self, request: BuildRequest) -> Choice:
-        if request.script is not None:
-            if not request.script.is_file():
-                raise UsageError(f"There is no script {str(request.script)!r}; nothing was built.")
-            return Choice("scripted", "scripted", f"because --provider names the script {request.script}")
+    async def _choice(self, script: Path | None) -> Choice:
+        if script is not None:
+            if not script.is_file():
+                raise UsageError(f"There is no script {str(script)!r}; nothing was started.")
+            return Choice("scripted", "scripted", f"because --provider names the script {script}")
         return await choose(self._settings)
+
+    async def guest(self, script: Path | None = None) -> Guest:
+        """Find out what this machine brings to builds of others: the model that it would build with, and a sandbox.
+
+        Raises:
+            UsageError: No other machine reaches the store.
+            ModelUnavailable: The model is not here. Nothing was fetched.
+            ModelFileCorrupt, UnknownName, ConfigError, SandboxUnavailable: As `check`.
+        """
+        if not self._shared:
+            raise UsageError(
+                "A worker for builds needs a store that other machines reach; it was not started.",
+                hint="Use --store postgresql://...; for graphs and nodes of your own, give --import pkg.module.",
+            )
+        choice = await self._choice(script)
+        if choice.provider == "embedded":
+            await verify.check(locate(choice.model, self._settings.model))
+        return Guest(choice, await self._working_sandbox(), str(script.absolute()) if script else "")
 
     async def _working_sandbox(self) -> str:
         """Name the backend that works here, by trying it."""
         with tempfile.TemporaryDirectory(prefix="treadle-check-") as folder:
-            sandbox = await self._open_sandbox(Path(folder), self._settings.sandbox.backend)
+            sandbox = await self._maker.open_sandbox(Path(folder), self._settings.sandbox.backend)
             await sandbox.close()
             return sandbox.name
 
@@ -152,7 +205,7 @@ class Builds:
         Raises:
             ModelFileCorrupt: The file is here, and is not what was pinned.
         """
-        if plan.provider != "embedded":
+        if plan.provider != "embedded" or plan.elsewhere:
             return None
         model = locate(plan.model, self._settings.model)
         if not model.is_present:
@@ -162,38 +215,84 @@ class Builds:
 
     async def start(self, plan: BuildPlan, run_id: str) -> None:
         """Start the run of a build; the plan is recorded with it."""
-        await self._orchestrator.start(
-            await self._graph(plan, run_id),
-            {"goal": plan.goal, "check": plan.check},
-            options=_options(plan, run_id, {}),
-        )
+        await self._prepare(plan, run_id)
+        start = {"goal": plan.goal, "check": plan.check, "queue": plan.queue}
+        await self._orchestrator.start(self._graph(plan.kind), start, options=_options(plan, run_id, {}))
 
     async def take_up(self, row: RunRow) -> BuildPlan:
-        """Make the graph of a recorded build known, so that its tasks can run here. Raises NotFound: it is no build."""
+        """Make the graph of a recorded build known, so that its tasks can run here.
+
+        Raises:
+            NotFound: It is no build.
+            Conflict: It was started in another folder, where its result has to be handed over.
+        """
         plan = plan_of(row)
-        self._orchestrator.add_graph(await self._graph(plan, row.run_id))
+        self._refuse_guests(plan, row.run_id)
+        await self._prepare(plan, row.run_id)
+        self._orchestrator.add_graph(self._graph(plan.kind))
         return plan
+
+    def help_others(self) -> None:
+        """Let this process run nodes of builds that were started elsewhere."""
+        for kind in KINDS:
+            self._orchestrator.add_graph(self._graph(kind))
+
+    async def is_served(self, plan: BuildPlan) -> bool:
+        """Whether a worker is alive that takes the nodes of this build that any machine may run."""
+        return any(plan.queue in worker.queues for worker in await self._orchestrator.store.workers())
 
     async def fork(self, row: RunRow, fork_id: str, event: int | None, changes: Mapping[str, Any]) -> str:
         """Start a build that shares the past of another, with a place of its own for the result."""
         plan = plan_of(row)
+        self._refuse_guests(plan, row.run_id)
         if plan.out:
             plan = dataclasses.replace(plan, out=str(_free(Path(plan.out))))
-        self._orchestrator.add_graph(await self._graph(plan, fork_id))
+        await self._prepare(plan, fork_id)
+        self._orchestrator.add_graph(self._graph(plan.kind))
         options = _options(plan, fork_id, {"fork_of": row.run_id})
         return await self._orchestrator.fork(row.run_id, event, changes, options=options)
 
-    async def _graph(self, plan: BuildPlan, run_id: str) -> Graph:
-        graph = build_graph(await self._make_crew(plan, run_id))
-        for name, node in graph.nodes.items():
-            # The crew is of this run alone, so no other process that builds may take its tasks.
-            graph.nodes[name] = dataclasses.replace(node, queue=queue_of(run_id))
-        return graph
+    def _graph(self, kind: Kind) -> Graph:
+        return placed_graph(kind, self._crew, shared=self._shared)
 
+    def _refuse_guests(self, plan: BuildPlan, run_id: str) -> None:
+        if self._shared and plan.home != self._maker.home():
+            raise Conflict(
+                f"Build {run_id!r} was started in {plan.host}, and its result is handed over there; nothing was done.",
+                hint="Go on with it there; `treadle worker` here takes what any machine may do.",
+            )
 
-def queue_of(run_id: str) -> str:
-    """The queue for the tasks of one build."""
-    return f"build:{run_id}"
+    async def _crew(self, run_id: str) -> Crew:
+        """The crew of a run, made when it is first asked for. Those of runs that have ended are let go of then."""
+        known = self._crews.get(run_id)
+        if known is not None:
+            return known
+        for other in [*self._crews]:
+            if await self._has_ended(other):
+                await self._let_go(other)
+        return await self._prepare(plan_of(await self._orchestrator.store.run(run_id)), run_id)
+
+    async def _prepare(self, plan: BuildPlan, run_id: str) -> Crew:
+        async with self._making:
+            if run_id not in self._crews:
+                self._crews[run_id] = await self._maker.make(plan, run_id)
+            return self._crews[run_id]
+
+    async def _has_ended(self, run_id: str) -> bool:
+        try:
+            return (await self._orchestrator.store.run(run_id)).status.ended
+        except NotFound:
+            return True
+
+    async def _let_go(self, run_id: str) -> None:
+        crew = self._crews.pop(run_id, None)
+        if crew is not None:
+            await self._maker.close(crew)
+
+    async def close(self) -> None:
+        """Let go of all crews; for when nothing runs here any more. Idempotent."""
+        for run_id in [*self._crews]:
+            await self._let_go(run_id)
 
 
 def plan_of(row: RunRow) -> BuildPlan:
@@ -265,4 +364,4 @@ def _free(place: Path) -> Path:
     return next(free for free in numbered(place) if not os.path.lexists(free))
 
 
-__all__ = ["BuildPlan", "BuildRequest", "Builds", "new_run_id", "plan_of", "queue_of"]
+__all__ = ["BuildPlan", "BuildRequest", "Builds", "new_run_id", "plan_of"]

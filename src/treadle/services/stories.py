@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 from treadle.domain.events import Event, LogWritten, ModelReplied, NodeFailed, StepRecorded, ToolReturned
@@ -59,9 +58,10 @@ class RunStory:
 class Stories:
     """Reads stories from a store, and diffs from the snapshots beside it."""
 
-    def __init__(self, store: Store, home: Path) -> None:
+    def __init__(self, store: Store, snapshots: Callable[[str], Snapshots]) -> None:
+        """`snapshots` finds those of a run."""
         self._store = store
-        self._snapshots = Snapshots(home / "snapshots.git")
+        self._snapshots = snapshots
 
     async def find(self, run: str | None, task: str | None) -> RunStory:
         """Tell the story of a run (None: the latest), or of one task of it. A `task` that names a run means that run.
@@ -89,25 +89,26 @@ class Stories:
             raise UnknownName(
                 f"task in run {row.run_id!r} called", task, [view.name for view in timeline.tasks.values()]
             )
-        diffs = await self._diffs(events)
+        diffs = await self._diffs(events, self._snapshots(row.run_id))
         return RunStory(row, [Story(view, list(_happenings(events, view.activation, diffs))) for view in chosen])
 
-    async def _diffs(self, events: Sequence[Event]) -> dict[int, str]:
+    async def _diffs(self, events: Sequence[Event], snapshots: Snapshots) -> dict[int, str]:
         """Diffs by the number of the event that left a new tree."""
         found: dict[int, str] = {}
         before = ""
         for event in events:
             after = _tree_of(event)
             if after and before and after != before:
-                found[event.seq] = await self._diff(before, after)
+                found[event.seq] = await _diff(snapshots, before, after)
             before = after or before
         return found
 
-    async def _diff(self, before: str, after: str) -> str:
-        try:
-            return await self._snapshots.diff(before, after)
-        except (TreadleError, OSError) as error:
-            return f"(the trees {before[:10]} and {after[:10]} cannot be compared: {error})"
+
+async def _diff(snapshots: Snapshots, before: str, after: str) -> str:
+    try:
+        return await snapshots.diff(before, after)
+    except (TreadleError, OSError) as error:
+        return f"(the trees {before[:10]} and {after[:10]} cannot be compared: {error})"
 
 
 def _tree_of(event: Event) -> str:

@@ -14,7 +14,6 @@ from treadle.workflows.repair import Repair
 from treadle.workflows.tactics import Standing, choose, decide, truth_problem
 from treadle.workspace import RepositoryBranch
 
-
 Kind = Literal["build", "repair"]
 CrewOf = Callable[[str], Awaitable[Crew]]
 """Finds the crew of a run by its id."""

@@ -4,6 +4,7 @@ from treadle.workspace.commit import CommitNote
 from treadle.workspace.folder import SNAPSHOTS, Workspace
 from treadle.workspace.paths import clean_path
 from treadle.workspace.publish import (
+    HandedOverElsewhere,
     NewRepository,
     Published,
     Publisher,
@@ -18,6 +19,7 @@ from treadle.workspace.snapshots import Snapshots
 __all__ = [
     "SNAPSHOTS",
     "CommitNote",
+    "HandedOverElsewhere",
     "NewRepository",
     "Published",
     "Publisher",

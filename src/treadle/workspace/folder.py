@@ -8,7 +8,6 @@ from pathlib import Path
 from treadle.workspace.paths import inside
 from treadle.workspace.snapshots import Snapshots
 
-
 SNAPSHOTS = "snapshots.git"
 """Where the snapshots lie in a `.treadle` folder."""
 

@@ -17,6 +17,9 @@ from treadle.errors import ConfigError, TreadleError
 NO_OBJECT = "0" * 40
 """What git calls the value of a ref that does not exist."""
 
+EMPTY_TREE = "4b825dc642cb6eb9a060e54bf8d69288fbee4904"
+"""The tree with no files; git knows it by heart."""
+
 _HINT = "Look at the message of git; `git --version` must be 2.30 or newer."
 _SETTINGS = {
     "core.hooksPath": "/dev/null",

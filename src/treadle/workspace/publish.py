@@ -12,7 +12,7 @@ from typing import Protocol
 
 from treadle.errors import Conflict, UsageError
 from treadle.workspace.commit import CommitNote, is_of_run, make_commit
-from treadle.workspace.git import NO_OBJECT, Git, user_identity
+from treadle.workspace.git import EMPTY_TREE, NO_OBJECT, Git, user_identity
 from treadle.workspace.repository import Repository
 from treadle.workspace.snapshots import Snapshots
 
@@ -101,6 +101,21 @@ class NewRepository:
         await git.run("update-ref", "refs/heads/main", commit)
         await git.run("reset", "--quiet", "--hard", "main")
         return commit
+
+
+class HandedOverElsewhere:
+    """On a machine that only helps with a build: the result goes where the build was started."""
+
+    def __init__(self, host: str) -> None:
+        self.host = host
+
+    async def base_tree(self) -> str:
+        """Return the empty tree: what a repository holds is taken where it is."""
+        return EMPTY_TREE
+
+    async def publish(self, tree: str, note: CommitNote) -> Published:
+        """Raises Conflict."""
+        raise Conflict(f"The result of {note.run_id!r} is handed over in {self.host}; nothing was written here.")
 
 
 class RepositoryBranch:

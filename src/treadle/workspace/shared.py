@@ -16,14 +16,12 @@ from typing import Protocol
 from treadle.domain.events import Draft, TreeShared
 from treadle.errors import NotFound, Refused, SnapshotUnavailable, TreadleError
 from treadle.ports.store import Blobs, Journal, JournalEntry
-from treadle.workspace.git import Identity
+from treadle.workspace.git import EMPTY_TREE, Identity
 from treadle.workspace.snapshots import Snapshots
 
 TREES = "@trees"
 """In the journal of a run, the activation under which its shared trees lie. No node can have that name."""
 MAX_BUNDLE_BYTES = 128 * 2**20
-_ALWAYS_HERE = "4b825dc642cb6eb9a060e54bf8d69288fbee4904"
-"""The tree with no files, which git knows by heart."""
 _TREADLE = Identity()
 _COMMIT = {f"GIT_{role}_DATE": "@0 +0000" for role in ("AUTHOR", "COMMITTER")} | {
     f"GIT_{role}_{what}": value
@@ -47,7 +45,7 @@ class SharedSnapshots(Snapshots):
         self._run_id = run_id
         self._max_bundle_bytes = max_bundle_bytes
         self._shared: dict[str, TreeShared] = {}
-        self._here = {_ALWAYS_HERE}
+        self._here = {EMPTY_TREE}
 
     async def need(self, tree: str) -> None:
         """Have a tree here, fetched if it is not. Idempotent; asks the store only for what is not here.
@@ -68,7 +66,7 @@ class SharedSnapshots(Snapshots):
         """
         await super().protect(tree, run_id)
         self._here.add(tree)
-        if tree != _ALWAYS_HERE and await self._find(tree) is None:
+        if tree != EMPTY_TREE and await self._find(tree) is None:
             await self._publish(tree, await self._find(since) if since else None)
 
     async def _publish(self, tree: str, base: TreeShared | None) -> None:
