@@ -6,19 +6,16 @@ import asyncio
 import functools
 import inspect
 import re
-import secrets
-import shutil
 import threading
 import weakref
 from collections import Counter
 from collections.abc import Callable, Collection, Coroutine, Iterator, Mapping
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 
+from treadle.crews import Crews, prepare_home
 from treadle.domain.task import RunRow
-from treadle.engine.lease import is_dead
 from treadle.engine.orchestrator import AnyGraph
 from treadle.engine.orchestrator import Orchestrator as EngineOrchestrator
 from treadle.engine.registry import NodeRegistry
@@ -31,13 +28,9 @@ from treadle.services.runs import Runs
 from treadle.settings import Settings
 
 if TYPE_CHECKING:
-    from treadle.ports.model import Model
-    from treadle.ports.sandbox import Sandbox
     from treadle.ports.store import Store
-    from treadle.services.builds import BuildPlan, Builds
+    from treadle.services.builds import Builds
     from treadle.services.stories import Stories
-    from treadle.workflows.crew import Crew
-    from treadle.workspace import Publisher, Snapshots, Workspace
 
 T = TypeVar("T")
 POSTGRES = ("postgresql://", "postgres://")
@@ -287,10 +280,9 @@ class Application:
         self.settings = settings
         self.orchestrator = orchestrator
         self.runs = Runs(orchestrator.store)
-        self.on_note: Callable[[str], None] = lambda note: None
-        """Is told what a model is waited for."""
-        self.script = ""
-        """Of a scripted model that answers for builds of other machines."""
+        self.crews = Crews(
+            settings, orchestrator.store, orchestrator.worker.name, shared=settings.store.url.startswith(POSTGRES)
+        )
 
     async def __aenter__(self) -> Self:
         await self.orchestrator.__aenter__()
@@ -306,7 +298,7 @@ class Application:
     def stories(self) -> Stories:
         from treadle.services.stories import Stories
 
-        return Stories(self.orchestrator.store, lambda run_id: self._snapshots(self.home, run_id))
+        return Stories(self.orchestrator.store, lambda run_id: self.crews.snapshots(self.home, run_id))
 
     @property
     def home(self) -> Path:
@@ -328,18 +320,7 @@ class Application:
     def builds(self) -> Builds:
         from treadle.services.builds import Builds
 
-        return Builds(self.settings, self.orchestrator, Crews(self), shared=self.is_shared)
-
-    @property
-    def is_shared(self) -> bool:
-        """Whether other machines may reach the store, so that files of runs have to travel through it."""
-        return self.settings.store.url.startswith(POSTGRES)
-
-    def _snapshots(self, home: Path, run_id: str) -> Snapshots:
-        from treadle.workspace import SNAPSHOTS, SharedSnapshots, Snapshots
-
-        place = home / SNAPSHOTS
-        return SharedSnapshots(place, self.orchestrator.store, run_id) if self.is_shared else Snapshots(place)
+        return Builds(self.settings, self.orchestrator, self.crews)
 
     async def fork(self, row: RunRow, fork_id: str, event: int | None, changes: Mapping[str, Any]) -> str:
         """Fork a run; its graph must be known here, unless it is a build. Returns the new run's id."""
@@ -347,99 +328,6 @@ class Application:
             return await self.builds.fork(row, fork_id, event, changes)
         options = RunOptions(run_id=fork_id, labels={**row.labels, "fork_of": row.run_id})
         return await self.orchestrator.fork(row.run_id, event, changes, options=options)
-
-
-class Crews:
-    """Puts crews of builds together from real adapters: `services.builds.CrewMaker`.
-
-    A build of this project works in its `.treadle`, as its plan says. One of another machine is a guest: it works in a
-    folder of this process alone, in the sandbox that is configured here, and its result is not handed over here.
-    """
-
-    def __init__(self, application: Application) -> None:
-        self._application = application
-        self._settings = application.settings
-
-    async def make(self, plan: BuildPlan, run_id: str) -> Crew:
-        from treadle.workflows.crew import BuildSettings, Crew
-        from treadle.workspace import HandedOverElsewhere, Workspace
-
-        home, is_guest = prepare_home(self._settings), plan.home != self.home()
-        folder = self._guests() / run_id if is_guest else home
-        folder.mkdir(parents=True, exist_ok=True)
-        workspace = await Workspace.open(folder, run_id, self._application._snapshots(folder, run_id))
-        backend = self._settings.sandbox.backend if is_guest else plan.sandbox
-        return Crew(
-            model=self._model(plan.provider, self._application.script if is_guest else plan.script),
-            model_name=plan.model,
-            sandbox=await self.open_sandbox(workspace.folder, backend),
-            workspace=workspace,
-            publisher=HandedOverElsewhere(plan.host) if is_guest else _publisher(plan, workspace, run_id),
-            settings=BuildSettings(max_rounds=plan.max_rounds),
-        )
-
-    async def close(self, crew: Crew) -> None:
-        await crew.sandbox.close()
-        place = self._guests() / crew.workspace.run_id
-        if crew.workspace.folder.is_relative_to(place):
-            await asyncio.to_thread(shutil.rmtree, place, ignore_errors=True)
-            with suppress(OSError):
-                place.parent.rmdir()
-
-    def home(self) -> str:
-        return home_id(self._settings) if self._application.is_shared else ""
-
-    def _guests(self) -> Path:
-        """Where this process keeps builds of other machines. What killed processes left there is removed."""
-        folder = self._settings.project / ".treadle" / "guests"
-        for left in folder.iterdir() if folder.is_dir() else ():
-            if is_dead(left.name):
-                shutil.rmtree(left, ignore_errors=True)
-        return folder / self._application.orchestrator.worker.name
-
-    async def open_sandbox(self, folder: Path, backend: str) -> Sandbox:
-        """A sandbox over a folder, with the configured limits."""
-        from treadle.ports.sandbox import MIB, Limits
-        from treadle.sandboxes.choose import open_sandbox
-
-        wanted = self._settings.sandbox
-        limits = Limits(
-            wall_seconds=wanted.wall_seconds, memory_bytes=wanted.memory_mb * MIB, processes=wanted.processes
-        )
-        return await open_sandbox(folder, backend=backend, limits=limits)
-
-    def _model(self, provider: str, script: str) -> Model:
-        settings = self._settings.model
-        if provider == "scripted":
-            from treadle.models.script_file import ScriptFile
-
-            return ScriptFile(Path(script))
-        if provider == "ollama":
-            from treadle.models.ollama import OllamaModel
-
-            return OllamaModel(settings)
-        if provider == "openai":
-            from treadle.models.openai_chat import OpenAIChat
-
-            return OpenAIChat(
-                settings.openai_base_url,
-                api_key=settings.openai_api_key,
-                first_token_seconds=settings.first_token_seconds,
-                stall_seconds=settings.stall_seconds,
-            )
-        from treadle.models.embedded import EmbeddedModel
-
-        return EmbeddedModel(settings, on_note=lambda note: self._application.on_note(note))
-
-
-def _publisher(plan: BuildPlan, workspace: Workspace, run_id: str) -> Publisher:
-    from treadle.workspace import NewRepository, Repository, RepositoryBranch
-
-    if plan.repository is None:
-        return NewRepository(Path(plan.out), workspace.snapshots, may_move=plan.may_move)
-    at = plan.repository
-    repository = Repository(Path(at.folder), at.commit, at.tree, at.branch, at.uncommitted)
-    return RepositoryBranch(repository, workspace.snapshots, run_id)
 
 
 _IDLE = WorkerSettings(capacity=0, serve=False, heartbeat=False, poll_seconds=0.5)
@@ -465,31 +353,3 @@ def connect(
     elif url.startswith("sqlite") and not store_file(url).exists():
         url = "memory:"
     return Application(settings, Orchestrator(registry, url, settings=worker if serving and worker else _IDLE))
-
-
-def prepare_home(settings: Settings) -> Path:
-    """Make the project's `.treadle` and keep it out of git; the user's own ignore file is left alone. Idempotent."""
-    home = settings.project / ".treadle"
-    try:
-        home.mkdir(exist_ok=True)
-        ignore = home / ".gitignore"
-        if not ignore.exists():
-            ignore.write_text("*\n")
-    except OSError as error:
-        raise ConfigError(
-            f"{home} cannot be made ({error.strerror}), so no run can be kept; nothing was started.",
-            hint="Run it in a folder that you can write.",
-        ) from error
-    return home
-
-
-def home_id(settings: Settings) -> str:
-    """The id of this project's `.treadle`: made once, and moved with it."""
-    place = prepare_home(settings) / "id"
-    made = place.with_name(f"id-{secrets.token_hex(8)}")
-    if not place.exists():
-        made.write_text(secrets.token_hex(8))
-        with suppress(FileExistsError):  # another process was quicker, and its id counts
-            place.hardlink_to(made)
-        made.unlink()
-    return place.read_text().strip()

@@ -150,7 +150,7 @@ async def finish(application: Application, row: RunRow, *, json: bool, verbose: 
     if not json:
         output.note(f"run      {row.run_id}\n")
     view = watch.view_for(json=json, verbose=verbose, title=output.clip(plan.goal, 100))
-    application.on_note = view.note
+    application.crews.on_note = view.note
     try:
         result = await watch.to_rest(application, row.run_id, view, after=after)
     except RunFailed as error:

@@ -143,7 +143,7 @@ async def building(
     """Connect to run the tasks of one build, those that other machines may run too unless they are left to them."""
     where: Where = "known" if plan.queue else "here"
     async with working(settings, capacity=capacity, queues=plan.queues(run_id), where=where) as application:
-        application.script = plan.script
+        application.crews.script = plan.script
         yield application
 
 
@@ -162,7 +162,7 @@ def go_on_in_background(settings: Settings, run_id: str) -> None:
     """Start a process of its own that goes on with a run; what it says goes to a file."""
     import subprocess
 
-    from treadle.app import prepare_home
+    from treadle.crews import prepare_home
     from treadle.settings import child_environment
 
     folder = prepare_home(settings) / "logs"

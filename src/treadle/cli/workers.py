@@ -85,9 +85,9 @@ def worker(
     Once more: give it back at once.
     """
     if not imports:
-        if queues is not None or node_types is not None:
+        if any(option is not None for option in (queues, node_types, processes)):
             raise UsageError(
-                "--queues and --node-types are about code that is imported; the worker was not started.",
+                "--queues, --node-types and --processes are about code that is imported; the worker was not started.",
                 hint="Give --import pkg.module, or neither: builds have queues of their own.",
             )
         name, script = session.script_in(provider)
@@ -95,32 +95,44 @@ def worker(
         session.run(lambda: _help_with_builds(settings, script, capacity, lease))
         return
 
-    async def work() -> None:
-        from treadle.services import targets
+    session.run(
+        lambda: _serve_own(imports, node_types, processes or 0, _names(queues or "default"), capacity, lease, store)
+    )
 
-        graphs, registry = targets.load_all(imports, Path.cwd())
-        if node_types is not None:
-            registry = registry.only(_names(node_types))
-        settings = session.settings_of(store=store)
-        async with session.working(
-            settings,
-            registry=registry,
-            capacity=capacity,
-            processes=processes or 0,
-            queues=_names(queues or "default"),
-            where="known",
-            lease_seconds=lease,
-        ) as application:
-            for graph in graphs:
-                application.orchestrator.add_graph(graph)
-            serving = application.orchestrator.worker
-            known = [*serving.graph_pins(), *(f"node type {name}" for name in sorted(registry))]
-            output.note(f"Worker {serving.name} takes tasks of {', '.join(known)}. Ctrl-C stops it.")
-            drained = await _until_stopped(serving)
-        if not drained:
-            session.leave(session.INTERRUPTED)
 
-    session.run(work)
+async def _serve_own(
+    imports: list[str],
+    node_types: str | None,
+    processes: int,
+    queues: tuple[str, ...],
+    capacity: int,
+    lease: float,
+    store: str | None,
+) -> None:
+    """Run tasks of the graphs and node types that the user's modules hold."""
+    from treadle.services import targets
+
+    graphs, registry = targets.load_all(imports, Path.cwd())
+    if node_types is not None:
+        registry = registry.only(_names(node_types))
+    settings = session.settings_of(store=store)
+    async with session.working(
+        settings,
+        registry=registry,
+        capacity=capacity,
+        processes=processes,
+        queues=queues,
+        where="known",
+        lease_seconds=lease,
+    ) as application:
+        for graph in graphs:
+            application.orchestrator.add_graph(graph)
+        serving = application.orchestrator.worker
+        known = [*serving.graph_pins(), *(f"node type {name}" for name in sorted(registry))]
+        output.note(f"Worker {serving.name} takes tasks of {', '.join(known)}. Ctrl-C stops it.")
+        drained = await _until_stopped(serving)
+    if not drained:
+        session.leave(session.INTERRUPTED)
 
 
 async def _help_with_builds(settings: Settings, script: Path | None, capacity: int, lease: float) -> None:
@@ -130,7 +142,7 @@ async def _help_with_builds(settings: Settings, script: Path | None, capacity: i
     async with session.working(
         settings, capacity=capacity, queues=(guest.queue,), where="known", lease_seconds=lease
     ) as application:
-        application.script, application.on_note = guest.script, output.note
+        application.crews.script, application.crews.on_note = guest.script, output.note
         application.builds.help_others()
         serving = application.orchestrator.worker
         output.note(f"model    {guest.model.model} ({guest.model.provider}) answers, {guest.model.reason}")

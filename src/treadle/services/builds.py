@@ -108,6 +108,9 @@ class BuildPlan:
 class CrewMaker(Protocol):
     """Puts the adapters of builds together; given by the composition root."""
 
+    shared: bool
+    """Whether other machines reach the store, so that files of runs have to travel through it."""
+
     async def make(self, plan: BuildPlan, run_id: str) -> Crew: ...
 
     async def close(self, crew: Crew) -> None:
@@ -122,12 +125,10 @@ class CrewMaker(Protocol):
 class Builds:
     """Checks, starts and takes up builds, and helps with those of other machines."""
 
-    def __init__(self, settings: Settings, orchestrator: Orchestrator, crews: CrewMaker, *, shared: bool) -> None:
-        """`shared`: other machines reach the store."""
+    def __init__(self, settings: Settings, orchestrator: Orchestrator, crews: CrewMaker) -> None:
         self._settings = settings
         self._orchestrator = orchestrator
         self._maker = crews
-        self._shared = shared
         self._crews: dict[str, Crew] = {}
         self._making = asyncio.Lock()
 
@@ -139,7 +140,7 @@ class Builds:
             UnknownName, ConfigError, ModelUnavailable: As `models.choose.choose`.
             SandboxUnavailable: No sandbox works here, or not the one that is asked for.
         """
-        if request.elsewhere and not self._shared:
+        if request.elsewhere and not self._maker.shared:
             raise UsageError(
                 "--elsewhere needs a store that other machines reach; nothing was built.",
                 hint="Use --store postgresql://...",
@@ -182,7 +183,7 @@ class Builds:
             ModelUnavailable: The model is not here. Nothing was fetched.
             ModelFileCorrupt, UnknownName, ConfigError, SandboxUnavailable: As `check`.
         """
-        if not self._shared:
+        if not self._maker.shared:
             raise UsageError(
                 "A worker for builds needs a store that other machines reach; it was not started.",
                 hint="Use --store postgresql://...; for graphs and nodes of your own, give --import pkg.module.",
@@ -253,10 +254,10 @@ class Builds:
         return await self._orchestrator.fork(row.run_id, event, changes, options=options)
 
     def _graph(self, kind: Kind) -> Graph:
-        return placed_graph(kind, self._crew, shared=self._shared)
+        return placed_graph(kind, self._crew, shared=self._maker.shared)
 
     def _refuse_guests(self, plan: BuildPlan, run_id: str) -> None:
-        if self._shared and plan.home != self._maker.home():
+        if self._maker.shared and plan.home != self._maker.home():
             raise Conflict(
                 f"Build {run_id!r} was started in {plan.host}, and its result is handed over there; nothing was done.",
                 hint="Go on with it there; `treadle worker` here takes what any machine may do.",

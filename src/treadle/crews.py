@@ -1,0 +1,158 @@
+"""Crews of builds, put together from real adapters. With `app`, the only place that names concrete ones."""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+import shutil
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from treadle.engine.lease import is_dead
+from treadle.errors import ConfigError
+from treadle.settings import Settings
+
+if TYPE_CHECKING:
+    from treadle.ports.model import Model
+    from treadle.ports.sandbox import Sandbox
+    from treadle.ports.store import Store
+    from treadle.services.builds import BuildPlan
+    from treadle.workflows.crew import Crew
+    from treadle.workspace import Publisher, Snapshots, Workspace
+
+
+class Crews:
+    """Puts crews of builds together from real adapters: `services.builds.CrewMaker`.
+
+    A build of this project works in its `.treadle`, as its plan says. One of another machine is a guest: it works in a
+    folder of this process alone, in the sandbox that is configured here, and its result is not handed over here.
+    """
+
+    def __init__(self, settings: Settings, store: Store, worker: str, *, shared: bool) -> None:
+        """`worker`: the name of this process. `shared`: other machines reach the store, and files travel through it."""
+        self._settings = settings
+        self._store = store
+        self._worker = worker
+        self.shared = shared
+        self.script = ""
+        """Of a scripted model that answers for builds of other machines."""
+        self.on_note: Callable[[str], None] = lambda note: None
+        """Is told what a model is waited for."""
+
+    async def make(self, plan: BuildPlan, run_id: str) -> Crew:
+        from treadle.workflows.crew import BuildSettings, Crew
+        from treadle.workspace import HandedOverElsewhere, Workspace
+
+        home, is_guest = prepare_home(self._settings), plan.home != self.home()
+        folder = self._guests() / run_id if is_guest else home
+        folder.mkdir(parents=True, exist_ok=True)
+        workspace = await Workspace.open(folder, run_id, self.snapshots(folder, run_id))
+        backend = self._settings.sandbox.backend if is_guest else plan.sandbox
+        return Crew(
+            model=self._model(plan.provider, self.script if is_guest else plan.script),
+            model_name=plan.model,
+            sandbox=await self.open_sandbox(workspace.folder, backend),
+            workspace=workspace,
+            publisher=HandedOverElsewhere(plan.host) if is_guest else _publisher(plan, workspace, run_id),
+            settings=BuildSettings(max_rounds=plan.max_rounds),
+        )
+
+    async def close(self, crew: Crew) -> None:
+        await crew.sandbox.close()
+        place = self._guests() / crew.workspace.run_id
+        if crew.workspace.folder.is_relative_to(place):
+            await asyncio.to_thread(shutil.rmtree, place, ignore_errors=True)
+            with suppress(OSError):
+                place.parent.rmdir()
+
+    def home(self) -> str:
+        return home_id(self._settings) if self.shared else ""
+
+    def snapshots(self, home: Path, run_id: str) -> Snapshots:
+        """The snapshots of a run in a `.treadle` folder."""
+        from treadle.workspace import SNAPSHOTS, SharedSnapshots, Snapshots
+
+        place = home / SNAPSHOTS
+        return SharedSnapshots(place, self._store, run_id) if self.shared else Snapshots(place)
+
+    def _guests(self) -> Path:
+        """Where this process keeps builds of other machines. What killed processes left there is removed."""
+        folder = self._settings.project / ".treadle" / "guests"
+        for left in folder.iterdir() if folder.is_dir() else ():
+            if is_dead(left.name):
+                shutil.rmtree(left, ignore_errors=True)
+        return folder / self._worker
+
+    async def open_sandbox(self, folder: Path, backend: str) -> Sandbox:
+        """A sandbox over a folder, with the configured limits."""
+        from treadle.ports.sandbox import MIB, Limits
+        from treadle.sandboxes.choose import open_sandbox
+
+        wanted = self._settings.sandbox
+        limits = Limits(
+            wall_seconds=wanted.wall_seconds, memory_bytes=wanted.memory_mb * MIB, processes=wanted.processes
+        )
+        return await open_sandbox(folder, backend=backend, limits=limits)
+
+    def _model(self, provider: str, script: str) -> Model:
+        settings = self._settings.model
+        if provider == "scripted":
+            from treadle.models.script_file import ScriptFile
+
+            return ScriptFile(Path(script))
+        if provider == "ollama":
+            from treadle.models.ollama import OllamaModel
+
+            return OllamaModel(settings)
+        if provider == "openai":
+            from treadle.models.openai_chat import OpenAIChat
+
+            return OpenAIChat(
+                settings.openai_base_url,
+                api_key=settings.openai_api_key,
+                first_token_seconds=settings.first_token_seconds,
+                stall_seconds=settings.stall_seconds,
+            )
+        from treadle.models.embedded import EmbeddedModel
+
+        return EmbeddedModel(settings, on_note=lambda note: self.on_note(note))
+
+
+def _publisher(plan: BuildPlan, workspace: Workspace, run_id: str) -> Publisher:
+    from treadle.workspace import NewRepository, Repository, RepositoryBranch
+
+    if plan.repository is None:
+        return NewRepository(Path(plan.out), workspace.snapshots, may_move=plan.may_move)
+    at = plan.repository
+    repository = Repository(Path(at.folder), at.commit, at.tree, at.branch, at.uncommitted)
+    return RepositoryBranch(repository, workspace.snapshots, run_id)
+
+
+def prepare_home(settings: Settings) -> Path:
+    """Make the project's `.treadle` and keep it out of git; the user's own ignore file is left alone. Idempotent."""
+    home = settings.project / ".treadle"
+    try:
+        home.mkdir(exist_ok=True)
+        ignore = home / ".gitignore"
+        if not ignore.exists():
+            ignore.write_text("*\n")
+    except OSError as error:
+        raise ConfigError(
+            f"{home} cannot be made ({error.strerror}), so no run can be kept; nothing was started.",
+            hint="Run it in a folder that you can write.",
+        ) from error
+    return home
+
+
+def home_id(settings: Settings) -> str:
+    """The id of this project's `.treadle`: made once, and moved with it."""
+    place = prepare_home(settings) / "id"
+    made = place.with_name(f"id-{secrets.token_hex(8)}")
+    if not place.exists():
+        made.write_text(secrets.token_hex(8))
+        with suppress(FileExistsError):  # another process was quicker, and its id counts
+            place.hardlink_to(made)
+        made.unlink()
+    return place.read_text().strip()
