@@ -28,7 +28,7 @@ from treadle.services.runs import Runs
 from treadle.settings import Settings
 
 if TYPE_CHECKING:
-    from treadle.ports.store import Store
+    from treadle.ports.store import SchemaStatus, Store
     from treadle.services.builds import Builds
     from treadle.services.stories import Stories
 
@@ -271,6 +271,10 @@ class StoreStatus:
     runs: int
     by_status: Mapping[str, int]
     workers: int
+    """Alive."""
+    older_workers: int
+    """Of an earlier release, which keep `post` migrations waiting."""
+    schema: SchemaStatus
 
 
 class Application:
@@ -312,9 +316,11 @@ class Application:
         size = sum(part.stat().st_size for part in file.parent.glob(file.name + "*")) if file else 0
         rows = await self.orchestrator.store.runs(limit=100_000)
         by_status = dict(sorted(Counter(row.status.value for row in rows).items()))
-        workers = sum(row.alive for row in await self.orchestrator.store.workers())
+        alive = [row for row in await self.orchestrator.store.workers() if row.alive]
+        schema = await self.orchestrator.store.schema()
+        older = sum(row.knows < schema.knows for row in alive)
         exists = file is None or file.exists()
-        return StoreStatus(without_password(url), exists, size, len(rows), by_status, workers)
+        return StoreStatus(without_password(url), exists, size, len(rows), by_status, len(alive), older, schema)
 
     @functools.cached_property
     def builds(self) -> Builds:

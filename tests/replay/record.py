@@ -61,8 +61,7 @@ async def record_store(folder: Path) -> None:
             await import_run(store, history.read_text().splitlines())
         await store.close()
         with closing(sqlite3.connect(file)) as connection:
-            [version] = connection.execute("PRAGMA user_version").fetchone()
-            lines = [*connection.iterdump(), f"PRAGMA user_version = {version};"]
+            lines = [*connection.iterdump()]
     (folder / "store.sql").write_text("\n".join(lines) + "\n")
 
 

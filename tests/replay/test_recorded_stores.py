@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import apsw
@@ -12,11 +11,16 @@ from recorded import GRAPHS, HERE, read_events
 from treadle.engine.orchestrator import Orchestrator
 from treadle.engine.worker import WorkerSettings
 from treadle.errors import StoreUnavailable
-from treadle.stores.sqlite import SqliteStore
-from treadle.stores.sqlite import connection as sqlite_connection
+from treadle.stores.migrations import Migration, Phase
+from treadle.stores.sqlite import SqliteStore, migrate
+from treadle.stores.sqlite.migrate import NEWEST
 
 RELEASES = sorted(path.parent.name for path in HERE.glob("*/waiting.jsonl"))
 NEXT = "ALTER TABLE runs ADD COLUMN colour TEXT NOT NULL DEFAULT 'red';"
+
+
+def later(phase: Phase, sql: str, *, oldest: int = 1) -> Migration:
+    return Migration(NEWEST + 1, "later", phase, oldest, sql)
 
 
 @pytest.fixture(params=RELEASES)
@@ -35,9 +39,9 @@ def file(release: Path, tmp_path: Path) -> Path:
 
 def schema_version(file: Path) -> int:
     connection = apsw.Connection(str(file))
-    version = int(connection.pragma("user_version"))
+    [(version,)] = connection.execute("SELECT max(number) FROM migrations").fetchall()
     connection.close()
-    return version
+    return int(version)
 
 
 async def assert_nothing_is_lost(file: Path, release: Path) -> None:
@@ -54,7 +58,7 @@ async def assert_nothing_is_lost(file: Path, release: Path) -> None:
 
 async def test_a_file_of_an_earlier_release_is_brought_up_to_date(file: Path, release: Path) -> None:
     await assert_nothing_is_lost(file, release)
-    assert schema_version(file) == max(number for number, _ in sqlite_connection.migrations())
+    assert schema_version(file) == NEWEST
 
 
 async def test_a_run_that_waited_in_an_earlier_file_goes_on(file: Path) -> None:
@@ -68,18 +72,12 @@ async def test_a_run_that_waited_in_an_earlier_file_goes_on(file: Path) -> None:
 async def test_the_next_migration_is_applied_once_and_older_code_keeps_off(
     file: Path, release: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    known = list(sqlite_connection.migrations())
-    newest = known[-1][0]
-
-    def migrations() -> Iterator[tuple[int, str]]:
-        yield from (*known, (newest + 1, NEXT))
-
     with monkeypatch.context() as upgraded:
-        upgraded.setattr(sqlite_connection, "migrations", migrations)
+        upgraded.setattr(migrate, "MIGRATIONS", [*migrate.MIGRATIONS, later("pre", NEXT, oldest=NEWEST + 1)])
         for _ in range(2):
             await assert_nothing_is_lost(file, release)
-    assert schema_version(file) == newest + 1
-    with pytest.raises(StoreUnavailable, match="written by a newer Treadle"):
+    assert schema_version(file) == NEWEST + 1
+    with pytest.raises(StoreUnavailable, match=f"has schema {NEWEST + 1}, for programs that know {NEWEST + 1}"):
         await SqliteStore(file).open()
 
 
@@ -87,10 +85,8 @@ async def test_a_migration_that_breaks_leaves_the_file_as_it_was(
     file: Path, release: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     before = schema_version(file)
-    newest = max(number for number, _ in sqlite_connection.migrations())
     with monkeypatch.context() as upgraded:
-        broken = [*sqlite_connection.migrations(), (newest + 1, f"{NEXT} SELECT nonsense;")]
-        upgraded.setattr(sqlite_connection, "migrations", lambda: iter(broken))
+        upgraded.setattr(migrate, "MIGRATIONS", [*migrate.MIGRATIONS, later("pre", f"{NEXT} SELECT nonsense;")])
         with pytest.raises(StoreUnavailable):
             await SqliteStore(file).open()
     assert schema_version(file) == before

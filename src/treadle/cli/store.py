@@ -6,13 +6,16 @@ import dataclasses
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import IO, Any
+from typing import IO, TYPE_CHECKING, Any
 
 import typer
 
 from treadle.cli import output, session, times
 from treadle.cli.look import JSON, RUN, STORE
 from treadle.errors import NotFound, UsageError
+
+if TYPE_CHECKING:
+    from treadle.ports.store import SchemaStatus
 
 
 def add_to(app: typer.Typer) -> None:
@@ -38,7 +41,11 @@ def status(json: bool = JSON, store: str | None = STORE) -> None:
         output.data(
             f"runs    {found.runs} ({', '.join(f'{n} {name}' for name, n in found.by_status.items()) or 'none'})"
         )
-        output.data(f"workers {found.workers}")
+        older = f", {found.older_workers} of an earlier release" if found.older_workers else ""
+        output.data(f"workers {found.workers}{older}")
+        if found.schema.schema:
+            pending = f"; still to come: {_pending(found.schema)}" if found.schema.pending else ""
+            output.data(f"schema  {found.schema.schema}{pending}")
 
     session.run(work)
 
@@ -130,22 +137,47 @@ def import_(
     session.run(work)
 
 
-def migrate(json: bool = JSON, store: str | None = STORE) -> None:
+def migrate(
+    post: bool = typer.Option(
+        False, "--post", help="Also take away what only earlier releases need. Refused while a worker of one is alive."
+    ),
+    json: bool = JSON,
+    store: str | None = STORE,
+) -> None:
     """Make the store if it is not there, and bring its schema up to date.
 
-    Every command that writes does so by itself; this is for whoever wants it done before.
+    What only adds to the schema is applied by every command by itself; workers of earlier releases work on. The rest
+    waits for --post.
     """
 
     async def work() -> None:
         settings = session.settings_of(store=store)
         async with session.working(settings, capacity=0) as application:
+            applied = await application.orchestrator.store.migrate(post=post)
             found = await application.store_status()
+        schema = found.schema
         if json:
-            output.data_json({"url": found.url, "up_to_date": True})
-        else:
+            output.data_json(
+                {"url": found.url, "applied": applied, "up_to_date": not schema.pending, **_fields(schema)}
+            )
+            return
+        for name in applied:
+            output.data(f"applied {name}")
+        if not schema.pending:
             output.data(f"{found.url} is up to date")
+            return
+        output.data(f"{found.url} has schema {schema.schema}; still to come: {_pending(schema)}")
+        output.note("Once no worker of an earlier release is left: treadle db migrate --post")
 
     session.run(work)
+
+
+def _fields(schema: SchemaStatus) -> dict[str, Any]:
+    return {name: getattr(schema, name) for name in schema.__struct_fields__}
+
+
+def _pending(schema: SchemaStatus) -> str:
+    return ", ".join(f"{item.number} {item.name} ({item.phase})" for item in schema.pending)
 
 
 def validate(json: bool = JSON) -> None:

@@ -160,6 +160,30 @@ class WorkerRow(msgspec.Struct, frozen=True):
     """Seen lately. Otherwise it holds tasks still, until their leases lapse."""
     held: int = 0
     """Tasks leased to it."""
+    knows: int = 0
+    """Newest migration of the store's schema that its program has."""
+
+
+Phase = Literal["pre", "post"]
+"""`pre`: only adds, and older programs work on. `post`: takes away what only they need."""
+
+
+class PendingMigration(msgspec.Struct, frozen=True):
+    """A change of the schema that this program knows and the store does not have yet."""
+
+    number: int
+    name: str
+    phase: Phase
+
+
+class SchemaStatus(msgspec.Struct, frozen=True):
+    """How the schema of a store stands; all zero where there is none."""
+
+    schema: int = 0
+    """Newest migration applied."""
+    knows: int = 0
+    """Newest migration that this program has."""
+    pending: tuple[PendingMigration, ...] = ()
 
 
 class Renewer(Protocol):
@@ -302,7 +326,11 @@ class Presence(Protocol):
         """Leased tasks of all runs, by worker, the one held longest first."""
 
     async def announce(self, worker: WorkerRow) -> None:
-        """Say that a worker is alive, or (capacity 0) that it has left."""
+        """Say that a worker is alive, or (capacity 0) that it has left.
+
+        Raises:
+            StoreUnavailable: The schema has become one for newer programs; the worker must not go on.
+        """
 
     async def now(self) -> float:
         """The store's time, in seconds since 1970."""
@@ -319,7 +347,21 @@ class Store(Runs, Tasks, Journal, Blobs, Presence, Protocol):
     """Atomic and durable unless a method says otherwise. Time is the store's own. Rows come in a stated order."""
 
     async def open(self) -> None:
-        """Connect and migrate. Idempotent. Raises StoreUnavailable."""
+        """Connect, and apply `pre` migrations. Idempotent.
+
+        Raises:
+            StoreUnavailable: It was not reached; or its schema is for newer programs.
+        """
+
+    async def schema(self) -> SchemaStatus:
+        """How the schema stands."""
+
+    async def migrate(self, *, post: bool = False) -> list[str]:
+        """Apply the migrations that are due, `post` ones if asked for; returns their names.
+
+        Raises:
+            Conflict: A worker that is alive is too old for a post migration. None was applied.
+        """
 
     async def close(self) -> None:
         """Finish what was accepted, then disconnect. Idempotent."""

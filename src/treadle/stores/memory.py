@@ -35,6 +35,7 @@ from treadle.ports.store import (
     JournalEntry,
     NewRun,
     Renewer,
+    SchemaStatus,
     WorkerRow,
     key_taken,
     recorded_already,
@@ -439,6 +440,12 @@ class MemoryStore:
 
     async def vacuum(self) -> None:
         """Nothing to give back."""
+
+    async def schema(self) -> SchemaStatus:
+        return SchemaStatus()
+
+    async def migrate(self, *, post: bool = False) -> list[str]:
+        return []
 
     async def wait(self, topic: str, seen: int, timeout: float) -> int:
         return await self._wake.wait(topic, seen, timeout)

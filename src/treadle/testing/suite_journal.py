@@ -191,7 +191,9 @@ class PresenceSuite:
         await store.announce(WorkerRow("w1", "host", 8, 1, ("default",)))
         first, second = await store.workers()
         assert (first.worker, first.pid, first.state) == ("w1", 8, WorkerState.SERVING)
-        told = msgspec.structs.replace(said, started_at=second.started_at, seen_at=second.seen_at, alive=True, held=0)
+        told = msgspec.structs.replace(
+            said, started_at=second.started_at, seen_at=second.seen_at, alive=True, held=0, knows=first.knows
+        )
         assert second == told and second.started_at != 1.0
         await store.announce(WorkerRow("w1", "host", 8, 0, ("default",)))
         assert [row.worker for row in await store.workers()] == ["w2"]
@@ -301,6 +303,11 @@ class PresenceSuite:
         await store.create_run(new_run("r", "a"))
         await store.close()
         await store.close()
+
+    async def test_a_fresh_store_has_all_migrations_and_nothing_is_left_to_apply(self, store: Store) -> None:
+        found = await store.schema()
+        assert found.schema == found.knows and found.pending == ()
+        assert await store.migrate() == await store.migrate(post=True) == []
 
     async def test_vacuuming_loses_nothing(self, store: Store) -> None:
         await store.create_run(new_run("r", "a"))

@@ -1,69 +1,77 @@
-"""Migrations: numbered SQL files, applied in order under an advisory lock, each once."""
+"""Migrations of a PostgreSQL schema, applied under an advisory lock, each once; `stores.migrations` has the rule."""
 
 from __future__ import annotations
 
-import re
+import asyncio
 import zlib
-from importlib.resources import files
+
+import asyncpg
 
 from treadle.errors import StoreUnavailable
+from treadle.ports.store import WORKER_SEEN_SECONDS, SchemaStatus
+from treadle.stores import migrations as rule
 from treadle.stores.postgres.connection import Connection, Target
 
 LOCK_SECONDS = 120
+TABLE_LOCK = "2s"
+"""How long a migration may wait for a table: whoever writes to it queues behind it meanwhile."""
+TRIES = 30
+MIGRATIONS = rule.read("treadle.stores.postgres")
+NEWEST = rule.newest(MIGRATIONS)
 
 
-def migrations() -> list[tuple[int, int, str]]:
-    """(number, oldest schema a program may know and still work with this one, SQL), in order."""
-    folder = files("treadle.stores.postgres").joinpath("migrations")
-    found = []
-    for entry in sorted(folder.iterdir(), key=lambda e: e.name):
-        if entry.name.endswith(".sql"):
-            text = entry.read_text()
-            oldest = re.match(r"-- oldest: (\d+)\n", text)
-            assert oldest is not None, f"{entry.name} does not say how old a program may be"
-            found.append((int(entry.name.split("_", 1)[0]), int(oldest[1]), text))
-    return found
-
-
-NEWEST = migrations()[-1][0]
-"""The newest migration that this program knows."""
-
-
-async def migrate(connection: Connection, where: Target) -> None:
-    """Bring the schema up to date, if it is not; safe to call from many processes at once.
+async def migrate(connection: Connection, where: Target, *, post: bool = False) -> list[str]:
+    """Apply what is due and return the names; safe to call from many processes at once. All takes place, or nothing.
 
     A newer schema is accepted as long as it says that programs of this age still work with it, so that workers can be
     replaced one by one.
 
     Raises:
         StoreUnavailable: The schema is too new for this program, or the database cannot keep its text.
+        Conflict: A worker that is alive is too old for a post migration.
     """
-    known = migrations()
-    at, oldest = await _schema(connection, where)
-    if at < known[-1][0]:
-        async with connection.transaction():  # of one transaction: it all takes place, or nothing does
-            lock = zlib.crc32(f"treadle {where.schema}".encode())
-            await connection.execute("SELECT pg_advisory_xact_lock($1)", lock, timeout=LOCK_SECONDS)
-            at, oldest = await _schema(connection, where)
-            await _check_encoding(connection, where)
-            for number, oldest_then, text in known:
-                if number > at:
-                    if not at and number == known[0][0]:
-                        await _create(connection, where)
-                    await connection.execute(where.sql(text), timeout=LOCK_SECONDS)
-                    await connection.execute(
-                        f"INSERT INTO {where.schema}.migrations (number, oldest) VALUES ($1, $2)", number, oldest_then
-                    )
-    if oldest > known[-1][0]:
-        raise StoreUnavailable(
-            f"{where.shown} has schema {at}, for programs that know {oldest} or newer; this one knows {known[-1][0]}. "
-            "Nothing was recorded.",
-            hint="Upgrade Treadle.",
-        )
+    applied, oldest = await _schema(connection, where)
+    if not rule.due(MIGRATIONS, applied, post=post):
+        rule.refuse_too_old(MIGRATIONS, oldest, max(applied), where.shown)
+        return []
+    for left in range(TRIES - 1, -1, -1):
+        try:
+            async with connection.transaction():
+                return await _apply(connection, where, post)
+        except asyncpg.LockNotAvailableError:
+            if not left:
+                raise
+            await asyncio.sleep(0.5)
+    raise AssertionError("unreachable")
 
 
-async def _schema(connection: Connection, where: Target) -> tuple[int, int]:
-    """(newest migration applied, oldest program that may use it); zeros for an empty database."""
+async def _apply(connection: Connection, where: Target, post: bool) -> list[str]:
+    lock = zlib.crc32(f"treadle {where.schema}".encode())
+    await connection.execute("SELECT pg_advisory_xact_lock($1)", lock, timeout=LOCK_SECONDS)
+    await connection.execute(f"SET LOCAL lock_timeout = '{TABLE_LOCK}'")
+    applied, oldest = await _schema(connection, where)
+    rule.refuse_too_old(MIGRATIONS, oldest, max(applied, default=0), where.shown)
+    await _check_encoding(connection, where)
+    todo = rule.due(MIGRATIONS, applied, post=post)
+    if not applied:
+        await _create(connection, where)
+    elif any(item.phase == "post" for item in todo):
+        sql = where.sql("SELECT worker, knows FROM treadle.workers WHERE seen_at > treadle.clock_v1() - $1::float8")
+        alive = dict(await connection.fetch(sql, WORKER_SEEN_SECONDS))
+        rule.refuse_while_old_work((item for item in todo if item.phase == "post"), alive)
+    for item in todo:
+        await connection.execute(where.sql(item.sql), timeout=LOCK_SECONDS)
+        insert = f"INSERT INTO {where.schema}.migrations (number, oldest) VALUES ($1, $2)"
+        await connection.execute(insert, item.number, item.oldest)
+    return [f"{item.number} {item.name}" for item in todo]
+
+
+async def status(connection: Connection, where: Target) -> SchemaStatus:
+    return rule.status(MIGRATIONS, (await _schema(connection, where))[0])
+
+
+async def _schema(connection: Connection, where: Target) -> tuple[set[int], int]:
+    """Migrations applied, and the oldest program that may use the schema; nothing and 0 for an empty database."""
     # read, not to_regclass: that trusts a cache which may not know yet what another process has just made
     known = await connection.fetchval(
         "SELECT 1 FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace "
@@ -71,9 +79,9 @@ async def _schema(connection: Connection, where: Target) -> tuple[int, int]:
         where.schema,
     )
     if not known:
-        return 0, 0
-    row = await connection.fetchrow(f"SELECT max(number), max(oldest) FROM {where.schema}.migrations")
-    return row[0] or 0, row[1] or 0
+        return set(), 0
+    found = await connection.fetch(f"SELECT number, oldest FROM {where.schema}.migrations")
+    return {row[0] for row in found}, max((row[1] for row in found), default=0)
 
 
 async def _create(connection: Connection, where: Target) -> None:

@@ -56,13 +56,14 @@ SELECT data FROM treadle.blobs WHERE digest = $1;
 -- put_worker --
 INSERT INTO treadle.workers AS w (worker, about, knows, started_at, seen_at)
 VALUES ($1, $2, $3, treadle.clock_v1(), treadle.clock_v1())
-ON CONFLICT (worker) DO UPDATE SET about = excluded.about, knows = excluded.knows, seen_at = excluded.seen_at;
+ON CONFLICT (worker) DO UPDATE SET about = excluded.about, knows = excluded.knows, seen_at = excluded.seen_at
+RETURNING (SELECT max(m.oldest) FROM treadle.migrations m);
 
 -- delete_worker --
 DELETE FROM treadle.workers WHERE worker = $1 OR seen_at < treadle.clock_v1() - 3600;
 
 -- worker_rows --
-SELECT w.about, w.started_at, w.seen_at, l.alive, l.held FROM treadle.workers w CROSS JOIN LATERAL (
+SELECT w.about, w.knows, w.started_at, w.seen_at, l.alive, l.held FROM treadle.workers w CROSS JOIN LATERAL (
     SELECT w.seen_at > treadle.clock_v1() - $1::float8 AS alive, count(*) AS held
       FROM treadle.tasks t WHERE t.state = 'leased' AND t.worker = w.worker) l
  WHERE l.alive OR l.held > 0 ORDER BY w.worker;

@@ -23,11 +23,13 @@ from treadle.ports.store import (
     JournalEntry,
     NewRun,
     Renewer,
+    SchemaStatus,
     WorkerRow,
     key_taken,
     recorded_already,
     wrong_status,
 )
+from treadle.stores import migrations as rule
 from treadle.stores.postgres import migrate, rows
 from treadle.stores.postgres.commit import Commits
 from treadle.stores.postgres.connection import Connection, target
@@ -324,9 +326,16 @@ class PostgresStore:
     async def announce(self, worker: WorkerRow) -> None:
         if worker.capacity:
             about = msgspec.json.encode(worker).decode()
-            await self._pool.rows("put_worker", worker.worker, about, migrate.NEWEST)
+            [(oldest,)] = await self._pool.rows("put_worker", worker.worker, about, migrate.NEWEST)
+            rule.refuse_too_old(migrate.MIGRATIONS, oldest, oldest, self.where.shown)
         else:
             await self._pool.rows("delete_worker", worker.worker)
+
+    async def schema(self) -> SchemaStatus:
+        return await self._pool.run(lambda c: migrate.status(c, self.where))
+
+    async def migrate(self, *, post: bool = False) -> list[str]:
+        return await self._pool.run(lambda c: migrate.migrate(c, self.where, post=post))
 
     async def wait(self, topic: str, seen: int, timeout: float) -> int:
         return await self._wake.wait(topic, seen, timeout)

@@ -36,6 +36,7 @@ from treadle.ports.store import (
 )
 from treadle.stores.sqlite import connection as sql
 from treadle.stores.sqlite import rows
+from treadle.stores.sqlite.migrate import NEWEST
 from treadle.stores.sqlite.rows import RunHead, append
 
 
@@ -322,7 +323,7 @@ def _refuse_recorded(c: apsw.Connection, run: RunHead, drafts: Sequence[Draft]) 
 def announce(c: apsw.Connection, worker: WorkerRow, now: float) -> None:
     if worker.capacity:
         about = msgspec.json.encode(worker).decode()
-        sql.run(c, "put_worker", (worker.worker, about, sql.NEWEST, now))
+        sql.run(c, "put_worker", (worker.worker, about, NEWEST, now))
         sql.run(c, "delete_old_workers", (now - 3600,))
     else:
         sql.run(c, "delete_worker", (worker.worker,))

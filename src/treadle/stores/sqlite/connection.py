@@ -1,4 +1,4 @@
-"""Connections to one SQLite file: pragmas, migrations, named queries, and how SQLite's errors read as ours."""
+"""Connections to one SQLite file: pragmas, named queries, and how SQLite's errors read as ours."""
 
 from __future__ import annotations
 
@@ -66,46 +66,6 @@ def _write_ahead(connection: apsw.Connection) -> None:
             if time.monotonic() >= deadline:
                 raise
             time.sleep(0.005)
-
-
-def migrations() -> Iterator[tuple[int, str]]:
-    """(number, SQL), in order."""
-    folder = files("treadle.stores.sqlite").joinpath("migrations")
-    for entry in sorted(folder.iterdir(), key=lambda e: e.name):
-        if entry.name.endswith(".sql"):
-            yield int(entry.name.split("_", 1)[0]), entry.read_text()
-
-
-NEWEST = max(number for number, _ in migrations())
-"""The newest migration that this program knows."""
-
-
-def migrate(connection: apsw.Connection, path: Path) -> None:
-    """Bring the schema up to date; safe to call from several processes. Raises StoreUnavailable for a newer one."""
-    newest = max(number for number, _ in migrations())
-    with mapped_errors(path):
-        if _schema_version(connection) == newest:
-            return
-        connection.execute("BEGIN IMMEDIATE")
-        try:
-            at = _schema_version(connection)
-            if at > newest:
-                raise StoreUnavailable(
-                    f"{path} has schema {at}, written by a newer Treadle; this one knows up to {newest}.",
-                    hint="Upgrade Treadle.",
-                )
-            for number, sql in migrations():
-                if number > at:
-                    connection.execute(sql)
-            connection.execute(f"PRAGMA user_version = {newest}")
-            connection.execute("COMMIT")
-        except BaseException:
-            connection.execute("ROLLBACK")
-            raise
-
-
-def _schema_version(connection: apsw.Connection) -> int:
-    return int(connection.pragma("user_version"))
 
 
 @contextmanager

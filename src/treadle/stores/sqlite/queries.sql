@@ -164,7 +164,7 @@ DELETE FROM reservations WHERE run_no = ?1 AND activation = ?2 AND step = ?3;
 DELETE FROM reservations WHERE run_no = ?1;
 
 -- worker_rows --
-SELECT w.about, w.started_at, w.seen_at, w.seen_at > ?1, count(t.task_id)
+SELECT w.about, w.knows, w.started_at, w.seen_at, w.seen_at > ?1, count(t.task_id)
   FROM workers w LEFT JOIN tasks t ON t.state = 'leased' AND t.worker = w.worker
  GROUP BY w.worker HAVING w.seen_at > ?1 OR count(t.task_id) ORDER BY w.worker;
 
@@ -172,6 +172,9 @@ SELECT w.about, w.started_at, w.seen_at, w.seen_at > ?1, count(t.task_id)
 SELECT t.task_id, r.run_id, t.activation, t.node, t.node_type, t.queue, t.state, t.attempt, t.lease_seq, t.worker,
        t.lease_until, t.not_before, t.error, t.leased_at
   FROM tasks t JOIN runs r USING (run_no) WHERE t.state = 'leased' ORDER BY t.worker, t.leased_at, t.task_id LIMIT ?1;
+
+-- knowing_workers --
+SELECT worker, knows FROM workers WHERE seen_at > ?1;
 
 -- put_worker --
 INSERT INTO workers (worker, about, knows, started_at, seen_at) VALUES (?1, ?2, ?3, ?4, ?4)

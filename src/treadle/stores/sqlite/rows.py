@@ -101,6 +101,6 @@ def task_row(row: Row) -> TaskRow:
 
 
 def worker_row(row: Row) -> WorkerRow:
-    about, started, seen, alive, held = row
+    about, knows, started, seen, alive, held = row
     said = msgspec.json.decode(about, type=WorkerRow)
-    return msgspec.structs.replace(said, started_at=started, seen_at=seen, alive=bool(alive), held=held)
+    return msgspec.structs.replace(said, knows=knows, started_at=started, seen_at=seen, alive=bool(alive), held=held)

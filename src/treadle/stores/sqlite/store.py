@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -25,9 +26,10 @@ from treadle.ports.store import (
     JournalEntry,
     NewRun,
     Renewer,
+    SchemaStatus,
     WorkerRow,
 )
-from treadle.stores.sqlite import changes, rows
+from treadle.stores.sqlite import changes, migrate, rows
 from treadle.stores.sqlite import connection as sql
 from treadle.stores.sqlite.connection import connect, mapped_errors
 from treadle.stores.sqlite.wake import Wake
@@ -153,7 +155,19 @@ class SqliteStore:
         return await self._write(lambda c: changes.change(c, change, self._clock.now()), run=run, tasks=True)
 
     async def announce(self, worker: WorkerRow) -> None:
-        await self._writer.submit(lambda c: changes.announce(c, worker, self._clock.now()))
+        def say(c: apsw.Connection) -> None:
+            if worker.capacity:
+                migrate.refuse_too_old(c, self.path)
+            changes.announce(c, worker, self._clock.now())
+
+        await self._writer.submit(say)
+
+    async def schema(self) -> SchemaStatus:
+        return await self._read(migrate.status)
+
+    async def migrate(self, *, post: bool = False) -> list[str]:
+        apply = functools.partial(migrate.migrate, path=self.path, post=post, now=self._clock.now())
+        return await self._writer.submit(apply, plain=True)
 
     async def put_blob(self, data: bytes) -> str:
         return await self._writer.submit(lambda c: rows.put_blob(c, data, kept=True))

@@ -18,7 +18,8 @@ from typing import Any, TypeVar
 import apsw
 
 from treadle.errors import StoreUnavailable, TreadleError
-from treadle.stores.sqlite.connection import BUSY_MS, as_ours, connect, migrate
+from treadle.stores.sqlite.connection import BUSY_MS, as_ours, connect
+from treadle.stores.sqlite.migrate import migrate
 
 T = TypeVar("T")
 Operation = Callable[[apsw.Connection], Any]

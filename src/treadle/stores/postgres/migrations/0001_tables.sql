@@ -1,4 +1,4 @@
--- oldest: 1
+-- pre, oldest: 1
 -- Times are seconds since 1970 by the clock of this database. Payloads are the bytes that were written (JSON, not jsonb:
 -- digests are taken of bytes, and jsonb refuses some strings that JSON allows).
 

@@ -1,4 +1,4 @@
--- oldest: 1
+-- pre, oldest: 1
 -- Steps that the operations share. Their caller holds the rows of the runs concerned.
 
 -- The payload of an event that the database itself writes.

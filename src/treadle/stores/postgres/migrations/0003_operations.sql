@@ -1,4 +1,4 @@
--- oldest: 1
+-- pre, oldest: 1
 -- One function per write of the port, so that each is one statement and one round trip. A function that has been
 -- released is never changed: a new one gets the next number, and older processes go on calling theirs.
 -- Plans are pinned by settings: every access goes through an index, whatever the statistics say of a table that was

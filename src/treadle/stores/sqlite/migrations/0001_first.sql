@@ -1,3 +1,4 @@
+-- pre, oldest: 1
 -- runs: one row per run. `version` is what changes from outside must name; `last_seq` numbers its events;
 -- `moved_by` is TASK_ID.LEASE_SEQ of the commit that made the version; empty for a change from outside.
 CREATE TABLE runs (
