@@ -161,16 +161,23 @@ class Orchestrator:
         await self._open()
         ending = self.worker.ending(options.run_id) if options.dedup is None else None
         run_id = await self.start(graph, initial_state, options=options)
-        return await self._rest(run_id, ending or self.worker.ending(run_id), timeout)
+        return await self._rest(
+            run_id, ending or self.worker.ending(run_id), timeout, here=ending is not None and self.worker.runs(run_id)
+        )
 
     async def wait(self, run_id: str, *, timeout: float | None = None) -> Result:
         """Wait until a run comes to rest, whoever runs it. Raises as `execute`."""
         await self._open()
         return await self._rest(run_id, self.worker.ending(run_id), timeout)
 
-    async def _rest(self, run_id: str, ending: asyncio.Future[Ending], timeout: float | None) -> Result:
+    async def _rest(
+        self, run_id: str, ending: asyncio.Future[Ending], timeout: float | None, *, here: bool = False
+    ) -> Result:
+        """`here`: the run has just begun in this process, so there is no need to look first."""
         mark = 0
         async with asyncio.timeout(timeout):
+            if here:
+                mark = await news(self.store, self.worker, run_id, ending, mark)
             while not (ending.done() and ending.result().status.ended):
                 row = await self.store.run(run_id)
                 if row.status.ended or (row.status is RunStatus.WAITING and not row.paused):

@@ -11,6 +11,7 @@ import socket
 import time
 import uuid
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import partial
 
 from treadle.domain.events import TaskOffered
 from treadle.domain.task import Claim, RunStatus, WorkerState
@@ -19,15 +20,7 @@ from treadle.engine.advance import View
 from treadle.engine.calls import Calls
 from treadle.engine.commit import commit_surely
 from treadle.engine.context import Context
-from treadle.engine.elsewhere import (
-    INPUT,
-    Places,
-    Return,
-    hand_over,
-    last_return,
-    refuse_repeat,
-    run_offered,
-)
+from treadle.engine.elsewhere import INPUT, Places, Return, hand_over, last_return, refuse_repeat, run_offered
 from treadle.engine.execute import Outcome, conclude
 from treadle.engine.lease import Heartbeat, Renewals
 from treadle.engine.listeners import Listeners
@@ -81,6 +74,9 @@ class Worker:
         """Slots kept for tasks that a claim or a commit under way may bring."""
         self.state = WorkerState.IDLE
         self._slot_free = asyncio.Event()
+        self._claiming = asyncio.Lock()
+        self._may_be_ready = True
+        """Whether there may be tasks to claim: the last look was too small to find all, or there was news since."""
         self._server: asyncio.Task[None] | None = None
         self._heartbeat: Heartbeat | None = None
         self._renewals: Renewals | None = None
@@ -97,6 +93,7 @@ class Worker:
         if known is not None:
             self._calls.forget(known)
         self._graphs[graph.pin] = graph
+        self._may_be_ready = True
         self._slot_free.set()
 
     def graph(self, pin: str) -> CompiledGraph | None:
@@ -126,6 +123,8 @@ class Worker:
         """Claim no more and hand nothing on here; returns when all that runs has ended. `stop` may cut it short."""
         if self.state is WorkerState.SERVING:
             self.state = WorkerState.DRAINING
+        async with self._claiming:  # what a claim under way brings is given back
+            pass
         while self._chains:
             await asyncio.wait(self._chains)
 
@@ -165,7 +164,7 @@ class Worker:
     async def _serve(self) -> None:
         settings = self.settings
         mark = 0
-        next_sweep = 0.0
+        next_sweep = next_look = 0.0
         while self.state is not WorkerState.STOPPED:
             try:
                 if time.monotonic() >= min(next_sweep, self._due):
@@ -173,18 +172,21 @@ class Worker:
                 if time.monotonic() >= next_sweep:
                     await self.store.announce(self.presence.row(self.state, self.registry, self._graphs))
                     next_sweep = time.monotonic() + settings.sweep_seconds
-                if await self._claim():
-                    continue
-                pause = settings.poll_seconds * (0.75 + 0.5 * self._chance())
-                pause = min(pause, min(next_sweep, self._due) - time.monotonic())
+                if self._may_be_ready or time.monotonic() >= next_look:
+                    next_look = time.monotonic() + settings.poll_seconds * (0.75 + 0.5 * self._chance())
+                    if await self._claim():
+                        continue
+                pause = min(next_look, next_sweep, self._due) - time.monotonic()
                 mark = await self._rest(mark, max(pause, 0.001))
             except TreadleError as error:  # the store is away: keep trying, hold on to what runs
                 logger.warning("Worker %s: %s", self.name, error)
+                self._may_be_ready = True
                 await asyncio.sleep(settings.poll_seconds)
 
     async def _sweep(self) -> None:
         self._due = math.inf
         due = await self.store.sweep(max_attempts=self.settings.max_deaths)
+        self._may_be_ready = True
         if due is not None:
             self.expect(due)
 
@@ -198,24 +200,37 @@ class Worker:
     async def _claim(self) -> bool:
         """Fill free slots; returns whether there may be more to claim."""
         free = self.settings.capacity - len(self._chains) - self._promised
-        if free <= 0 or self.state is not WorkerState.SERVING:
+        if free <= 0 or not self._serving():
+            self._may_be_ready = True
             return False
+        self._may_be_ready = False
         self._promised += free
         try:
-            pins = list(self._graphs)
-            claims = await self._claim_from(self.places.queues(self.settings.queues, pins), free, pins) if pins else []
-            offered = self.places.node_queues(self.settings.queues)
-            if offered and len(claims) < free:
-                claims += await self._claim_from(offered, free - len(claims), None)
+            async with self._claiming:
+                claims = await self._claim_up_to(free)
+                if not self._serving():  # it began to drain meanwhile
+                    await self.store.release(self.name, {claim.task_id: claim.lease_seq for claim in claims})
+                    return False
         finally:
             self._promised -= free
         for claim in claims:
             self.spawn(claim)
+        self._may_be_ready = self._may_be_ready or len(claims) == free
         return len(claims) == free
 
-    async def _claim_from(self, queues: Sequence[str], limit: int, graphs: Sequence[str] | None) -> list[Claim]:
-        lease_seconds = self.settings.lease_seconds
-        return await self.store.claim(self.name, queues=queues, limit=limit, lease_seconds=lease_seconds, graphs=graphs)
+    def _serving(self) -> bool:
+        return self.state is WorkerState.SERVING
+
+    async def _claim_up_to(self, limit: int) -> list[Claim]:
+        claim = partial(self.store.claim, self.name, lease_seconds=self.settings.lease_seconds)
+        pins = list(self._graphs)
+        claims: list[Claim] = []
+        if pins:
+            claims += await claim(queues=self.places.queues(self.settings.queues, pins), limit=limit, graphs=pins)
+        offered = self.places.node_queues(self.settings.queues)
+        if offered and len(claims) < limit:
+            claims += await claim(queues=offered, limit=limit - len(claims), graphs=None)
+        return claims
 
     async def _rest(self, mark: int, seconds: float) -> int:
         """Wait for a task, a free slot, or time to pass."""
@@ -224,7 +239,10 @@ class Worker:
         slot = asyncio.ensure_future(self._slot_free.wait())
         try:
             await asyncio.wait((news, slot), return_when=asyncio.FIRST_COMPLETED)
-            return news.result() if news.done() else mark
+            if not news.done():
+                return mark
+            self._may_be_ready = self._may_be_ready or news.result() != mark
+            return news.result()
         finally:
             slot.cancel()
             if not news.done():
@@ -432,13 +450,8 @@ class Worker:
 
     async def _commit(self, commit: Commit) -> CommitResult:
         settings = self.settings
-        return await commit_surely(
-            self.store,
-            commit,
-            self.held,
-            lease_seconds=settings.lease_seconds,
-            pause_seconds=settings.poll_seconds / 10,
-        )
+        lease, pause = settings.lease_seconds, settings.poll_seconds / 10
+        return await commit_surely(self.store, commit, self.held, lease_seconds=lease, pause_seconds=pause)
 
     # -- leases and listeners --------------------------------------------------------------------------------------
 

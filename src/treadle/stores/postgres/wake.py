@@ -37,7 +37,7 @@ class Wake:
     def __init__(self, pool: Pool) -> None:
         self._pool = pool
         self._channel = f"{pool.where.schema}_news"
-        self._marks: dict[str, int] = {}
+        self._marks: dict[str, int] = {TASKS: 0}
         self._waiters: dict[str, list[asyncio.Future[None]]] = {}
         self._news: set[str] = set()
         self._seen: dict[str, object] = {}

@@ -54,14 +54,14 @@ class Wanted:
 def create_run(c: apsw.Connection, new: NewRun, now: float) -> CommitResult:
     known = sql.row(c, "find_run", (new.run_id,))
     if known is not None:
-        return CommitResult("conflict", known[1], (), RunStatus(known[5]))
+        return CommitResult("conflict", known[1], (), RunStatus(known[6]))
     if new.dedup is not None and (other := sql.row(c, "find_duplicate", (new.tenant, new.dedup))):
         return CommitResult("duplicate", other[0], (), RunStatus(other[1]), other[2])
     deadline = None if new.deadline_seconds is None else now + new.deadline_seconds
     labels = msgspec.json.encode(dict(new.labels)).decode()
     values = (new.run_id, new.graph, new.status.value, new.tenant, new.project, now, deadline, labels, new.dedup)
     sql.run(c, "insert_run", values)
-    run = RunHead(c.last_insert_rowid(), new.run_id, 1, 0, 0, 0, new.status.value)
+    run = RunHead(new.run_id, c.last_insert_rowid(), 1, 0, 0, 0, 0, new.status.value)
     append(c, run, new.events, now)
     for kind, limit in new.budgets.items():
         sql.run(c, "set_budget", (run.run_no, kind, limit))
@@ -100,13 +100,13 @@ def commit(c: apsw.Connection, item: Commit, now: float, lease_seconds: float) -
     row = sql.row(c, "find_task", (item.task_id,))
     if row is None:
         known = sql.row(c, "find_run", (item.run_id,))
-        return CommitResult("fenced", known[1] if known else 0, (), RunStatus(known[5] if known else "cancelled"))
-    state, lease_seq, worker, _, _, run_no, version, last_seq, ended, paused, status, graph, moved_by = row
-    run = RunHead(run_no, item.run_id, version, last_seq, ended, paused, status)
-    if ended or state != "leased" or lease_seq != item.lease_seq or worker != item.worker:
-        return CommitResult("fenced", version, (), run.status)
-    if item.expected is not None and (item.expected != version or item.after not in ("", moved_by)):
-        return CommitResult("conflict", version, (), run.status)
+        return CommitResult("fenced", known[1] if known else 0, (), RunStatus(known[6] if known else "cancelled"))
+    lease_seq, worker, _, *head, graph, moved_by = row
+    run = RunHead(item.run_id, *head)
+    if run.ended or lease_seq != item.lease_seq or worker != item.worker:
+        return CommitResult("fenced", run.version, (), run.status)
+    if item.expected is not None and (item.expected != run.version or item.after not in ("", moved_by)):
+        return CommitResult("conflict", run.version, (), run.status)
     _refuse_recorded(c, run, item.events)
     if item.expected is not None:
         run.version += 1
@@ -141,11 +141,12 @@ def _create_tasks(
         state = "waiting" if waits else "leased" if leased else "ready"
         due = now + new.delay_seconds if new.delay_seconds is not None else None
         holder = (worker, now + lease, now) if state == "leased" else (None, None, None)
-        values = (run.run_no, new.activation, new.node, new.node_type, new.queue, new.rank(now), state)
+        run.last_task += 1
+        task_id = run.run_no << 31 | run.last_task
+        values = (task_id, new.activation, new.node, new.node_type, new.queue, new.rank(now), state)
         sql.run(c, "insert_task", (*values, int(state == "leased"), *holder, due))
         if state == "leased":
-            ids = (c.last_insert_rowid(), run.run_id, new.activation, new.node, new.node_type)
-            claims.append(Claim(*ids, graph, 1, 1))
+            claims.append(Claim(task_id, run.run_id, new.activation, new.node, new.node_type, graph, 1, 1))
     return tuple(claims)
 
 
@@ -165,28 +166,26 @@ def _set_status(c: apsw.Connection, run: RunHead, status: RunStatus, error: str 
     if status is RunStatus.ERROR:
         sql.run(c, "keep_for_retry", (run.run_no,))
         return
-    for task_id, activation, *_ in sql.rows(c, "run_tasks", (run.run_no,)):
-        append(c, run, [Draft(TaskCancelled(), activation)], now)
-        sql.run(c, "delete_task", (task_id,))
+    append(c, run, [Draft(TaskCancelled(), row[1]) for row in sql.rows(c, "run_tasks", (run.run_no,))], now)
+    sql.run(c, "delete_run_tasks", (run.run_no,))
 
 
 def _touch(c: apsw.Connection, run: RunHead, now: float) -> None:
-    sql.run(c, "touch_run", (run.run_no, run.version, run.last_seq, now, run.moved_by))
+    sql.run(c, "touch_run", (run.run_no, run.version, run.last_seq, run.last_task, now, run.moved_by))
 
 
 def _run(c: apsw.Connection, run_id: str) -> RunHead:
     row = sql.row(c, "find_run", (run_id,))
     if row is None:
         raise NotFound(f"There is no run {run_id!r}.", hint="List them with `treadle runs`.")
-    return RunHead(row[0], run_id, *row[1:])
+    return RunHead(run_id, *row)
 
 
 def release(c: apsw.Connection, worker: str, held: Mapping[int, int], died: bool, now: float) -> None:
     for task_id, lease_seq in held.items():
         row = sql.row(c, "find_task", (task_id,))
-        if row is not None and row[0] == "leased" and row[1] == lease_seq and row[2] == worker:
-            run = RunHead(row[5], "", *row[6:11])
-            _free(c, run, task_id, row[3], lease_seq, died=died, counted=died, now=now)
+        if row is not None and row[0] == lease_seq and row[1] == worker:
+            _free(c, RunHead("", *row[3:10]), task_id, row[2], lease_seq, died=died, counted=died, now=now)
 
 
 def _free(
@@ -216,11 +215,11 @@ def sweepable(c: apsw.Connection, now: float) -> tuple[float | None, bool]:
 def sweep(c: apsw.Connection, max_attempts: int, now: float) -> float | None:
     for _, run_id in sql.rows(c, "overdue_runs", (now,)):
         _end_in_error(c, _run(c, run_id), [], "The run reached its deadline.", "run_timed_out", now)
-    for task_id, run_no, activation, deaths, lease_seq in sql.rows(c, "lapsed_tasks", (now,)):
+    for task_id, activation, deaths, lease_seq in sql.rows(c, "lapsed_tasks", (now,)):
         row = sql.row(c, "find_task", (task_id,))
-        if row[0] != "leased":
+        if row is None:
             continue  # another task of its run has just ended that run
-        run = RunHead(run_no, "", *row[6:11])
+        run = RunHead("", *row[3:10])
         if deaths + 1 >= max_attempts:
             error = f"{deaths + 1} workers died holding {activation!r}; it was not tried again."
             sql.run(c, "quarantine_task", (task_id, error))

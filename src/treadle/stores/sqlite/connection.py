@@ -49,6 +49,8 @@ def connect(path: Path, *, synchronous: str = "FULL", readonly: bool = False) ->
         flags = apsw.SQLITE_OPEN_READONLY if readonly else apsw.SQLITE_OPEN_READWRITE | apsw.SQLITE_OPEN_CREATE
         connection = apsw.Connection(str(path), flags=flags, statementcachesize=200)
         connection.set_busy_timeout(BUSY_MS)
+        # Without it, SQLite prepares most of our statements anew whenever they are given other values.
+        connection.config(apsw.SQLITE_DBCONFIG_ENABLE_QPSG, 1)
         if not readonly:
             _write_ahead(connection)
             connection.execute(f"PRAGMA synchronous = {synchronous}")

@@ -12,42 +12,46 @@ SELECT o.run_id FROM runs r JOIN runs o ON o.tenant = r.tenant AND o.dedup = r.d
  WHERE r.run_no = ?1 AND o.run_no <> ?1;
 
 -- find_run --
-SELECT run_no, version, last_seq, ended, paused, status FROM runs WHERE run_id = ?1;
+SELECT run_no, version, last_seq, last_task, ended, paused, status FROM runs WHERE run_id = ?1;
 
 -- find_task --
 -- What a commit has to check, in one read.
-SELECT t.state, t.lease_seq, t.worker, t.activation, t.attempt,
-       r.run_no, r.version, r.last_seq, r.ended, r.paused, r.status, r.graph, r.moved_by
-  FROM tasks t JOIN runs r USING (run_no) WHERE t.task_id = ?1;
+SELECT t.lease_seq, t.worker, t.activation,
+       r.run_no, r.version, r.last_seq, r.last_task, r.ended, r.paused, r.status, r.graph, r.moved_by
+  FROM tasks t JOIN runs r ON r.run_no = ?1 >> 31 WHERE t.state = 'leased' AND t.task_id = ?1;
 
 -- delete_task --
-DELETE FROM tasks WHERE task_id = ?1;
+DELETE FROM tasks WHERE state = 'leased' AND task_id = ?1;
 
 -- move_task --
 UPDATE tasks SET state = ?2, not_before = ?3, error = ?4, attempt = attempt - ?5, worker = NULL, lease_until = NULL
- WHERE task_id = ?1;
+ WHERE state = 'leased' AND task_id = ?1;
 
 -- insert_task --
-INSERT INTO tasks (run_no, activation, node, node_type, queue, rank, state, attempt, lease_seq, worker, lease_until,
+INSERT INTO tasks (task_id, activation, node, node_type, queue, rank, state, attempt, lease_seq, worker, lease_until,
                    leased_at, not_before)
 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?8, ?9, ?10, ?11, ?12);
 
 -- insert_event --
-INSERT INTO events (run_no, seq, at, type, version, activation, step, payload, blob)
-VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9);
+INSERT INTO events (event_id, at, type, version, activation, step, payload, blob)
+VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8);
 
 -- touch_run --
-UPDATE runs SET version = ?2, last_seq = ?3, updated_at = ?4, moved_by = coalesce(?5, moved_by) WHERE run_no = ?1;
+UPDATE runs SET version = ?2, last_seq = ?3, last_task = ?4, updated_at = ?5, moved_by = coalesce(?6, moved_by)
+ WHERE run_no = ?1;
 
 -- set_status --
 UPDATE runs SET status = ?2, ended = ?3, error = ?4 WHERE run_no = ?1;
 
 -- moving --
 -- Whether anything in the run can still move by itself.
-SELECT 1 FROM tasks WHERE run_no = ?1 AND (state IN ('ready', 'leased') OR not_before IS NOT NULL) LIMIT 1;
+SELECT 1 FROM tasks WHERE state IN ('leased', 'ready') AND task_id >= ?1 << 31 AND task_id < (?1 + 1) << 31
+UNION ALL
+SELECT 1 FROM tasks WHERE state = 'waiting' AND task_id >= ?1 << 31 AND task_id < (?1 + 1) << 31 AND not_before IS NOT NULL
+LIMIT 1;
 
 -- any_task --
-SELECT 1 FROM tasks WHERE run_no = ?1 LIMIT 1;
+SELECT 1 FROM tasks WHERE state IN ('failed', 'leased', 'ready', 'waiting') AND task_id >= ?1 << 31 AND task_id < (?1 + 1) << 31 LIMIT 1;
 
 -- ready_tasks --
 -- In claim order. Runs that ended or are paused keep their tasks ready, so they are passed over here.
@@ -61,44 +65,46 @@ SELECT t.task_id, t.run_no, r.run_id, t.activation, t.node, t.node_type, r.graph
 -- lease_task --
 UPDATE tasks SET state = 'leased', attempt = attempt + 1, lease_seq = lease_seq + 1, worker = ?2, lease_until = ?3,
        leased_at = ?4
- WHERE task_id = ?1;
+ WHERE state = 'ready' AND task_id = ?1;
 
 -- renew_task --
-UPDATE tasks SET lease_until = ?4 WHERE task_id = ?1 AND state = 'leased' AND lease_seq = ?2 AND worker = ?3;
+UPDATE tasks SET lease_until = ?4 WHERE state = 'leased' AND task_id = ?1 AND lease_seq = ?2 AND worker = ?3;
 
 -- free_task --
 -- Raising lease_seq fences out whoever held it.
 UPDATE tasks SET state = 'ready', lease_seq = lease_seq + 1, attempt = attempt - ?2, deaths = deaths + ?3, worker = NULL,
                  lease_until = NULL, not_before = NULL
- WHERE task_id = ?1;
+ WHERE state = 'leased' AND task_id = ?1;
 
 -- lapsed_tasks --
-SELECT task_id, run_no, activation, deaths, lease_seq FROM tasks
+SELECT task_id, activation, deaths, lease_seq FROM tasks
  WHERE state = 'leased' AND lease_until <= ?1 ORDER BY task_id LIMIT 500;
 
 -- wake_due --
-UPDATE tasks SET state = 'ready', not_before = NULL WHERE state = 'waiting' AND not_before <= ?1;
+UPDATE tasks INDEXED BY tasks_due SET state = 'ready', not_before = NULL
+ WHERE state = 'waiting' AND not_before <= ?1;
 
 -- begin_pending --
 UPDATE runs SET status = 'running' WHERE status = 'pending' AND run_no IN (
-    SELECT run_no FROM tasks WHERE state = 'waiting' AND not_before <= ?1);
+    SELECT run_no FROM tasks INDEXED BY tasks_due WHERE state = 'waiting' AND not_before <= ?1);
 
 -- next_due --
-SELECT min(not_before) FROM tasks WHERE state = 'waiting' AND not_before IS NOT NULL;
+SELECT min(not_before) FROM tasks INDEXED BY tasks_due WHERE state = 'waiting' AND not_before IS NOT NULL;
 
 -- overdue_runs --
 SELECT run_no, run_id FROM runs WHERE ended = 0 AND deadline IS NOT NULL AND deadline <= ?1;
 
 -- quarantine_task --
-UPDATE tasks SET state = 'failed', error = ?2, deaths = deaths + 1, worker = NULL, lease_until = NULL WHERE task_id = ?1;
+UPDATE tasks SET state = 'failed', error = ?2, deaths = deaths + 1, worker = NULL, lease_until = NULL
+ WHERE state = 'leased' AND task_id = ?1;
 
 -- run_tasks --
-SELECT task_id, activation, state, attempt, lease_seq FROM tasks WHERE run_no = ?1 ORDER BY task_id;
+SELECT task_id, activation FROM tasks WHERE state IN ('failed', 'leased', 'ready', 'waiting') AND task_id >= ?1 << 31 AND task_id < (?1 + 1) << 31 ORDER BY task_id;
 
 -- keep_for_retry --
 -- The run ended in error: its tasks stay, and their holders are fenced out.
 UPDATE tasks SET state = 'ready', worker = NULL, lease_until = NULL, lease_seq = lease_seq + 1
- WHERE run_no = ?1 AND state = 'leased';
+ WHERE state = 'leased' AND task_id >= ?1 << 31 AND task_id < (?1 + 1) << 31;
 
 -- ready_task --
 UPDATE tasks SET state = 'ready', not_before = NULL, deaths = 0, attempt = CASE state WHEN 'failed' THEN 0 ELSE attempt END
@@ -113,11 +119,11 @@ SELECT seq, at, type, version, activation, step, payload, blob FROM events
 
 -- journal --
 SELECT seq, at, type, version, activation, step, payload, blob FROM events
- WHERE run_no = ?1 AND activation = ?2 AND step IS NOT NULL ORDER BY seq;
+ WHERE run_no = ?1 AND activation = ?2 AND step IS NOT NULL ORDER BY event_id;
 
 -- events --
 SELECT seq, at, type, version, activation, step, payload, blob FROM events
- WHERE run_no = ?1 AND seq > ?2 AND seq <= ?3 ORDER BY seq LIMIT ?4;
+ WHERE event_id > (?1 << 32) + ?2 AND event_id <= (?1 << 32) + ?3 ORDER BY event_id LIMIT ?4;
 
 -- run_head --
 SELECT run_no, tenant, project FROM runs WHERE run_id = ?1;
@@ -133,9 +139,11 @@ SELECT run_id, graph, status, version, last_seq, tenant, project, created_at, up
  ORDER BY run_no DESC LIMIT ?3;
 
 -- task_rows --
-SELECT t.task_id, r.run_id, t.activation, t.node, t.node_type, t.queue, t.state, t.attempt, t.lease_seq, t.worker,
+SELECT t.task_id, ?2, t.activation, t.node, t.node_type, t.queue, t.state, t.attempt, t.lease_seq, t.worker,
        t.lease_until, t.not_before, t.error, CASE t.state WHEN 'leased' THEN t.leased_at END
-  FROM tasks t JOIN runs r USING (run_no) WHERE r.run_id = ?1 ORDER BY t.task_id;
+  FROM tasks t
+ WHERE state IN ('failed', 'leased', 'ready', 'waiting') AND task_id >= ?1 << 31 AND task_id < (?1 + 1) << 31
+ ORDER BY t.task_id;
 
 -- budget_rows --
 SELECT kind, "limit", spent, reserved FROM budgets WHERE run_no = ?1 ORDER BY kind;
@@ -193,10 +201,10 @@ INSERT INTO blobs (digest, kept, data) VALUES (?1, ?2, ?3) ON CONFLICT DO UPDATE
 SELECT data FROM blobs WHERE digest = ?1;
 
 -- delete_run_tasks --
-DELETE FROM tasks WHERE run_no = ?1;
+DELETE FROM tasks WHERE state IN ('failed', 'leased', 'ready', 'waiting') AND task_id >= ?1 << 31 AND task_id < (?1 + 1) << 31;
 
 -- delete_run_events --
-DELETE FROM events WHERE run_no = ?1;
+DELETE FROM events WHERE event_id >= ?1 << 32 AND event_id < (?1 + 1) << 32;
 
 -- delete_run_budgets --
 DELETE FROM budgets WHERE run_no = ?1;

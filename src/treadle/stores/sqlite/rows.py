@@ -25,6 +25,7 @@ class RunHead:
     __slots__ = (
         "ended",
         "last_seq",
+        "last_task",
         "moved_by",
         "paused",
         "project",
@@ -36,12 +37,21 @@ class RunHead:
     )
 
     def __init__(
-        self, run_no: int, run_id: str, version: int, last_seq: int, ended: int, paused: int, status: str
+        self,
+        run_id: str,
+        run_no: int,
+        version: int,
+        last_seq: int,
+        last_task: int,
+        ended: int,
+        paused: int,
+        status: str,
     ) -> None:
-        self.run_no = run_no
         self.run_id = run_id
+        self.run_no = run_no
         self.version = version
         self.last_seq = last_seq
+        self.last_task = last_task
         self.ended = ended
         self.paused = paused
         self.status = RunStatus(status)
@@ -58,11 +68,9 @@ def append(connection: apsw.Connection, run: RunHead, drafts: Iterable[Draft], n
         if payload is not None and len(payload) > INLINE:
             blob, payload = put_blob(connection, payload, kept=False), None
         run.last_seq += 1
-        sql.run(
-            connection,
-            "insert_event",
-            (run.run_no, run.last_seq, draft.at or now, name, version, draft.activation, draft.step, payload, blob),
-        )
+        event_id = run.run_no << 32 | run.last_seq
+        values = (event_id, draft.at or now, name, version, draft.activation, draft.step, payload, blob)
+        sql.run(connection, "insert_event", values)
 
 
 def put_blob(connection: apsw.Connection, data: bytes, *, kept: bool) -> str:

@@ -37,7 +37,7 @@ from treadle.stores.sqlite.writer import Writer
 
 T = TypeVar("T")
 NO_LIMIT = -1
-NEWEST = 2**62
+NEWEST = 2**32 - 1
 
 
 class SqliteStore:
@@ -104,7 +104,10 @@ class SqliteStore:
 
     async def create_run(self, run: NewRun) -> CommitResult:
         check_drafts(run.events)
-        return await self._write(lambda c: changes.create_run(c, run, self._clock.now()), run=run.run_id, tasks=True)
+        done = await self._write(lambda c: changes.create_run(c, run, self._clock.now()), run=run.run_id)
+        if len(done.claims) < len(run.tasks):
+            self._wake.touch(TASKS)
+        return done
 
     async def claim(
         self,
@@ -209,8 +212,8 @@ class SqliteStore:
 
     async def tasks(self, run_id: str) -> list[TaskRow]:
         def query(c: apsw.Connection) -> list[TaskRow]:
-            _head(c, run_id)
-            return [rows.task_row(row) for row in sql.rows(c, "task_rows", (run_id,))]
+            run_no, *_ = _head(c, run_id)
+            return [rows.task_row(row) for row in sql.rows(c, "task_rows", (run_no, run_id))]
 
         return await self._read(query)
 

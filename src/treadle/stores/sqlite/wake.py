@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Awaitable, Callable
 
 from treadle.errors import TreadleError
+from treadle.ports.store import TASKS
 
 LOOK_SECONDS = 0.05
 
@@ -15,7 +16,7 @@ class Wake:
 
     def __init__(self, data_version: Callable[[], Awaitable[int]]) -> None:
         self._data_version = data_version
-        self._marks: dict[str, int] = {}
+        self._marks: dict[str, int] = {TASKS: 0}
         self._waiters: dict[str, list[asyncio.Future[None]]] = {}
         self._looker: asyncio.Task[None] | None = None
 

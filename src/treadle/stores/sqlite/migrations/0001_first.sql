@@ -1,6 +1,6 @@
 -- pre, oldest: 1
--- runs: one row per run. `version` is what changes from outside must name; `last_seq` numbers its events;
--- `moved_by` is TASK_ID.LEASE_SEQ of the commit that made the version; empty for a change from outside.
+-- runs: one row per run. `version` is what changes from outside must name; `last_seq` numbers its events, `last_task`
+-- its tasks; `moved_by` is TASK_ID.LEASE_SEQ of the commit that made the version; empty for a change from outside.
 CREATE TABLE runs (
     run_no     INTEGER PRIMARY KEY AUTOINCREMENT,
     run_id     TEXT NOT NULL UNIQUE,
@@ -10,6 +10,7 @@ CREATE TABLE runs (
     paused     INTEGER NOT NULL DEFAULT 0,
     version    INTEGER NOT NULL,
     last_seq   INTEGER NOT NULL,
+    last_task  INTEGER NOT NULL DEFAULT 0,
     moved_by   TEXT NOT NULL DEFAULT '',
     tenant     TEXT NOT NULL,
     project    TEXT NOT NULL,
@@ -23,11 +24,13 @@ CREATE TABLE runs (
 CREATE UNIQUE INDEX runs_dedup ON runs (tenant, dedup) WHERE ended = 0 AND dedup IS NOT NULL;
 CREATE INDEX runs_deadline ON runs (deadline) WHERE ended = 0 AND deadline IS NOT NULL;
 
--- tasks: live and failed ones only. A done task lives on in the log. Ids are never used again, so a fence holds.
+-- tasks: live and failed ones only. A done task lives on in the log. `task_id` is run_no << 31 | number in the run, so ids
+-- are never used again and a fence holds, and a run's tasks lie together. The key begins with the state: leased ones are
+-- few and lie on a page or two, so that a step writes one page of tasks, and no index but that of the state it moves to.
 -- The least `rank` is claimed first: when it was due, less what its priority is worth. It never changes.
 CREATE TABLE tasks (
-    task_id     INTEGER PRIMARY KEY AUTOINCREMENT,
-    run_no      INTEGER NOT NULL,
+    task_id     INTEGER NOT NULL,
+    run_no      INTEGER GENERATED ALWAYS AS (task_id >> 31) VIRTUAL,
     activation  TEXT NOT NULL,
     node        TEXT NOT NULL,
     node_type   TEXT NOT NULL,
@@ -41,25 +44,25 @@ CREATE TABLE tasks (
     lease_until REAL,
     leased_at   REAL,
     not_before  REAL,
-    error       TEXT
-) STRICT;
-CREATE UNIQUE INDEX tasks_activation ON tasks (run_no, activation);
+    error       TEXT,
+    PRIMARY KEY (state, task_id)
+) STRICT, WITHOUT ROWID;
 CREATE INDEX tasks_ready ON tasks (queue, rank, task_id) WHERE state = 'ready';
-CREATE INDEX tasks_leased ON tasks (lease_until) WHERE state = 'leased';
 CREATE INDEX tasks_due ON tasks (not_before) WHERE state = 'waiting' AND not_before IS NOT NULL;
+CREATE INDEX tasks_resting ON tasks (run_no, activation) WHERE state IN ('waiting', 'failed');
 
--- events: the log. A payload over 8 KiB lies in blobs. With rowids: without, rows of 1 kB overflow their pages.
+-- events: the log. `event_id` is run_no << 32 | seq. A payload over 8 KiB lies in blobs.
 CREATE TABLE events (
-    run_no     INTEGER NOT NULL,
-    seq        INTEGER NOT NULL,
+    event_id   INTEGER PRIMARY KEY,
+    run_no     INTEGER GENERATED ALWAYS AS (event_id >> 32) VIRTUAL,
+    seq        INTEGER GENERATED ALWAYS AS (event_id & 4294967295) VIRTUAL,
     at         REAL NOT NULL,
     type       TEXT NOT NULL,
     version    INTEGER NOT NULL,
     activation TEXT,
     step       TEXT,
     payload    BLOB,
-    blob       TEXT,
-    PRIMARY KEY (run_no, seq)
+    blob       TEXT
 ) STRICT;
 CREATE UNIQUE INDEX events_journal ON events (run_no, activation, step, type) WHERE step IS NOT NULL;
 CREATE INDEX events_blob ON events (blob) WHERE blob IS NOT NULL;
