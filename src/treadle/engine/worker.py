@@ -29,7 +29,8 @@ from treadle.engine.processes import Processes
 from treadle.engine.registry import NodeRegistry
 from treadle.engine.results import Ending, WorkerSettings
 from treadle.engine.signals import Pause, Sleep
-from treadle.errors import LeaseLost, NodeError, TreadleError, Unreachable
+from treadle.engine.views import Views
+from treadle.errors import LeaseLost, TreadleError, Unreachable
 from treadle.graph.spec import CompiledGraph
 from treadle.ports.store import TASKS, Commit, CommitResult, Store
 
@@ -58,13 +59,10 @@ class Worker:
         self._chance = chance
         self.places = Places(self.registry, self.settings)
         self._graphs: dict[str, CompiledGraph] = {}
-        self._views: dict[str, View] = {}
-        self._loading: dict[str, asyncio.Lock] = {}
+        self._views = Views(store, self._graphs, self.settings)
         self._once: set[int] = set()
         """Tasks in progress whose nodes are at_most_once."""
         self._running: dict[int, tuple[asyncio.Task[None], str]] = {}
-        self._users: dict[str, int] = {}
-        """Run -> slots at work on it; its view is kept as long."""
         self._ends: dict[str, list[asyncio.Future[Ending]]] = {}
         self._chains: set[asyncio.Task[None]] = set()
         self.listeners = Listeners()
@@ -253,14 +251,14 @@ class Worker:
     def adopt(self, run_id: str, view: View, claims: Sequence[Claim]) -> None:
         """Take over a run that was just created here, with the tasks that were leased to this worker."""
         if claims:
-            self._views[run_id] = view
+            self._views.keep(run_id, view)
         for claim in claims:
             self.spawn(claim)
 
     def spawn(self, claim: Claim) -> None:
         """Run a claimed task, and whatever is handed on from it, in a slot of its own."""
         run_id = claim.run_id
-        self._users[run_id] = self._users.get(run_id, 0) + 1
+        self._views.enter(run_id)
         chain = asyncio.get_running_loop().create_task(self._chain(claim), name=run_id)
         self._chains.add(chain)
         chain.add_done_callback(self._chain_ended)
@@ -268,12 +266,7 @@ class Worker:
     def _chain_ended(self, chain: asyncio.Task[None]) -> None:
         self._chains.discard(chain)
         self._slot_free.set()
-        run_id = chain.get_name()
-        self._users[run_id] -= 1
-        if not self._users[run_id]:
-            del self._users[run_id]
-            self._views.pop(run_id, None)
-            self._loading.pop(run_id, None)
+        self._views.leave(chain.get_name())
         if not chain.cancelled() and chain.exception() is not None:
             logger.error("A slot of worker %s broke", self.name, exc_info=chain.exception())
 
@@ -289,7 +282,7 @@ class Worker:
                 claim = await self._one(claim)
             except Exception:
                 self._let_go(task_id, lease_seq)  # renew it no more, so that somebody else may try
-                self._views.pop(running[1], None)
+                self._views.forget(running[1])
                 raise
             except asyncio.CancelledError:
                 if self.held.get(task_id) == lease_seq:  # not fenced: the worker stops, and gives the task back
@@ -315,9 +308,7 @@ class Worker:
         started = time.perf_counter()
         back: Return | None = None
         try:
-            view = self._views.get(claim.run_id) or await self._load(claim)
-            if claim.activation not in view.position.index:
-                view = await self._load(claim)
+            view = await self._views.knowing(claim)
             live = view.position.index[claim.activation]
             if claim.lease_seq > 1 or claim.activation in view.journaled or self.places.where != "here":
                 await context.load()
@@ -356,33 +347,12 @@ class Worker:
             await self._commit_plain(commit)
             self.presence.finished += 1
 
-    async def _load(self, claim: Claim) -> View:
-        """A view that knows this activation, from the log. One slot reads for all that need the same run's."""
-        graph = self._graphs.get(claim.graph)
-        if graph is None:
-            raise NodeError(f"Worker {self.name!r} does not know graph {claim.graph!r}.")
-        give_up = time.monotonic() + self.settings.lease_seconds
-        async with self._loading.setdefault(claim.run_id, asyncio.Lock()):
-            known = self._views.get(claim.run_id)
-            if known is not None and claim.activation in known.position.index:
-                return known
-            while True:
-                try:
-                    view = self._views[claim.run_id] = await advance.load_view(self.store, graph, claim.run_id)
-                    return view
-                except Unreachable:
-                    if time.monotonic() > give_up:
-                        raise
-                await asyncio.sleep(self.settings.poll_seconds / 10)
-
     async def _finish(self, claim: Claim, outcome: Outcome, context: Context, seconds: float) -> Claim | None:
         while True:
-            view = self._views.get(claim.run_id) or await self._load(claim)
-            if claim.activation not in view.position.index:  # the view is behind, or our lease is lost
-                view = await self._load(claim)
-                if claim.activation not in view.position.index:
-                    self._let_go(claim.task_id, claim.lease_seq)
-                    return None
+            view = await self._views.knowing(claim)
+            if claim.activation not in view.position.index:  # our lease is lost
+                self._let_go(claim.task_id, claim.lease_seq)
+                return None
             free = self.settings.capacity - len(self._chains) - self._promised + 1
             if self.state is WorkerState.DRAINING:
                 free = 0
@@ -390,7 +360,7 @@ class Worker:
                 place = self.places.find(claim.graph, claim.run_id)
                 commit = advance.finished(view, claim, outcome, context.notes, self.name, seconds, free, place)
             except Exception as error:  # noqa: BLE001  # a reducer of the user may raise anything
-                self._views.pop(claim.run_id, None)
+                self._views.forget(claim.run_id)
                 await self._commit_plain(advance.failed(claim, error, context.notes, self.name, None))
                 return None
             view.moved(commit)
@@ -402,8 +372,7 @@ class Worker:
                 self._promised -= promised
             if result.status == "committed":
                 break
-            if self._views.get(claim.run_id) is view:
-                del self._views[claim.run_id]
+            self._views.forget(claim.run_id, view)
             if result.status == "fenced":
                 self._let_go(claim.task_id, claim.lease_seq)
                 return None
@@ -440,7 +409,7 @@ class Worker:
     async def _commit_plain(self, commit: Commit) -> None:
         result = await self._commit(commit)
         if result.status != "committed":
-            self._views.pop(commit.run_id, None)
+            self._views.forget(commit.run_id)
         elif result.run_status is not RunStatus.RUNNING:
             self._ended(commit, result.run_status, None)
         for delay in (commit.move.delay_seconds, *(task.delay_seconds for task in commit.tasks)):
@@ -465,12 +434,12 @@ class Worker:
 
     def drop_run(self, run_id: str, *, but: int | None = None) -> None:
         """Stop what is being run of a run that has ended; its tasks are fenced out."""
-        self._views.pop(run_id, None)
+        self._views.forget(run_id)
         self._drop([task_id for task_id, (_, of) in self._running.items() if of == run_id and task_id != but])
 
     def forget_view(self, run_id: str) -> None:
         """The run changed from outside: read its log again before planning on."""
-        self._views.pop(run_id, None)
+        self._views.forget(run_id)
 
     def _ended(self, commit: Commit, status: RunStatus, view: View | None) -> None:
         if status.ended:
@@ -482,7 +451,7 @@ class Worker:
 
     def runs(self, run_id: str) -> bool:
         """Whether tasks of this run are being run here."""
-        return run_id in self._users
+        return run_id in self._views
 
     def ending(self, run_id: str) -> asyncio.Future[Ending]:
         """A future that is set when this worker sees the run end, or come to wait."""
