@@ -227,11 +227,11 @@ async def test_a_server_that_stays_away_is_said_to_be_away_and_found_when_it_is_
         with pytest.raises(StoreUnavailable, match="recorded"):
             await attempt
     with pytest.raises(StoreUnavailable, match="No lease was renewed"):
-        await asyncio.to_thread(renewer.renew, "w", {1: 1}, 9.0)
+        await asyncio.to_thread(renewer.renew, "w", {1: 1}, 9.0, 3.0)
     mark = await store.wait("r", -1, 0)
     await asyncio.to_thread(mortal.start)
     assert (await store.run("r")).version == 1
-    assert await asyncio.to_thread(renewer.renew, "w", {1: 1}, 9.0) == {1}
+    assert await asyncio.to_thread(renewer.renew, "w", {1: 1}, 9.0, 3.0) == {1}
     renewer.close()
     await store.change(Change("r", [note("here again")]))
     assert await store.wait("r", mark, 5) != mark

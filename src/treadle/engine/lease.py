@@ -12,12 +12,14 @@ import threading
 import time
 from collections.abc import Callable, Mapping
 
-from treadle.errors import TreadleError
+from treadle.errors import StoreUnavailable, TreadleError
 from treadle.ports.store import Renewer
 
 logger = logging.getLogger("treadle.lease")
 RENEWALS = 3
 """A lease is renewed so often before it would end."""
+SAFE = 0.9
+"""The part of a lease after which its holder stops, unless it has been renewed; the rest is for the stopping."""
 
 
 class Renewals:
@@ -29,12 +31,19 @@ class Renewals:
         self._renewer: Renewer | None = None
         self._lock = threading.Lock()
 
-    def renew(self, held: Mapping[int, int], lease_seconds: float) -> frozenset[int]:
-        """Extend leases (task id -> lease_seq); returns those that are lost. Blocking. Raises Unreachable."""
-        with self._lock:
+    def renew(self, held: Mapping[int, int], lease_seconds: float, within: float) -> frozenset[int]:
+        """Extend leases (task id -> lease_seq); returns those that are lost.
+
+        Blocks for `within` seconds at most, or twice that if another thread renews. Raises Unreachable.
+        """
+        if not self._lock.acquire(timeout=within):
+            raise StoreUnavailable("Another renewal of this worker is still under way; no lease was renewed.")
+        try:
             if self._renewer is None:
                 self._renewer = self._open_renewer()
-            return self._renewer.renew(self._worker, held, lease_seconds)
+            return self._renewer.renew(self._worker, held, lease_seconds, within)
+        finally:
+            self._lock.release()
 
     def close(self) -> None:
         """Idempotent."""
@@ -73,18 +82,25 @@ class Heartbeat:
         self._thread.join()
 
     def _run(self) -> None:
-        renewed = time.monotonic()
-        while not self._stop.wait(self._lease_seconds / RENEWALS):
+        lease, turn = self._lease_seconds, self._lease_seconds / RENEWALS
+        renewed = time.monotonic()  # counted from when it was asked for, so that the store's lease ends later
+        pause = turn
+        while not self._stop.wait(pause):
+            asked = time.monotonic()
+            left = renewed + lease * SAFE - asked
             held = dict(self._held)
             if not held:
-                renewed = time.monotonic()
+                renewed, pause = asked, turn
                 continue
             try:
-                lost = self._renewals.renew(held, self._lease_seconds)
-                renewed = time.monotonic()
+                lost = self._renewals.renew(held, lease, min(turn, left) if left > 0 else turn)
+                renewed = asked
+                pause = max(asked + turn - time.monotonic(), 0.0)
             except TreadleError as error:
                 logger.warning("Leases of %s could not be renewed: %s", self._worker, error)
-                lost = frozenset(held) if time.monotonic() - renewed > self._lease_seconds * 0.8 else frozenset()
+                left = renewed + lease * SAFE - time.monotonic()
+                lost = frozenset() if left > 0 else frozenset(held)
+                pause = min(turn / 4, left) if left > 0 else turn
             if lost:
                 self._on_lost(lost)
 

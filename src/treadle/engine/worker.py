@@ -22,7 +22,7 @@ from treadle.engine.commit import commit_surely
 from treadle.engine.context import Context
 from treadle.engine.elsewhere import INPUT, Places, Return, hand_over, last_return, refuse_repeat, run_offered
 from treadle.engine.execute import Outcome, conclude
-from treadle.engine.lease import Heartbeat, Renewals
+from treadle.engine.lease import RENEWALS, Heartbeat, Renewals
 from treadle.engine.listeners import Listeners
 from treadle.engine.presence import Presence
 from treadle.engine.processes import Processes
@@ -466,8 +466,8 @@ class Worker:
 
     async def heartbeat(self, claim: Claim) -> None:
         """Renew one lease now. Raises LeaseLost."""
-        held = {claim.task_id: claim.lease_seq}
-        if await asyncio.to_thread(self._renewing().renew, held, self.settings.lease_seconds):
+        held, lease = {claim.task_id: claim.lease_seq}, self.settings.lease_seconds
+        if await asyncio.to_thread(self._renewing().renew, held, lease, lease / RENEWALS):
             self._let_go(claim.task_id, claim.lease_seq)
             raise LeaseLost(
                 f"Task {claim.activation!r} attempt {claim.attempt} is no longer leased to {self.name!r}; "

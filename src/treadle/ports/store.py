@@ -189,8 +189,12 @@ class SchemaStatus(msgspec.Struct, frozen=True):
 class Renewer(Protocol):
     """Renews leases from a thread of its own, over a connection of its own."""
 
-    def renew(self, worker: str, held: Mapping[int, int], lease_seconds: float) -> frozenset[int]:
-        """Extend the leases of `held` (task id -> lease_seq); returns those that are lost. Blocking; idempotent."""
+    def renew(self, worker: str, held: Mapping[int, int], lease_seconds: float, within: float) -> frozenset[int]:
+        """Extend the leases of `held` (task id -> lease_seq); returns those that are lost. Blocking; idempotent.
+
+        Raises:
+            StoreUnavailable: It was not done `within` so many seconds; if it was done, nobody has heard of it.
+        """
 
     def close(self) -> None: ...
 

@@ -223,9 +223,10 @@ class MemoryStore:
             return
         if run.dedup:
             self._live.pop(run.dedup, None)
-        run.reserved.clear()
-        for limits in run.budgets.values():
-            limits[2] = 0.0
+        if status is not RunStatus.ERROR:
+            run.reserved.clear()
+            for limits in run.budgets.values():
+                limits[2] = 0.0
         for task in list(run.tasks.values()):
             if status is not RunStatus.ERROR:
                 self._cancel(task, now)
@@ -466,7 +467,7 @@ class _MemoryRenewer:
     def __init__(self, store: MemoryStore) -> None:
         self._store = store
 
-    def renew(self, worker: str, held: Mapping[int, int], lease_seconds: float) -> frozenset[int]:
+    def renew(self, worker: str, held: Mapping[int, int], lease_seconds: float, within: float) -> frozenset[int]:
         return self._store.renew(worker, held, lease_seconds)
 
     def close(self) -> None:

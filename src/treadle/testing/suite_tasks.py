@@ -191,7 +191,7 @@ class ClaimSuite:
         renewer = store.renewer()
         try:
             clock.advance(LEASE - 1)
-            lost = await asyncio.to_thread(renewer.renew, "w1", {held.task_id: held.lease_seq}, LEASE)
+            lost = await asyncio.to_thread(renewer.renew, "w1", {held.task_id: held.lease_seq}, LEASE, LEASE)
             assert lost == frozenset()
             clock.advance(LEASE - 1)
             await store.sweep(max_attempts=9)
@@ -210,8 +210,8 @@ class ClaimSuite:
         renewer = store.renewer()
         try:
             wanted = {a.task_id: a.lease_seq, b.task_id: b.lease_seq, c.task_id: c.lease_seq, 999_999: 1}
-            assert await asyncio.to_thread(renewer.renew, "w1", wanted, LEASE) == {a.task_id, b.task_id, 999_999}
-            assert await asyncio.to_thread(renewer.renew, "w3", {c.task_id: c.lease_seq}, LEASE) == {c.task_id}
+            assert await asyncio.to_thread(renewer.renew, "w1", wanted, LEASE, LEASE) == {a.task_id, b.task_id, 999_999}
+            assert await asyncio.to_thread(renewer.renew, "w3", {c.task_id: c.lease_seq}, LEASE, LEASE) == {c.task_id}
         finally:
             renewer.close()
 

@@ -19,13 +19,13 @@ class PostgresRenewer:
         self._loop = asyncio.new_event_loop()
         self._connection: Connection | None = None
 
-    def renew(self, worker: str, held: Mapping[int, int], lease_seconds: float) -> frozenset[int]:
-        """See `ports.store.Renewer`. Gives up within a third of the lease, so that there is time to try again."""
-        return self._loop.run_until_complete(self._renew(worker, dict(held), lease_seconds))
+    def renew(self, worker: str, held: Mapping[int, int], lease_seconds: float, within: float) -> frozenset[int]:
+        """See `ports.store.Renewer`."""
+        return self._loop.run_until_complete(self._renew(worker, dict(held), lease_seconds, within))
 
-    async def _renew(self, worker: str, held: dict[int, int], lease_seconds: float) -> frozenset[int]:
+    async def _renew(self, worker: str, held: dict[int, int], lease_seconds: float, within: float) -> frozenset[int]:
         try:
-            async with asyncio.timeout(max(lease_seconds / 3, 0.5)):
+            async with asyncio.timeout(within):
                 if self._connection is None or self._connection.is_closed():
                     self._connection = await connect(self._where)
                 rows = await self._connection.fetch(self._sql, worker, list(held), list(held.values()), lease_seconds)

@@ -264,9 +264,10 @@ class _SqliteRenewer:
         self._clock = clock
         self._connection = connect(path, synchronous="OFF")
 
-    def renew(self, worker: str, held: Mapping[int, int], lease_seconds: float) -> frozenset[int]:
+    def renew(self, worker: str, held: Mapping[int, int], lease_seconds: float, within: float) -> frozenset[int]:
         lost = set()
         with mapped_errors(self._path, "No lease was renewed."):
+            self._connection.set_busy_timeout(int(within * 1000))
             self._connection.execute("BEGIN IMMEDIATE")
             try:
                 until = self._clock.now() + lease_seconds
