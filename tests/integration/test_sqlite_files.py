@@ -7,7 +7,8 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from treadle.stores.sqlite import SqliteStore
-from treadle.stores.sqlite.connection import connect, migrate
+from treadle.stores.sqlite.connection import connect
+from treadle.stores.sqlite.migrate import migrate
 from treadle.testing.samples import new_run
 
 
