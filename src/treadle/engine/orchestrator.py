@@ -225,7 +225,8 @@ class Orchestrator:
             )
         self._known_graph(row)
         if row.paused:
-            await self._change(Change(run_id, [Draft(RunResumed())], paused=False, status=RunStatus.RUNNING))
+            change = Change(run_id, [Draft(RunResumed())], paused=False, status=RunStatus.RUNNING, only_if=_OPEN)
+            await self._change(change)
         for task in await self.store.tasks(run_id):
             if task.state is TaskState.LEASED and task.worker and is_dead(task.worker):
                 await self.store.release(task.worker, {task.task_id: task.lease_seq}, died=True)

@@ -17,7 +17,7 @@ from treadle.engine.signals import interrupt
 from treadle.errors import Conflict, NotFound, RunFailed, UsageError
 from treadle.graph.build import Graph
 from treadle.graph.spec import START
-from treadle.ports.store import Store
+from treadle.ports.store import Change, Store
 
 
 def asking(*questions: Any, entered: list[int] | None = None) -> Any:
@@ -258,6 +258,26 @@ async def test_a_run_that_ends_while_it_is_paused_has_ended(orchestrator: Orches
     await orchestrator.pause(run_id)
     gate.open.set()
     assert (await orchestrator.wait(run_id, timeout=SOON)).status is RunStatus.DONE
+
+
+async def test_a_run_that_ends_at_the_moment_of_its_resumption_stays_ended(
+    orchestrator: Orchestrator, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gate = Gate()
+    run_id = await orchestrator.start(chain(gate))
+    await gate.wait()
+    await orchestrator.pause(run_id)
+    real = store.change
+
+    async def late(change: Change) -> int:
+        gate.open.set()
+        await orchestrator.wait(run_id, timeout=SOON)
+        return await real(change)
+
+    monkeypatch.setattr(store, "change", late)
+    with pytest.raises(Conflict, match="is done"):
+        await orchestrator.resume(run_id)
+    assert (await store.run(run_id)).status is RunStatus.DONE
 
 
 async def test_a_paused_run_that_asks_something_still_asks_when_it_is_resumed(orchestrator: Orchestrator) -> None:
