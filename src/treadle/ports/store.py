@@ -302,8 +302,12 @@ class Journal(Protocol):
     async def reserve(self, run_id: str, activation: str, key: str, amounts: Mapping[str, float]) -> None:
         """Book amounts against the run's budgets. Idempotent by key; for what is recorded already nothing is booked.
 
+        They stay booked until the effect is recorded, amounts of 0 are booked in their place, or the run is done or
+        cancelled. A run in error keeps them: it may be retried while the effect is still under way.
+
         Raises:
             BudgetExceeded: A limit does not cover it. Nothing was booked, of no kind.
+            Conflict: The run has ended. Nothing was booked.
         """
 
     async def budgets(self, run_id: str) -> list[Budget]:
@@ -389,6 +393,11 @@ def key_taken(run_id: str, other: str) -> Conflict:
         f"Run {run_id!r} has the dedup key of run {other!r}, which is live; nothing was changed.",
         hint=f"Wait for {other!r} to end, or cancel it.",
     )
+
+
+def over_already(run_id: str) -> Conflict:
+    """What a store says of a reservation for a run that has ended."""
+    return Conflict(f"Run {run_id!r} has ended; nothing was booked, and no call may be made for it.")
 
 
 def recorded_already(step: str | None, activation: str | None) -> Conflict:

@@ -9,7 +9,7 @@ import msgspec
 from treadle.domain.events import RESULTS, BudgetSettled, Draft, Event, type_of
 from treadle.domain.task import Claim, RunRow, TaskRow, TaskState
 from treadle.errors import BudgetExceeded
-from treadle.ports.store import NewRun
+from treadle.ports.store import NewRun, over_already
 
 
 class Task(msgspec.Struct, eq=False):
@@ -89,6 +89,8 @@ class Run:
     def reserve(self, activation: str, key: str, amounts: Mapping[str, float]) -> None:
         if any((activation, key, name) in self.journal for name in RESULTS):
             return  # whoever asks has lost its lease, and will be given what is recorded
+        if self.ended and any(amounts.values()):
+            raise over_already(self.run_id)
         booked = self.reserved.get((activation, key), {})
         wanted = {kind: amount - booked.get(kind, 0.0) for kind, amount in amounts.items()}
         for kind, more in wanted.items():

@@ -10,7 +10,7 @@ import pytest
 
 from treadle.domain.events import BudgetSettled, Draft, EffectStarted, StepRecorded, encode_payload
 from treadle.domain.task import RunStatus, WorkerState
-from treadle.errors import BudgetExceeded, CodecError, NotFound
+from treadle.errors import BudgetExceeded, CodecError, Conflict, NotFound
 from treadle.ports.store import TASKS, Budget, Change, JournalEntry, Store, WorkerRow
 from treadle.testing.clock import FakeClock
 from treadle.testing.samples import (
@@ -154,6 +154,22 @@ class JournalSuite:
         await store.reserve("r", "a", "k", {"tokens": 8})
         await store.change(Change("r", [], status=RunStatus.CANCELLED))
         assert await store.budgets("r") == [Budget("tokens", 10, 0, 0)]
+        with pytest.raises(Conflict, match="has ended"):
+            await store.reserve("r", "b", "k", {"tokens": 1})  # by a worker that has not heard of it
+        await store.reserve("r", "a", "k", {"tokens": 0})  # its call has failed; that much it may say
+        assert await store.budgets("r") == [Budget("tokens", 10, 0, 0)]
+
+    async def test_a_run_in_error_keeps_what_calls_under_way_may_cost(self, store: Store) -> None:
+        await store.create_run(new_run("r", "a", "b", budgets={"tokens": 10}))
+        await store.reserve("r", "a", "k", {"tokens": 8})
+        await store.change(Change("r", [], status=RunStatus.ERROR))
+        with pytest.raises(Conflict, match="has ended"):
+            await store.reserve("r", "b", "k", {"tokens": 1})
+        await store.change(Change("r", [], status=RunStatus.RUNNING))  # retried, while the call still goes on
+        with pytest.raises(BudgetExceeded, match="2 of 10"):
+            await store.reserve("r", "b", "k", {"tokens": 3})
+        await store.record("r", "a", effect("a", "k", settle={"tokens": 8}))
+        assert await store.budgets("r") == [Budget("tokens", 10, 8, 0)]
 
     async def test_reserving_in_no_run_raises_not_found(self, store: Store) -> None:
         with pytest.raises(NotFound):
@@ -232,7 +248,7 @@ class PresenceSuite:
         assert [row.leased_at for row in found] == [clock.now(), clock.now() - 3]
         assert await store.leased(limit=1) == found[:1]
         renewer = store.renewer()
-        await asyncio.to_thread(renewer.renew, "w2", {a.task_id: a.lease_seq}, 60)
+        await asyncio.to_thread(renewer.renew, "w2", {a.task_id: a.lease_seq}, 60, 20)
         renewer.close()
         assert (await store.leased())[1].leased_at == clock.now() - 3
         await store.release("w2", {a.task_id: a.lease_seq})

@@ -26,6 +26,7 @@ from treadle.ports.store import (
     SchemaStatus,
     WorkerRow,
     key_taken,
+    over_already,
     recorded_already,
     wrong_status,
 )
@@ -292,7 +293,7 @@ class PostgresStore:
         values = [float(amount) for amount in amounts.values()]
         for kind, limit, left in await self._pool.rows("reserve", run_id, activation, key, list(amounts), values):
             if kind is None:
-                raise _no_run(run_id)
+                raise _no_run(run_id) if left is None else over_already(run_id)
             raise BudgetExceeded(
                 f"The next call may take {amounts[kind]:g} {kind}; {left:g} of {limit:g} are left. It was not made."
             )

@@ -31,6 +31,7 @@ from treadle.ports.store import (
     NewRun,
     WorkerRow,
     key_taken,
+    over_already,
     recorded_already,
     wrong_status,
 )
@@ -161,11 +162,11 @@ def _set_status(c: apsw.Connection, run: RunHead, status: RunStatus, error: str 
     sql.run(c, "set_status", (run.run_no, status.value, int(status.ended), error))
     if not status.ended:
         return
-    sql.run(c, "clear_reserved", (run.run_no,))
-    sql.run(c, "delete_all_reservations", (run.run_no,))
     if status is RunStatus.ERROR:
         sql.run(c, "keep_for_retry", (run.run_no,))
         return
+    sql.run(c, "clear_reserved", (run.run_no,))
+    sql.run(c, "delete_all_reservations", (run.run_no,))
     append(c, run, [Draft(TaskCancelled(), row[1]) for row in sql.rows(c, "run_tasks", (run.run_no,))], now)
     sql.run(c, "delete_run_tasks", (run.run_no,))
 
@@ -257,6 +258,8 @@ def reserve(c: apsw.Connection, run_id: str, activation: str, key: str, amounts:
     run = _run(c, run_id)
     if any(sql.row(c, "journal_entry", (run.run_no, activation, key, name)) for name in RESULTS):
         return  # whoever asks has lost its lease, and will be given what is recorded
+    if run.ended and any(amounts.values()):
+        raise over_already(run_id)
     booked = dict(sql.rows(c, "reservations", (run.run_no, activation, key)))
     for kind in amounts:
         sql.run(c, "set_budget", (run.run_no, kind, None))

@@ -44,14 +44,14 @@ DECLARE
     names text[];
 BEGIN
     UPDATE treadle.runs SET status = p_status, ended = true, error = p_error, updated_at = p_at WHERE run_no = p_run;
-    UPDATE treadle.budgets SET reserved = 0 WHERE run_no = p_run AND reserved <> 0;
-    DELETE FROM treadle.reservations WHERE run_no = p_run;
     IF p_status = 'error' THEN
         UPDATE treadle.tasks SET parked = true, worker = NULL, lease_until = NULL,
                lease_seq = lease_seq + (state = 'leased')::int, state = CASE state WHEN 'leased' THEN 'ready' ELSE state END
          WHERE run_no = p_run;
         RETURN;
     END IF;
+    UPDATE treadle.budgets SET reserved = 0 WHERE run_no = p_run AND reserved <> 0;
+    DELETE FROM treadle.reservations WHERE run_no = p_run;
     WITH gone AS (DELETE FROM treadle.tasks WHERE run_no = p_run RETURNING task_id, activation)
     SELECT array_agg(task_id ORDER BY task_id), array_agg(activation ORDER BY task_id) INTO live, names FROM gone;
     IF live IS NOT NULL THEN

@@ -529,7 +529,8 @@ BEGIN
                         r.project, true;
 END $$;
 
--- Book amounts, or none. A row that comes back is the first kind that does not fit; one without a kind: no such run.
+-- Book amounts, or none. A row that comes back is the first kind that does not fit; one without a kind: no such run, or
+-- ("left" 0) one that has ended.
 CREATE FUNCTION treadle.reserve_v1(p_run text, p_activation text, p_step text, p_kinds text[], p_amounts float8[])
 RETURNS TABLE (kind text, "limit" float8, "left" float8) LANGUAGE plpgsql
 SET enable_seqscan = off SET enable_bitmapscan = off SET enable_hashjoin = off SET enable_mergejoin = off
@@ -537,8 +538,9 @@ SET plan_cache_mode = force_generic_plan SET jit = off AS $$
 #variable_conflict use_column
 DECLARE
     no bigint;
+    over boolean;
 BEGIN
-    SELECT run_no INTO no FROM treadle.runs WHERE run_id = p_run FOR NO KEY UPDATE;
+    SELECT r.run_no, r.ended INTO no, over FROM treadle.runs r WHERE r.run_id = p_run FOR NO KEY UPDATE;
     IF NOT FOUND THEN
         RETURN QUERY SELECT NULL::text, NULL::float8, NULL::float8; RETURN;
     END IF;
@@ -546,6 +548,8 @@ BEGIN
     IF EXISTS (SELECT FROM treadle.events e WHERE e.run_no = no AND e.activation = p_activation AND e.step = p_step
                   AND e.type IN ('StepRecorded', 'ModelReplied', 'ToolReturned')) THEN
         RETURN;
+    ELSIF over AND 0 <> ANY (p_amounts) THEN
+        RETURN QUERY SELECT NULL::text, NULL::float8, 0::float8; RETURN;
     END IF;
     RETURN QUERY SELECT u.kind, b."limit", b."limit" - b.spent - b.reserved
       FROM unnest(p_kinds, p_amounts) WITH ORDINALITY AS u (kind, amount, n)
