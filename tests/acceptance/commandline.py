@@ -49,10 +49,16 @@ class Commands:
     folder: Path
     env: dict[str, str]
     started: list[subprocess.Popen[str]] = field(default_factory=list)
+    prefix: tuple[str, ...] = ()
+    """What every command is run by."""
 
     def __call__(self, *arguments: str, cwd: Path | None = None, **env: str) -> Done:
+        return self.run(sys.executable, "-m", "treadle", *arguments, cwd=cwd, **env)
+
+    def run(self, *command: str, cwd: Path | None = None, **env: str) -> Done:
+        """Run any command where `treadle` runs."""
         done = subprocess.run(
-            [sys.executable, "-m", "treadle", *arguments], capture_output=True, text=True, timeout=SECONDS,
+            [*self.prefix, *command], capture_output=True, text=True, timeout=SECONDS,
             cwd=cwd or self.folder, env=self.env | env, check=False, stdin=subprocess.DEVNULL,
         )  # fmt: skip
         return Done(done.returncode, done.stdout, done.stderr)
@@ -60,8 +66,9 @@ class Commands:
     def start(self, *arguments: str) -> subprocess.Popen[str]:
         """Start a command without waiting for it; it is killed when the test ends."""
         process = subprocess.Popen(
-            [sys.executable, "-m", "treadle", *arguments], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-            cwd=self.folder, env=self.env, stdin=subprocess.DEVNULL, bufsize=1, preexec_fn=_hear_ctrl_c,
+            [*self.prefix, sys.executable, "-m", "treadle", *arguments], stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE, text=True, cwd=self.folder, env=self.env, stdin=subprocess.DEVNULL, bufsize=1,
+            preexec_fn=_hear_ctrl_c,
         )  # fmt: skip
         self.started.append(process)
         return process
@@ -76,8 +83,12 @@ class Commands:
     def script(self, *rules: tuple[str, str], seconds: float = 0.0) -> str:
         """Write a script for a scripted model and return the provider that names it."""
         written = [{"when": when, "reply": f"```python\n{reply}```", "seconds": seconds} for when, reply in rules]
-        (self.folder / "script.json").write_text(json.dumps(written))
+        self.write("script.json", json.dumps(written))
         return "scripted:script.json"
+
+    def write(self, name: str, text: str) -> None:
+        """Write a file of the folder."""
+        (self.folder / name).write_text(text)
 
     def good_script(self, *, seconds: float = 0.0) -> str:
         """A script that solves the goal of a slug at once."""

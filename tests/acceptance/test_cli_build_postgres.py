@@ -47,3 +47,39 @@ def test_a_build_on_postgres_is_cancelled_from_another_terminal(shared: Commands
     running.communicate(timeout=30)
     assert running.returncode == 1 and shared.latest()["status"] == "cancelled"
     assert not Path(shared.folder / "made").exists()
+
+
+def test_what_a_stopped_build_leaves_a_worker_elsewhere_takes_and_it_ends_at_home(shared: Commands) -> None:
+    """Without --elsewhere the command does all itself, while it runs."""
+    other = Commands(shared.folder.parent / "other", shared.env, started=shared.started)
+    other.folder.mkdir()
+    running = shared.start("build", GOAL, "--out", "made", "--provider", shared.good_script(seconds=30.0))
+    until(running, "plan: done")
+    running.terminate()
+    running.communicate(timeout=30)
+    run_id = shared.latest()["run_id"]
+    watching = shared.start("logs", "-f", run_id)
+    worker = other.start("worker", "--provider", other.good_script())
+    assert watching.stdout is not None
+    assert any("verify: done" in line for line in watching.stdout)
+    assert not (shared.folder / "made").exists() and not (other.folder / "made").exists()
+    done = shared("resume", run_id)
+    assert done.code == 0, done.err
+    assert (shared.folder / "made" / "slug.py").exists() and not (other.folder / "made").exists()
+    worker.terminate()
+    worker.communicate(timeout=30)
+    assert worker.returncode == 0 and not any((other.folder / ".treadle" / "guests").glob("*/*"))
+
+
+def test_what_a_worker_lacks_for_builds_is_said_before_it_takes_any(shared: Commands) -> None:
+    for arguments, code, said in (
+        ((), 5, "is not on this machine"),
+        (("--provider", "scripted:none.json"), 2, "There is no script"),
+        (("--model", "qwen9"), 2, "no model 'qwen9'"),
+        (("--queues", "a"), 2, "--queues"),
+        (("--store", "sqlite:///runs.db"), 2, "needs a store that other machines reach"),
+    ):
+        done = shared("worker", *arguments)
+        assert (done.code, said in done.err) == (code, True), done.err
+    done = shared("build", GOAL, "--elsewhere", "--store", "sqlite:///runs.db", "--provider", shared.good_script())
+    assert (done.code, "--elsewhere needs a store" in done.err) == (2, True), done.err

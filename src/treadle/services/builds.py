@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
+import importlib.util
 import os
 import re
 import socket
@@ -19,7 +20,7 @@ from treadle.agents.relevance import is_test
 from treadle.domain.task import RunRow
 from treadle.engine.orchestrator import Orchestrator, new_run_id
 from treadle.engine.results import RunOptions
-from treadle.errors import Conflict, NotFound, UsageError
+from treadle.errors import ConfigError, Conflict, NotFound, UsageError
 from treadle.graph.build import Graph
 from treadle.models import verify
 from treadle.models.catalog import ModelFile, locate
@@ -29,7 +30,7 @@ from treadle.services.guests import KINDS, Guest, model_queue, placed_graph, que
 from treadle.services.runs import BUILD
 from treadle.settings import Settings
 from treadle.workflows import Crew, Kind
-from treadle.workspace import numbered, open_repository, refuse_unusable_out
+from treadle.workspace import git_program, numbered, open_repository, refuse_unusable_out
 
 _PLAN = "plan"
 _MAX_SLUG_WORDS = 4
@@ -181,12 +182,19 @@ class Builds:
         Raises:
             UsageError: No other machine reaches the store.
             ModelUnavailable: The model is not here. Nothing was fetched.
-            ModelFileCorrupt, UnknownName, ConfigError, SandboxUnavailable: As `check`.
+            ConfigError: As `check`; or there is no git, or no pytest to run tests with.
+            ModelFileCorrupt, UnknownName, SandboxUnavailable: As `check`.
         """
         if not self._maker.shared:
             raise UsageError(
                 "A worker for builds needs a store that other machines reach; it was not started.",
                 hint="Use --store postgresql://...; for graphs and nodes of your own, give --import pkg.module.",
+            )
+        git_program()
+        if importlib.util.find_spec("pytest") is None:
+            raise ConfigError(
+                "This Python has no pytest, which runs the tests of what is built; the worker was not started.",
+                hint="Run: pip install pytest, into the environment that runs treadle.",
             )
         choice = await self._choice(script)
         if choice.provider == "embedded":

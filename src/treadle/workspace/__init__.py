@@ -2,6 +2,7 @@
 
 from treadle.workspace.commit import CommitNote
 from treadle.workspace.folder import SNAPSHOTS, Workspace
+from treadle.workspace.git import git_program
 from treadle.workspace.paths import clean_path
 from treadle.workspace.publish import (
     HandedOverElsewhere,
@@ -29,6 +30,7 @@ __all__ = [
     "Snapshots",
     "Workspace",
     "clean_path",
+    "git_program",
     "numbered",
     "open_repository",
     "refuse_unusable_out",
