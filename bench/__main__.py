@@ -7,6 +7,7 @@ from importlib import import_module
 
 NAMES = {
     "engine": "the graph engine beside LangGraph: speed, bytes, waiting, kills",
+    "cluster": "PostgreSQL and workers beside LangGraph, DBOS, procrastinate, pgqueuer and Celery",
     "goals": "software goals built from start to end with a local model",
     "humaneval": "HumanEval with a local model, with and without the test loop",
 }
