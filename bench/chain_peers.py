@@ -1,7 +1,7 @@
 """Durable chains of ten steps that do nothing, each library in its own process: `python -m bench.chain_peers NAME DSN`.
 
-It reads lines `WHAT COUNT` (`one`: so many runs in turn; `many`: so many at once) and answers each with the seconds that
-it took and the processor seconds that it used.
+It reads lines `WHAT COUNT` (`one`: so many runs in turn; `many`: so many at once) and answers each with the seconds
+that it took and the processor seconds that it used.
 """
 
 from __future__ import annotations

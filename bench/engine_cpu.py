@@ -13,11 +13,11 @@ from treadle.engine.orchestrator import Orchestrator
 from treadle.engine.results import WorkerSettings
 from treadle.stores.memory import MemoryStore
 
-NUMBERS = 2_000_000
+NUMBERS = 10_000_000
 
 
 def count(state: Any) -> dict[str, Any]:
-    """About a tenth of a second of pure Python."""
+    """A few tenths of a second of pure Python."""
     total = 0
     for number in range(NUMBERS):
         total += number & 3
