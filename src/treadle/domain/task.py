@@ -110,7 +110,9 @@ class NewTask(msgspec.Struct, frozen=True, gc=False):
     held: bool = False
     """Waiting for an answer; no clock makes it ready."""
     lease: bool = False
-    """Hand on: the committing worker gets it, leased, in the same commit."""
+    """Hand on: the committing worker gets it, leased, in the same commit. Tasks of limited queues are only claimed."""
+    key: str | None = None
+    """What a limit per key of its queue counts by."""
 
     @property
     def head_start(self) -> float:
@@ -154,6 +156,7 @@ class TaskRow(msgspec.Struct, frozen=True):
     error: str | None
     leased_at: float | None = None
     """When its present holder got it."""
+    key: str | None = None
 
 
 def claim_of(task: TaskRow, graph: str) -> Claim:

@@ -22,7 +22,7 @@ from treadle.domain.events import (
 from treadle.domain.policy import RetryPolicy
 from treadle.domain.state import Values
 from treadle.domain.task import Claim, NewTask, RunStatus
-from treadle.engine.elsewhere import Place, Return, node_queue, offer
+from treadle.engine.elsewhere import Place, Return, key_of, node_queue, offer
 from treadle.engine.execute import Outcome
 from treadle.engine.signals import Pause, Sleep
 from treadle.errors import NodeError, RemoteError, StoreUnavailable, TreadleError
@@ -131,7 +131,8 @@ def _new_tasks(
         lease = hand_on > 0 and not held and here
         hand_on -= lease
         name = live.qualified if live.frame.parent else node.name
-        yield NewTask(live.id, name, node.node_type, queue, node.priority, None, held, lease)
+        key = None if node.key is None else key_of(live)
+        yield NewTask(live.id, name, node.node_type, queue, node.priority, None, held, lease, key)
 
 
 def _held(started: list[Live], tasks: list[NewTask]) -> list[Draft]:
@@ -185,9 +186,9 @@ def delay_after(error: Exception, node: Node, attempt: int, chance: Callable[[],
     return None
 
 
-def offered_again(claim: Claim, node: Node, delay: float) -> NewTask:
+def offered_again(claim: Claim, node: Node, delay: float, key: str | None) -> NewTask:
     """The task that tries a node again that failed elsewhere."""
-    return NewTask(claim.activation, claim.node, node.node_type, node_queue(node), node.priority, delay)
+    return NewTask(claim.activation, claim.node, node.node_type, node_queue(node), node.priority, delay, key=key)
 
 
 def failed(

@@ -20,7 +20,7 @@ from treadle.domain.events import Draft, NodeFailed, NodeReturned, TaskOffered
 from treadle.domain.state import Schema, State
 from treadle.domain.task import Claim, NewTask
 from treadle.engine.context import Context
-from treadle.engine.execute import Callee, call
+from treadle.engine.execute import Callee, call, view_of
 from treadle.engine.registry import NodeRegistry
 from treadle.engine.results import WorkerSettings
 from treadle.errors import LeaseLost, NodeError, RemoteError, TreadleError
@@ -38,6 +38,20 @@ INPUT = "input"
 def node_queue(node: Node) -> str:
     """Where a node is offered to workers that know its type."""
     return _queue_of(node.node_type, node.queue if isinstance(node.queue, str) else "default")
+
+
+def key_of(live: Live) -> str | None:
+    """What limits per key count an activation by. Raises NodeError if its node's function cannot tell."""
+    key = live.node.key
+    if callable(key):
+        try:
+            key = key(view_of(live, ""))
+        except Exception as error:  # whatever a user's function raises
+            raise NodeError(
+                f"The key of node {live.node.name!r} could not be told: {type(error).__name__}: {error}.",
+                hint="Its function gets the state that the node will get; it may return None.",
+            ) from error
+    return None if key is None else str(key)
 
 
 def graph_queue(pin: str) -> str:
@@ -115,7 +129,7 @@ def offer(live: Live) -> Draft:
 def hand_over(claim: Claim, live: Live, worker: str, *, known: bool) -> Commit:
     """Offer a task that was claimed by somebody who cannot run it; `known`: its input is in the journal already."""
     node = live.node
-    task = NewTask(claim.activation, claim.node, node.node_type, node_queue(node), node.priority)
+    task = NewTask(claim.activation, claim.node, node.node_type, node_queue(node), node.priority, key=key_of(live))
     drafts = [] if known else [offer(live)]
     return Commit(claim.run_id, claim.task_id, claim.lease_seq, worker, drafts, TaskMove("done"), tasks=[task])
 

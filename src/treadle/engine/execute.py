@@ -62,7 +62,7 @@ async def execute(live: Live, callee: Callee | None, context: Context) -> Outcom
             if node.name in graph.branches
             else _NOTHING
         )
-    given = _view(live, context.run_id)
+    given = view_of(live, context.run_id)
     return await conclude(live, await call(callee, given, context, node.name, node.timeout), context)
 
 
@@ -104,7 +104,8 @@ async def _bounded(running: Awaitable[Any], node: str, timeout: float) -> Any:
         raise
 
 
-def _view(live: Live, run_id: str) -> Any:
+def view_of(live: Live, run_id: str) -> Any:
+    """What a node's function is called with."""
     schema = live.frame.graph.schema
     if live.data is not None and not isinstance(live.data, Mapping):
         return live.data

@@ -70,7 +70,7 @@ async def import_run(store: Store, lines: Iterable[str], *, now: float | None = 
             labels=row.labels,
             deadline_seconds=None if row.deadline is None else max(row.deadline - now, 0.0),
             budgets=_left(header.get("budgets", ())),
-            status=row.status if row.status.ended else RunStatus.RUNNING,
+            status=row.status if row.status.ended or row.status is RunStatus.PENDING else RunStatus.RUNNING,
         )
     )
     if result.status != "committed":
@@ -98,6 +98,7 @@ def _task(task: dict[str, Any], now: float) -> NewTask:
         task["activation"], task["node"], task["node_type"], task["queue"],
         delay_seconds=max(due - now, 0.0) if waits and due is not None else None,
         held=waits and due is None,
+        key=task.get("key"),
     )  # fmt: skip
 
 

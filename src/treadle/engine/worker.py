@@ -20,7 +20,7 @@ from treadle.engine.advance import View
 from treadle.engine.calls import Calls
 from treadle.engine.commit import commit_surely
 from treadle.engine.context import Context
-from treadle.engine.elsewhere import INPUT, Places, Return, hand_over, last_return, refuse_repeat, run_offered
+from treadle.engine.elsewhere import INPUT, Places, Return, hand_over, key_of, last_return, refuse_repeat, run_offered
 from treadle.engine.execute import Outcome, conclude
 from treadle.engine.lease import RENEWALS, Heartbeat, Renewals
 from treadle.engine.listeners import Listeners
@@ -403,7 +403,10 @@ class Worker:
         node = graph.listed.get(claim.node) if graph is not None else None
         attempt = back.number if back else claim.attempt
         delay = advance.delay_after(error, node, attempt, self._chance) if node is not None else None
-        again = advance.offered_again(claim, node, delay) if node is not None and back and delay is not None else None
+        again = None
+        if node is not None and back and delay is not None:
+            live = (await self._views.knowing(claim)).position.index.get(claim.activation)
+            again = advance.offered_again(claim, node, delay, key_of(live) if live is not None else None)
         await self._commit_plain(advance.failed(claim, error, context.notes, self.name, delay, back, again))
 
     async def _commit_plain(self, commit: Commit) -> None:

@@ -52,6 +52,7 @@ class Graph:
         effects: Literal["idempotent", "at_most_once"] = "idempotent",
         queue: Queue = "default",
         priority: int = 0,
+        key: str | Callable[[Any], Any] | None = None,
         cache: CachePolicy | bool | None = None,
         join: Literal["all", "any"] = "all",
         destinations: Sequence[str] = (),
@@ -65,6 +66,10 @@ class Graph:
                 One that keeps a core busy is better marked `@cpu_bound`.
             queue: Only workers that serve it take the node; a function of (state, run id) may name it.
             effects: `at_most_once`: the node never runs again by itself, neither after a crash nor by `retry`.
+            queue: Workers take tasks from queues by name; limits hold per queue.
+            priority: Higher is claimed first; one step is worth a minute of waiting.
+            key: What a limit per key of the queue counts by: a name, or a function of the node's state, asked once when
+                the node is planned, e.g. `lambda state: state["customer"]`. None: not counted.
             cache: True or a policy: reuse the result for the same input.
             join: `any`: start when the first in-edge fires, and ignore the others.
             destinations: Where Commands of this node may go (or annotate it `-> Command[Literal["a", "b"]]`).
@@ -73,7 +78,7 @@ class Graph:
         if not isinstance(name, str):
             return self.add_node(
                 name.__name__, name, node_type, retry=retry, timeout=timeout, effects=effects, queue=queue,
-                priority=priority, cache=cache, join=join, destinations=destinations,
+                priority=priority, key=key, cache=cache, join=join, destinations=destinations,
             )  # fmt: skip
         if name in self.nodes:
             self.problems.append(f"Node {name!r} is added twice. Give one of them another name.")
@@ -97,6 +102,7 @@ class Graph:
             effects=effects,
             queue=queue,
             priority=priority,
+            key=key,
             cache=cache or None,
             join=join,
             destinations=tuple(destinations) or _annotated_targets(function),

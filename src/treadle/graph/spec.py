@@ -64,6 +64,8 @@ class Node:
     effects: Literal["idempotent", "at_most_once"] = "idempotent"
     queue: Queue = "default"
     priority: int = 0
+    key: str | Callable[[Any], Any] | None = None
+    """What limits per key of its queue count by: a name, or how to tell it from the node's state."""
     cache: CachePolicy | None = None
     join: Literal["all", "any"] = "all"
     destinations: tuple[str, ...] = ()

@@ -12,8 +12,9 @@ from typing import Literal, Protocol
 import msgspec
 
 from treadle.domain.events import Draft, Event
+from treadle.domain.limit import Limit, LimitRow
 from treadle.domain.task import Claim, NewTask, RunRow, RunStatus, TaskRow, WorkerState
-from treadle.errors import Conflict
+from treadle.errors import Conflict, NotFound
 
 WORKER_SEEN_SECONDS = 15.0
 """A worker that was not heard of for so long is not alive."""
@@ -84,7 +85,8 @@ class CommitResult(msgspec.Struct, frozen=True, gc=False):
     version: int
     """The run's version after this item."""
     claims: tuple[Claim, ...] = ()
-    """Created tasks that were handed on, in the order of `tasks`. None are while the run is paused."""
+    """Created tasks that were handed on, in the order of `tasks`. None are while the run is paused, and none of queues
+    with a limit."""
     run_status: RunStatus = RunStatus.RUNNING
     """The run's status after this item."""
     run_id: str = ""
@@ -254,7 +256,8 @@ class Tasks(Protocol):
         """Lease up to `limit` ready tasks of runs that are neither ended nor paused.
 
         Two workers never hold one task. Never waits; [] when nothing is ready. Ordered by `NewTask.rank`, then task id.
-        The attempt is counted here and `lease_seq` rises. `graphs` and `node_types` narrow it to what the caller can
+        Of a queue with a limit, no more than that leaves: claims of such a queue wait for each other, briefly. The
+        attempt is counted here and `lease_seq` rises. `graphs` and `node_types` narrow it to what the caller can
         run.
         """
 
@@ -288,6 +291,23 @@ class Tasks(Protocol):
 
     async def tasks(self, run_id: str) -> list[TaskRow]:
         """Live and failed tasks of a run, by task id."""
+
+
+class Limits(Protocol):
+    """How much of a queue may run, whoever runs it."""
+
+    async def set_limit(self, limit: Limit) -> None:
+        """Set what holds for a queue, in place of what did. It holds for what begins from now on.
+
+        Idempotent. `claim` takes no more of the queue than it leaves; what it holds back becomes claimable, with a
+        wake-up, as soon as it leaves room.
+        """
+
+    async def remove_limit(self, queue: str) -> None:
+        """Raises NotFound."""
+
+    async def limits(self) -> list[LimitRow]:
+        """By queue."""
 
 
 class Journal(Protocol):
@@ -351,7 +371,7 @@ class Presence(Protocol):
         """
 
 
-class Store(Runs, Tasks, Journal, Blobs, Presence, Protocol):
+class Store(Runs, Tasks, Limits, Journal, Blobs, Presence, Protocol):
     """Atomic and durable unless a method says otherwise. Time is the store's own. Rows come in a stated order."""
 
     async def open(self) -> None:
@@ -385,6 +405,11 @@ def wrong_status(run_id: str, status: RunStatus) -> Conflict:
     """What a store says of a change that is only for runs in another state."""
     hint = "A run that has ended stays as it is: fork it, or retry what failed." if status.ended else None
     return Conflict(f"Run {run_id!r} {status.told}; nothing was changed.", hint=hint)
+
+
+def no_limit(queue: str) -> NotFound:
+    """What a store says of a queue that has no limit."""
+    return NotFound(f"Queue {queue!r} has no limit; nothing was removed.", hint="List them: `treadle limits list`.")
 
 
 def key_taken(run_id: str, other: str) -> Conflict:

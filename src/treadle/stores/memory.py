@@ -5,7 +5,6 @@ Nothing here awaits, so every method is atomic. Read this to know what the other
 
 from __future__ import annotations
 
-import hashlib
 import heapq
 from collections.abc import Iterable, Mapping, Sequence
 
@@ -22,6 +21,7 @@ from treadle.domain.events import (
     check_drafts,
     type_of,
 )
+from treadle.domain.limit import Limit, LimitRow, check_limit
 from treadle.domain.task import Claim, NewTask, RunRow, RunStatus, TaskRow, TaskState
 from treadle.errors import Conflict, NotFound
 from treadle.ports.clock import Clock, SystemClock
@@ -41,16 +41,19 @@ from treadle.ports.store import (
     recorded_already,
     wrong_status,
 )
+from treadle.stores.memory_blobs import Blobs
+from treadle.stores.memory_limits import Gate, Limits
 from treadle.stores.memory_rows import Run, Task
 from treadle.stores.memory_wake import Wake
 
 READY, LEASED, WAITING, FAILED = TaskState.READY, TaskState.LEASED, TaskState.WAITING, TaskState.FAILED
 
 
-class MemoryStore:
+class MemoryStore(Blobs):
     """Keeps everything in this process; gone when it ends."""
 
     def __init__(self, clock: Clock | None = None) -> None:
+        super().__init__()
         self._clock = clock or SystemClock()
         self._runs: dict[str, Run] = {}
         self._tasks: dict[int, Task] = {}
@@ -59,7 +62,7 @@ class MemoryStore:
         self._live: dict[tuple[str, str], Run] = {}
         """Dedup key -> the live run that has it."""
         self._workers: dict[str, WorkerRow] = {}
-        self._blobs: dict[str, bytes] = {}
+        self._limits = Limits()
         self._wake = Wake()
 
     async def open(self) -> None:
@@ -103,9 +106,19 @@ class MemoryStore:
         now = self._clock.now()
         claims: list[Claim] = []
         passed: list[tuple[str, tuple[float, int]]] = []
+        gates: dict[str, Gate] = {}
+        if self._limits:
+            limited = [queue for queue in queues if queue in self._limits]
+            gates = {queue: self._limits.gate(queue, self._tasks.values(), now) for queue in limited}
         ready = [(self._ready[queue], queue) for queue in queues if self._ready.get(queue)]
         while ready and len(claims) < limit:
             heap, queue = min(ready, key=lambda pair: pair[0][0])
+            gate = gates.get(queue) if gates else None
+            if gate is not None and gate.shut:
+                ready.remove((heap, queue))
+                if gate.seconds is not None:
+                    self._wake.later(TASKS, gate.seconds)
+                continue
             entry = heapq.heappop(heap)
             if not heap:
                 ready = [pair for pair in ready if pair[0]]
@@ -115,9 +128,11 @@ class MemoryStore:
             wanted = (graphs is None or task.run.graph in graphs) and (
                 node_types is None or task.node_type in node_types
             )
-            if task.run.paused or not wanted:
+            if task.run.paused or not wanted or (gate is not None and not gate.admits(task)):
                 passed.append((queue, entry))
                 continue
+            if gate is not None:
+                gate.take(task)
             self._lease(task, worker, now, lease_seconds)
             self._append(task.run, [_claimed(task)], now)
             claims.append(task.claim())
@@ -131,6 +146,8 @@ class MemoryStore:
             if item.run_id in self._runs:
                 _refuse_recorded(self._runs[item.run_id], item.events)
         now = self._clock.now()
+        if self._limits:
+            self._wake.touch(TASKS)  # there may be room by now
         return [self._commit(item, now, lease_seconds) for item in items]
 
     def _commit(self, item: Commit, now: float, lease_seconds: float) -> CommitResult:
@@ -184,12 +201,12 @@ class MemoryStore:
         for new in tasks:
             self._last_task += 1
             names = (new.activation, new.node, new.node_type, new.queue)
-            task = Task(self._last_task, run, *names, new.rank(now))
+            task = Task(self._last_task, run, *names, new.rank(now), key=new.key)
             run.tasks[new.activation] = self._tasks[task.task_id] = task
             if new.held or new.delay_seconds is not None:
                 task.state = WAITING
                 task.not_before = None if new.delay_seconds is None else now + new.delay_seconds
-            elif new.lease and worker is not None and not run.paused:
+            elif new.lease and worker is not None and not run.paused and new.queue not in self._limits:
                 self._lease(task, worker, now, lease_seconds)
                 claims.append(task.claim())
             else:
@@ -345,6 +362,20 @@ class MemoryStore:
         self._append(task.run, drafts, now)
         self._set_status(task.run, RunStatus.ERROR, error, now)
 
+    # -- limits ----------------------------------------------------------------------------------------------------
+
+    async def set_limit(self, limit: Limit) -> None:
+        check_limit(limit)
+        self._limits.put(limit)
+        self._wake.touch(TASKS)
+
+    async def remove_limit(self, queue: str) -> None:
+        self._limits.remove(queue)
+        self._wake.touch(TASKS)
+
+    async def limits(self) -> list[LimitRow]:
+        return self._limits.rows(self._tasks.values(), self._clock.now())
+
     # -- journal and budgets ---------------------------------------------------------------------------------------
 
     async def record(self, run_id: str, activation: str, entry: JournalEntry) -> Event:
@@ -419,17 +450,6 @@ class MemoryStore:
             self._workers[worker.worker] = msgspec.structs.replace(worker, started_at=started, seen_at=now)
         else:
             self._workers.pop(worker.worker, None)
-
-    async def put_blob(self, data: bytes) -> str:
-        digest = hashlib.sha256(data).hexdigest()
-        self._blobs[digest] = data
-        return digest
-
-    async def get_blob(self, digest: str) -> bytes:
-        try:
-            return self._blobs[digest]
-        except KeyError:
-            raise NotFound(f"There is no blob {digest!r}.") from None
 
     async def delete_run(self, run_id: str) -> None:
         run = self._run(run_id)

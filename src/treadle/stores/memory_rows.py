@@ -29,12 +29,13 @@ class Task(msgspec.Struct, eq=False):
     not_before: float | None = None
     error: str | None = None
     leased_at: float | None = None
+    key: str | None = None
 
     def row(self) -> TaskRow:
         return TaskRow(
             self.task_id, self.run.run_id, self.activation, self.node, self.node_type, self.queue, self.state,
             self.attempt, self.lease_seq, self.worker, self.lease_until, self.not_before, self.error,
-            self.leased_at if self.state is TaskState.LEASED else None,
+            self.leased_at if self.state is TaskState.LEASED else None, self.key,
         )  # fmt: skip
 
     def claim(self) -> Claim:

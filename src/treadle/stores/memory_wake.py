@@ -11,6 +11,7 @@ class Wake:
     def __init__(self) -> None:
         self._marks: dict[str, int] = {}
         self._waiters: dict[str, list[asyncio.Future[None]]] = {}
+        self._timers: dict[str, asyncio.TimerHandle] = {}
 
     def waits(self, topic: str) -> bool:
         return topic in self._waiters
@@ -21,6 +22,15 @@ class Wake:
         for waiter in self._waiters.pop(topic, ()):
             if not waiter.done():
                 waiter.set_result(None)
+
+    def later(self, topic: str, seconds: float) -> None:
+        """Wake who waits for a topic here, after a while. Of several calls for a topic, the earliest counts."""
+        loop = asyncio.get_running_loop()
+        known = self._timers.get(topic)
+        if known is None or not loop.time() < known.when() <= loop.time() + seconds:
+            if known is not None:
+                known.cancel()
+            self._timers[topic] = loop.call_later(seconds, self.touch, topic)
 
     async def wait(self, topic: str, seen: int, timeout: float) -> int:
         if seen == self._marks.get(topic, 0):

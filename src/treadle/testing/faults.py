@@ -12,7 +12,8 @@ Fault = Callable[[str, Callable[[], Awaitable[Any]]], Awaitable[Any]]
 """(name of the call, how to make it) -> its answer. May make it never, late, twice, or hide its answer."""
 CALLS = frozenset({
     "announce", "budgets", "change", "claim", "commit", "create_run", "delete_run", "events", "get_blob", "journal",
-    "now", "put_blob", "record", "release", "reserve", "run", "runs", "sweep", "tasks", "vacuum", "wait", "workers",
+    "limits", "now", "put_blob", "record", "release", "remove_limit", "reserve", "run",
+    "runs", "set_limit", "sweep", "tasks", "vacuum", "wait", "workers",
 })  # fmt: skip
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from treadle.domain.task import Claim, NewTask, RunStatus
@@ -20,8 +20,10 @@ Item = tuple[Commit, float]
 class Commits:
     """Records outcomes, each at most once, whatever happens to the connection."""
 
-    def __init__(self, pool: Pool) -> None:
+    def __init__(self, pool: Pool, on_room: Callable[[], None]) -> None:
+        """`on_room` is called when a queue with a limit may have room."""
         self._pool = pool
+        self._on_room = on_room
         self._doubted: set[tuple[int, int]] = set()
         """(task id, lease_seq) of outcomes given back with their fate unknown; their submitter may try again."""
 
@@ -44,9 +46,12 @@ class Commits:
 
     async def _commit(self, c: Connection, items: Sequence[Item]) -> list[CommitResult]:
         rows = await c.fetch(self._pool.sql["commit"], *_parameters(items))
-        claims: dict[int, list[int]] = {}
+        claims: dict[int, list[int | None]] = {}
         for row in rows[len(items) :]:
-            claims.setdefault(row[0] - 1, []).append(row[5])
+            if row[0]:
+                claims.setdefault(row[0] - 1, []).append(row[5])
+            else:
+                self._on_room()
         return [
             CommitResult(
                 outcome,
@@ -84,14 +89,16 @@ class Commits:
         return found
 
 
-def claims_of(run_id: str, graph: str, tasks: Sequence[NewTask], task_ids: Sequence[int]) -> tuple[Claim, ...]:
-    """The claims for new tasks that were handed on; none if some have lapsed since, as the others will."""
+def claims_of(run_id: str, graph: str, tasks: Sequence[NewTask], task_ids: Sequence[int | None]) -> tuple[Claim, ...]:
+    """The claims for new tasks that were handed on (one without an id was not); none if some have lapsed since, as the
+    others will."""
     given = [task for task in tasks if task.lease and not task.held and task.delay_seconds is None]
     if len(given) != len(task_ids):
         return ()
     return tuple(
         Claim(task_id, run_id, task.activation, task.node, task.node_type, graph, 1, 1)
         for task, task_id in zip(given, task_ids, strict=True)
+        if task_id is not None
     )
 
 

@@ -24,7 +24,7 @@ class Creations:
 
     async def record(self, items: list[Item]) -> list[CommitResult]:
         rows = await self._pool.rows("create_run", *_parameters(items))
-        claims: dict[int, list[int]] = {}
+        claims: dict[int, list[int | None]] = {}
         for row in rows[len(items) :]:
             claims.setdefault(row[0] - 1, []).append(row[4])
         return [

@@ -1,6 +1,6 @@
 -- create_run --
 SELECT * FROM treadle.create_runs_v1($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19,
-                                     $20, $21, $22, $23, $24, $25, $26, $27, $28, $29, $30, $31, $32, $33, $34, $35);
+                                     $20, $21, $22, $23, $24, $25, $26, $27, $28, $29, $30, $31, $32, $33, $34, $35, $36);
 
 -- claim --
 SELECT * FROM treadle.claim_v1($1, $2, $3, $4, $5, $6, $7, $8);
@@ -13,7 +13,7 @@ SELECT t.task_id, r.run_id, t.activation, t.node, t.node_type, r.graph, t.attemp
 
 -- commit --
 SELECT * FROM treadle.commit_v1($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20,
-                                $21, $22, $23, $24, $25, $26, $27, $28, $29, $30, $31, $32, $33, $34);
+                                $21, $22, $23, $24, $25, $26, $27, $28, $29, $30, $31, $32, $33, $34, $35);
 
 -- took_place --
 SELECT * FROM treadle.took_place_v1($1, $2);
@@ -28,6 +28,22 @@ SELECT t.task_id, t.activation, t.node, t.node_type
 -- change --
 SELECT * FROM treadle.change_v1($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20,
                                 $21, $22);
+
+-- set_limit --
+INSERT INTO treadle.limits (queue, concurrency, per_key, rate, rate_seconds) VALUES ($1, $2, $3, $4, $5)
+ON CONFLICT (queue) DO UPDATE SET concurrency = excluded.concurrency, per_key = excluded.per_key, rate = excluded.rate,
+                                  rate_seconds = excluded.rate_seconds;
+
+-- remove_limit --
+WITH gone AS (DELETE FROM treadle.starts WHERE queue = $1)
+DELETE FROM treadle.limits WHERE queue = $1 RETURNING queue;
+
+-- limits --
+SELECT l.queue, l.concurrency, l.per_key, l.rate, l.rate_seconds,
+       (SELECT count(*) FROM treadle.tasks t WHERE t.state = 'leased' AND t.queue = l.queue),
+       (SELECT coalesce(sum(s.tasks), 0) FROM treadle.starts s
+         WHERE l.rate IS NOT NULL AND s.queue = l.queue AND s.at > treadle.clock_v1() - l.rate_seconds)
+  FROM treadle.limits l ORDER BY l.queue;
 
 -- release --
 SELECT treadle.release_v1($1, $2, $3, $4);
@@ -63,14 +79,15 @@ RETURNING (SELECT max(m.oldest) FROM treadle.migrations m);
 DELETE FROM treadle.workers WHERE worker = $1 OR seen_at < treadle.clock_v1() - 3600;
 
 -- worker_rows --
-SELECT w.about, w.knows, w.started_at, w.seen_at, l.alive, l.held FROM treadle.workers w CROSS JOIN LATERAL (
-    SELECT w.seen_at > treadle.clock_v1() - $1::float8 AS alive, count(*) AS held
-      FROM treadle.tasks t WHERE t.state = 'leased' AND t.worker = w.worker) l
- WHERE l.alive OR l.held > 0 ORDER BY w.worker;
+WITH held AS (SELECT t.worker, count(*) AS n FROM treadle.tasks t WHERE t.state = 'leased' GROUP BY t.worker)
+SELECT w.about, w.knows, w.started_at, w.seen_at, l.alive, coalesce(h.n, 0)
+  FROM treadle.workers w LEFT JOIN held h ON h.worker = w.worker
+       CROSS JOIN LATERAL (SELECT w.seen_at > treadle.clock_v1() - $1::float8 AS alive) l
+ WHERE l.alive OR h.n > 0 ORDER BY w.worker;
 
 -- leased_rows --
 SELECT t.task_id, r.run_id, t.activation, t.node, t.node_type, t.queue, t.state, t.attempt, t.lease_seq, t.worker,
-       t.lease_until, t.not_before, t.error, t.leased_at
+       t.lease_until, t.not_before, t.error, t.leased_at, t.key
   FROM treadle.tasks t JOIN treadle.runs r ON r.run_no = t.run_no
  WHERE t.state = 'leased' ORDER BY t.worker, t.leased_at, t.task_id LIMIT $1;
 
@@ -105,7 +122,7 @@ SELECT r.tenant, r.project, e.seq, e.at, e.type, e.version, e.activation, e.step
 
 -- task_rows --
 SELECT t.task_id, r.run_id, t.activation, t.node, t.node_type, t.queue, t.state, t.attempt, t.lease_seq, t.worker,
-       t.lease_until, t.not_before, t.error, CASE t.state WHEN 'leased' THEN t.leased_at END
+       t.lease_until, t.not_before, t.error, CASE t.state WHEN 'leased' THEN t.leased_at END, t.key
   FROM treadle.runs r LEFT JOIN treadle.tasks t ON t.run_no = r.run_no WHERE r.run_id = $1 ORDER BY t.task_id;
 
 -- budget_rows --

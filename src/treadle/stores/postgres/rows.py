@@ -25,8 +25,8 @@ class Columns:
     def __init__(self) -> None:
         self.events: tuple[list[Any], ...] = ([], [], [], [], [], [], [], [], [])
         """item, position, type, version, activation, step, at, payload, blob"""
-        self.tasks: tuple[list[Any], ...] = ([], [], [], [], [], [], [], [])
-        """item, activation, node, node type, queue, head start, kind, delay"""
+        self.tasks: tuple[list[Any], ...] = ([], [], [], [], [], [], [], [], [])
+        """item, activation, node, node type, queue, head start, kind, delay, key"""
         self.blobs: tuple[list[str], list[bytes]] = ([], [])
 
     def add_events(self, item: int, drafts: Iterable[Draft]) -> None:
@@ -54,7 +54,7 @@ class Columns:
 
     def add_tasks(self, item: int, tasks: Iterable[NewTask], *, lease: bool) -> bool:
         """Returns whether any of them can move by itself."""
-        items, activations, nodes, types, queues, heads, kinds, delays = self.tasks
+        items, activations, nodes, types, queues, heads, kinds, delays, keys = self.tasks
         moving = False
         for task in tasks:
             waits = task.held or task.delay_seconds is not None
@@ -66,6 +66,7 @@ class Columns:
             heads.append(task.head_start)
             kinds.append("waiting" if waits else "leased" if task.lease and lease else "ready")
             delays.append(task.delay_seconds)
+            keys.append(clean(task.key))
             moving = moving or not waits or task.delay_seconds is not None
         return moving
 

@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 import msgspec
 
 from treadle.domain.events import Event, check_drafts, encode_payload, type_of
+from treadle.domain.limit import Limit, LimitRow, check_limit
 from treadle.domain.task import Claim, RunRow, RunStatus, TaskRow
 from treadle.errors import BudgetExceeded, Conflict, NotFound, TreadleError
 from treadle.ports.store import (
@@ -26,6 +27,7 @@ from treadle.ports.store import (
     SchemaStatus,
     WorkerRow,
     key_taken,
+    no_limit,
     over_already,
     recorded_already,
     wrong_status,
@@ -84,7 +86,7 @@ class PostgresStore:
         )
         self._pool = Pool(self.where, patience_seconds)
         self._wake = Wake(self._pool)
-        self._commits = Group(Commits(self._pool).record, self._committed)
+        self._commits = Group(Commits(self._pool, self._room).record, self._committed)
         self._creations = Group(Creations(self._pool).record, self._created)
         self._behind: set[asyncio.Task[Any]] = set()
         """What goes on although nobody waits for it."""
@@ -219,9 +221,10 @@ class PostgresStore:
 
             found = await self._pool.run(once, again=find_out)
             claims = [Claim(*row) for row in found if row[0] is not None]
-            if len(claims) < len(found):
-                self._wake.later(TASKS, BUSY_SECONDS)
-            if claims or not found:
+            more = len(claims) < len(found)
+            if more:
+                self._wake.later(TASKS, found[-1][6] / 1000 or BUSY_SECONDS)
+            if claims or not more or found[-1][6]:
                 return claims
         return []
 
@@ -253,6 +256,23 @@ class PostgresStore:
         self._wake.touch(item.run_id)
         if len(result.claims) < len(item.tasks) or item.move.to == "ready" or item.move.delay_seconds is not None:
             self._wake.touch(TASKS)
+
+    def _room(self) -> None:
+        self._wake.touch(TASKS)
+
+    async def set_limit(self, limit: Limit) -> None:
+        check_limit(limit)
+        values = (limit.concurrency, limit.per_key, limit.rate, limit.rate_seconds)
+        await self._pool.rows("set_limit", clean(limit.queue), *values)
+        self._wake.touch(TASKS)
+
+    async def remove_limit(self, queue: str) -> None:
+        if not await self._pool.rows("remove_limit", clean(queue)):
+            raise no_limit(queue)
+        self._wake.touch(TASKS)
+
+    async def limits(self) -> list[LimitRow]:
+        return [LimitRow(Limit(*row[:5]), row[5], row[6]) for row in await self._pool.rows("limits")]
 
     async def release(self, worker: str, held: Mapping[int, int], *, died: bool = False) -> None:
         await self._pool.rows("release", worker, list(held), list(held.values()), died)
@@ -346,7 +366,7 @@ class PostgresStore:
 
         Rewriting the tables (VACUUM FULL) would hold up every worker for longer than its lease.
         """
-        for table in ("runs", "tasks", "events", "blobs", "budgets", "reservations", "workers"):
+        for table in ("runs", "tasks", "events", "blobs", "budgets", "reservations", "workers", "starts"):
             sql = f"VACUUM (ANALYZE) {self.where.schema}.{table}"
             await self._pool.run(lambda c, sql=sql: c.execute(sql, timeout=3600))  # type: ignore[misc]
 

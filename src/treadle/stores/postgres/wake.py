@@ -39,6 +39,7 @@ class Wake:
         self._channel = f"{pool.where.schema}_news"
         self._marks: dict[str, int] = {TASKS: 0}
         self._waiters: dict[str, list[asyncio.Future[None]]] = {}
+        self._timers: dict[str, asyncio.TimerHandle] = {}
         self._news: set[str] = set()
         self._seen: dict[str, object] = {}
         self._listener: Connection | None = None
@@ -82,8 +83,13 @@ class Wake:
                 waiter.set_result(None)
 
     def later(self, topic: str, seconds: float) -> None:
-        """Wake who waits for a topic here, in a moment."""
-        asyncio.get_running_loop().call_later(seconds, self._wake, topic)
+        """Wake who waits for a topic here, after a while. Of several calls for a topic, the earliest counts."""
+        loop = asyncio.get_running_loop()
+        known = self._timers.get(topic)
+        if known is None or not loop.time() < known.when() <= loop.time() + seconds:
+            if known is not None:
+                known.cancel()
+            self._timers[topic] = loop.call_later(seconds, self._wake, topic)
 
     def _touch_waited(self) -> None:
         for topic in list(self._marks):

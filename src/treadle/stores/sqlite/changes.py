@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import apsw
@@ -21,6 +20,7 @@ from treadle.domain.events import (
     TaskReleased,
     type_of,
 )
+from treadle.domain.limit import Limit
 from treadle.domain.task import Claim, NewTask, RunStatus
 from treadle.errors import BudgetExceeded, Conflict, NotFound
 from treadle.ports.store import (
@@ -36,20 +36,10 @@ from treadle.ports.store import (
     wrong_status,
 )
 from treadle.stores.sqlite import connection as sql
-from treadle.stores.sqlite import rows
+from treadle.stores.sqlite import limits, rows
+from treadle.stores.sqlite.limits import Wanted
 from treadle.stores.sqlite.migrate import NEWEST
 from treadle.stores.sqlite.rows import RunHead, append
-
-
-@dataclass(frozen=True, slots=True)
-class Wanted:
-    """What a worker asks for."""
-
-    queues: Sequence[str]
-    limit: int
-    graphs: str | None
-    """JSON list, or None for all."""
-    node_types: str | None
 
 
 def create_run(c: apsw.Connection, new: NewRun, now: float) -> CommitResult:
@@ -66,7 +56,8 @@ def create_run(c: apsw.Connection, new: NewRun, now: float) -> CommitResult:
     append(c, run, new.events, now)
     for kind, limit in new.budgets.items():
         sql.run(c, "set_budget", (run.run_no, kind, limit))
-    claims = _create_tasks(c, run, new.graph, new.tasks, new.worker, now, new.lease_seconds)
+    limited = limits.queues(c)
+    claims = _create_tasks(c, run, new.graph, new.tasks, new.worker, now, new.lease_seconds, limited)
     if new.status.ended:
         _set_status(c, run, new.status, None, now)
     else:
@@ -75,29 +66,43 @@ def create_run(c: apsw.Connection, new: NewRun, now: float) -> CommitResult:
     return CommitResult("committed", run.version, claims, run.status)
 
 
-def ready(c: apsw.Connection, wanted: Wanted) -> list[rows.Row]:
-    """Ready tasks in claim order, over all queues asked for."""
+def ready(
+    c: apsw.Connection, wanted: Wanted, now: float, known: Mapping[str, Limit] | None = None
+) -> tuple[list[rows.Row], float | None]:
+    """Ready tasks in claim order, over all queues asked for; seconds until a rate allows more."""
+    known = limits.known(c) if known is None else known
     found: list[rows.Row] = []
+    hold: float | None = None
     for queue in wanted.queues:
-        found += sql.rows(c, "ready_tasks", (queue, wanted.limit, wanted.graphs, wanted.node_types))
+        limit = known.get(queue)
+        if limit is None:
+            found += sql.rows(c, "ready_tasks", (queue, wanted.limit, wanted.graphs, wanted.node_types))
+        else:
+            more, seconds = limits.allowed(c, limit, wanted, now)
+            found += more
+            hold = seconds if hold is None else min(hold, seconds or hold)
     if len(wanted.queues) > 1:
         found.sort(key=lambda row: (row[9], row[0]))
-    return found[: wanted.limit]
+    return found[: wanted.limit], hold
 
 
 def claim(c: apsw.Connection, worker: str, wanted: Wanted, now: float, lease_seconds: float) -> list[Claim]:
     claims = []
-    for row in ready(c, wanted):
+    known = limits.known(c)
+    found, _ = ready(c, wanted, now, known)
+    for row in found:
         sql.run(c, "lease_task", (row[0], worker, now + lease_seconds, now))
         leased = rows.claim_of(row, leased=True)
         run = _run(c, leased.run_id)
         append(c, run, [Draft(TaskClaimed(worker, leased.attempt, leased.lease_seq), leased.activation)], now)
         _touch(c, run, now)
         claims.append(leased)
+    if known:
+        limits.begin(c, known, [row[11] for row in found], now)
     return claims
 
 
-def commit(c: apsw.Connection, item: Commit, now: float, lease_seconds: float) -> CommitResult:
+def commit(c: apsw.Connection, item: Commit, now: float, lease_seconds: float, limited: frozenset[str]) -> CommitResult:
     row = sql.row(c, "find_task", (item.task_id,))
     if row is None:
         known = sql.row(c, "find_run", (item.run_id,))
@@ -114,7 +119,7 @@ def commit(c: apsw.Connection, item: Commit, now: float, lease_seconds: float) -
         run.moved_by = f"{item.task_id}.{item.lease_seq}"
     append(c, run, item.events, now)
     _move(c, item, now)
-    claims = _create_tasks(c, run, graph, item.tasks, item.worker, now, lease_seconds) if item.tasks else ()
+    claims = _create_tasks(c, run, graph, item.tasks, item.worker, now, lease_seconds, limited) if item.tasks else ()
     if item.status is not None:
         _set_status(c, run, item.status, item.error, now)
     elif not claims:
@@ -133,11 +138,12 @@ def _move(c: apsw.Connection, item: Commit, now: float) -> None:
 
 
 def _create_tasks(
-    c: apsw.Connection, run: RunHead, graph: str, tasks: Iterable[NewTask], worker: str | None, now: float, lease: float
-) -> tuple[Claim, ...]:
+    c: apsw.Connection, run: RunHead, graph: str, tasks: Iterable[NewTask], worker: str | None, now: float,
+    lease: float, limited: frozenset[str],
+) -> tuple[Claim, ...]:  # fmt: skip
     claims = []
     for new in tasks:
-        leased = new.lease and worker is not None and not run.paused
+        leased = new.lease and worker is not None and not run.paused and new.queue not in limited
         waits = new.held or new.delay_seconds is not None
         state = "waiting" if waits else "leased" if leased else "ready"
         due = now + new.delay_seconds if new.delay_seconds is not None else None
@@ -145,7 +151,7 @@ def _create_tasks(
         run.last_task += 1
         task_id = run.run_no << 31 | run.last_task
         values = (task_id, new.activation, new.node, new.node_type, new.queue, new.rank(now), state)
-        sql.run(c, "insert_task", (*values, int(state == "leased"), *holder, due))
+        sql.run(c, "insert_task", (*values, int(state == "leased"), *holder, due, new.key))
         if state == "leased":
             claims.append(Claim(task_id, run.run_id, new.activation, new.node, new.node_type, graph, 1, 1))
     return tuple(claims)

@@ -29,8 +29,8 @@ UPDATE tasks SET state = ?2, not_before = ?3, error = ?4, attempt = attempt - ?5
 
 -- insert_task --
 INSERT INTO tasks (task_id, activation, node, node_type, queue, rank, state, attempt, lease_seq, worker, lease_until,
-                   leased_at, not_before)
-VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?8, ?9, ?10, ?11, ?12);
+                   leased_at, not_before, key)
+VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?8, ?9, ?10, ?11, ?12, ?13);
 
 -- insert_event --
 INSERT INTO events (event_id, at, type, version, activation, step, payload, blob)
@@ -55,12 +55,40 @@ SELECT 1 FROM tasks WHERE state IN ('failed', 'leased', 'ready', 'waiting') AND 
 
 -- ready_tasks --
 -- In claim order. Runs that ended or are paused keep their tasks ready, so they are passed over here.
-SELECT t.task_id, t.run_no, r.run_id, t.activation, t.node, t.node_type, r.graph, t.attempt, t.lease_seq, t.rank
+SELECT t.task_id, t.run_no, r.run_id, t.activation, t.node, t.node_type, r.graph, t.attempt, t.lease_seq, t.rank,
+       t.key, t.queue
   FROM tasks t JOIN runs r USING (run_no)
  WHERE t.state = 'ready' AND t.queue = ?1 AND r.ended = 0 AND r.paused = 0
    AND (?3 IS NULL OR r.graph IN (SELECT value FROM json_each(?3)))
    AND (?4 IS NULL OR t.node_type IN (SELECT value FROM json_each(?4)))
  ORDER BY t.rank, t.task_id LIMIT ?2;
+
+-- limit_rows --
+SELECT queue, concurrency, per_key, rate, rate_seconds FROM limits ORDER BY queue;
+
+-- limited_queues --
+SELECT queue FROM limits;
+
+-- put_limit --
+INSERT INTO limits (queue, concurrency, per_key, rate, rate_seconds) VALUES (?1, ?2, ?3, ?4, ?5)
+ON CONFLICT DO UPDATE SET concurrency = excluded.concurrency, per_key = excluded.per_key, rate = excluded.rate,
+                          rate_seconds = excluded.rate_seconds;
+
+-- delete_limit --
+DELETE FROM limits WHERE queue = ?1;
+
+-- held_keys --
+-- One host holds few tasks at a time, so they are all looked at.
+SELECT key, count(*) FROM tasks WHERE state = 'leased' AND queue = ?1 GROUP BY key;
+
+-- begun --
+SELECT sum(tasks), min(at) FROM starts WHERE queue = ?1 AND at > ?2;
+
+-- add_start --
+INSERT INTO starts (queue, at, tasks) VALUES (?1, ?2, ?3);
+
+-- forget_starts --
+DELETE FROM starts WHERE queue = ?1 AND at <= ?2;
 
 -- lease_task --
 UPDATE tasks SET state = 'leased', attempt = attempt + 1, lease_seq = lease_seq + 1, worker = ?2, lease_until = ?3,
@@ -140,7 +168,7 @@ SELECT run_id, graph, status, version, last_seq, tenant, project, created_at, up
 
 -- task_rows --
 SELECT t.task_id, ?2, t.activation, t.node, t.node_type, t.queue, t.state, t.attempt, t.lease_seq, t.worker,
-       t.lease_until, t.not_before, t.error, CASE t.state WHEN 'leased' THEN t.leased_at END
+       t.lease_until, t.not_before, t.error, CASE t.state WHEN 'leased' THEN t.leased_at END, t.key
   FROM tasks t
  WHERE state IN ('failed', 'leased', 'ready', 'waiting') AND task_id >= ?1 << 31 AND task_id < (?1 + 1) << 31
  ORDER BY t.task_id;
@@ -178,7 +206,7 @@ SELECT w.about, w.knows, w.started_at, w.seen_at, w.seen_at > ?1, count(t.task_i
 
 -- leased_rows --
 SELECT t.task_id, r.run_id, t.activation, t.node, t.node_type, t.queue, t.state, t.attempt, t.lease_seq, t.worker,
-       t.lease_until, t.not_before, t.error, t.leased_at
+       t.lease_until, t.not_before, t.error, t.leased_at, t.key
   FROM tasks t JOIN runs r USING (run_no) WHERE t.state = 'leased' ORDER BY t.worker, t.leased_at, t.task_id LIMIT ?1;
 
 -- knowing_workers --

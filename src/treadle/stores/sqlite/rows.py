@@ -90,7 +90,7 @@ def event(connection: apsw.Connection, row: Row, run_id: str, tenant: str, proje
 
 def claim_of(row: Row, *, leased: bool) -> Claim:
     """From a row of `ready_tasks`, as it is after being leased."""
-    task_id, _, run_id, activation, node, node_type, graph, attempt, lease_seq, _ = row
+    task_id, _, run_id, activation, node, node_type, graph, attempt, lease_seq, *_ = row
     return Claim(task_id, run_id, activation, node, node_type, graph, attempt + leased, lease_seq + leased)
 
 

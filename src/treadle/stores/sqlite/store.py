@@ -13,6 +13,7 @@ import apsw
 import msgspec
 
 from treadle.domain.events import Event, check_drafts
+from treadle.domain.limit import Limit, LimitRow, check_limit
 from treadle.domain.task import Claim, RunRow, RunStatus, TaskRow
 from treadle.errors import NotFound, StoreUnavailable
 from treadle.ports.clock import Clock, SystemClock
@@ -29,9 +30,10 @@ from treadle.ports.store import (
     SchemaStatus,
     WorkerRow,
 )
-from treadle.stores.sqlite import changes, migrate, rows
+from treadle.stores.sqlite import changes, limits, migrate, rows
 from treadle.stores.sqlite import connection as sql
 from treadle.stores.sqlite.connection import connect, mapped_errors
+from treadle.stores.sqlite.limits import Wanted
 from treadle.stores.sqlite.wake import Wake
 from treadle.stores.sqlite.writer import Writer
 
@@ -119,22 +121,41 @@ class SqliteStore:
         graphs: Sequence[str] | None = None,
         node_types: Sequence[str] | None = None,
     ) -> list[Claim]:
-        wanted = changes.Wanted(queues, limit, _json(graphs), _json(node_types))
-        if not await self._read(lambda c: changes.ready(c, wanted)):
+        wanted = Wanted(queues, limit, _json(graphs), _json(node_types))
+        found, hold = await self._read(lambda c: changes.ready(c, wanted, self._clock.now()))
+        if hold is not None:
+            self._wake.later(TASKS, hold)
+        if not found:
             return []  # most looks find nothing: a read costs no transaction
         return await self._writer.submit(lambda c: changes.claim(c, worker, wanted, self._clock.now(), lease_seconds))
 
     async def commit(self, items: Sequence[Commit], *, lease_seconds: float) -> list[CommitResult]:
         for item in items:
             check_drafts(item.events)
-        results = await self._writer.submit(
-            lambda c: [changes.commit(c, item, self._clock.now(), lease_seconds) for item in items]
-        )
+
+        def write(c: apsw.Connection) -> tuple[list[CommitResult], bool]:
+            limited = limits.queues(c)
+            now = self._clock.now()
+            return [changes.commit(c, item, now, lease_seconds, limited) for item in items], bool(limited)
+
+        results, room = await self._writer.submit(write)
+        if room:
+            self._wake.touch(TASKS)
         for item, result in zip(items, results, strict=True):
             self._wake.touch(item.run_id)
             if len(result.claims) < len(item.tasks) or item.move.to != "done":
                 self._wake.touch(TASKS)
         return results
+
+    async def set_limit(self, limit: Limit) -> None:
+        check_limit(limit)
+        await self._write(lambda c: limits.put(c, limit), tasks=True)
+
+    async def remove_limit(self, queue: str) -> None:
+        await self._write(lambda c: limits.remove(c, queue), tasks=True)
+
+    async def limits(self) -> list[LimitRow]:
+        return await self._read(lambda c: limits.rows(c, self._clock.now()))
 
     async def release(self, worker: str, held: Mapping[int, int], *, died: bool = False) -> None:
         await self._write(lambda c: changes.release(c, worker, held, died, self._clock.now()), tasks=True)

@@ -18,6 +18,7 @@ class Wake:
         self._data_version = data_version
         self._marks: dict[str, int] = {TASKS: 0}
         self._waiters: dict[str, list[asyncio.Future[None]]] = {}
+        self._timers: dict[str, asyncio.TimerHandle] = {}
         self._looker: asyncio.Task[None] | None = None
 
     async def close(self) -> None:
@@ -35,6 +36,15 @@ class Wake:
         for waiter in self._waiters.pop(topic, ()):
             if not waiter.done():
                 waiter.set_result(None)
+
+    def later(self, topic: str, seconds: float) -> None:
+        """Wake who waits for a topic here, after a while. Of several calls for a topic, the earliest counts."""
+        loop = asyncio.get_running_loop()
+        known = self._timers.get(topic)
+        if known is None or not loop.time() < known.when() <= loop.time() + seconds:
+            if known is not None:
+                known.cancel()
+            self._timers[topic] = loop.call_later(seconds, self.touch, topic)
 
     def touch_waited(self) -> None:
         """Something changed, and it is not known what: wake everybody."""

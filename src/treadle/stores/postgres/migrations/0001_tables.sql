@@ -56,13 +56,30 @@ CREATE TABLE treadle.tasks (
     leased_at   float8,
     claim_id    bigint,
     not_before  float8,
-    error       text
+    error       text,
+    key         text COLLATE "C"
 ) WITH (fillfactor = 80, autovacuum_vacuum_scale_factor = 0.01, autovacuum_vacuum_threshold = 500,
         autovacuum_vacuum_cost_delay = 0, autovacuum_analyze_scale_factor = 0.05);
 CREATE UNIQUE INDEX tasks_activation ON treadle.tasks (run_no, activation);
 CREATE INDEX tasks_ready ON treadle.tasks (queue, rank, task_id) WHERE state = 'ready' AND NOT parked;
-CREATE INDEX tasks_leased ON treadle.tasks (worker) WHERE state = 'leased';
+CREATE INDEX tasks_leased ON treadle.tasks (queue, key) WHERE state = 'leased';
 CREATE INDEX tasks_due ON treadle.tasks (not_before) WHERE state = 'waiting' AND not_before IS NOT NULL;
+
+-- limits: of queues; NULL is no limit. Its row is the lock of all claims of the queue. starts: how many tasks of a queue
+-- with a rate were begun when, as long as it counts.
+CREATE TABLE treadle.limits (
+    queue        text COLLATE "C" PRIMARY KEY,
+    concurrency  integer,
+    per_key      integer,
+    rate         integer,
+    rate_seconds float8 NOT NULL
+);
+CREATE TABLE treadle.starts (
+    queue text COLLATE "C" NOT NULL,
+    at    float8 NOT NULL,
+    tasks integer NOT NULL
+) WITH (autovacuum_vacuum_scale_factor = 0.01, autovacuum_vacuum_threshold = 500, autovacuum_vacuum_cost_delay = 0);
+CREATE INDEX starts_at ON treadle.starts (queue, at);
 
 -- events: the log, only ever added to. A payload over 8 KiB lies in blobs. `origin`, on the first event of a write,
 -- names the write: it is how a caller finds out whether a commit whose answer was lost took place.

@@ -18,7 +18,7 @@ CREATE FUNCTION treadle.create_runs_v1(
     e_item int[], e_pos int[], e_type text[], e_version int[], e_activation text[], e_step text[], e_at float8[],
     e_payload bytea[], e_blob text[],
     t_item int[], t_activation text[], t_node text[], t_type text[], t_queue text[], t_head float8[], t_kind text[],
-    t_delay float8[],
+    t_delay float8[], t_key text[],
     b_digest text[], b_data bytea[]
 ) RETURNS TABLE (item int, outcome text, version bigint, run_status text, claimed bigint, other text) LANGUAGE plpgsql
 SET enable_seqscan = off SET enable_bitmapscan = off SET enable_hashjoin = off SET enable_mergejoin = off
@@ -31,6 +31,7 @@ DECLARE
     o_other text[] := array_fill(NULL::text, ARRAY[cardinality(r_run)]);
     same text;
     made bigint[];
+    limited text[];
 BEGIN
     moment := treadle.clock_v1();
     IF array_remove(r_dedup, NULL) <> '{}' THEN
@@ -66,15 +67,17 @@ BEGIN
          WHERE o_run[x.item] IS NOT NULL;
     END IF;
     IF cardinality(t_item) > 0 THEN
+        limited := ARRAY(SELECT l.queue FROM treadle.limits l);
         WITH new AS (
             INSERT INTO treadle.tasks (run_no, activation, node, node_type, queue, rank, state, attempt, lease_seq,
-                                       worker, lease_until, leased_at, not_before)
-            SELECT o_run[t.item], t.activation, t.node, t.type, t.queue, moment + coalesce(t.delay, 0) - t.head, t.kind, l.leased::int, l.leased::int,
+                                       worker, lease_until, leased_at, not_before, key)
+            SELECT o_run[t.item], t.activation, t.node, t.type, t.queue, moment + coalesce(t.delay, 0) - t.head,
+                   CASE WHEN t.kind = 'leased' AND NOT l.leased THEN 'ready' ELSE t.kind END, l.leased::int, l.leased::int,
                    CASE WHEN l.leased THEN r_worker[t.item] END, CASE WHEN l.leased THEN moment + r_lease[t.item] END,
-                   CASE WHEN l.leased THEN moment END, moment + t.delay
-              FROM unnest(t_item, t_activation, t_node, t_type, t_queue, t_head, t_kind, t_delay) WITH ORDINALITY
-                   AS t (item, activation, node, type, queue, head, kind, delay, n)
-                   CROSS JOIN LATERAL (SELECT t.kind = 'leased' AS leased) l
+                   CASE WHEN l.leased THEN moment END, moment + t.delay, t.key
+              FROM unnest(t_item, t_activation, t_node, t_type, t_queue, t_head, t_kind, t_delay, t_key) WITH ORDINALITY
+                   AS t (item, activation, node, type, queue, head, kind, delay, key, n)
+                   CROSS JOIN LATERAL (SELECT t.kind = 'leased' AND t.queue <> ALL (limited) AS leased) l
              WHERE o_run[t.item] IS NOT NULL ORDER BY t.n
             RETURNING task_id
         )
@@ -90,9 +93,10 @@ BEGIN
                    FROM unnest(r_run) WITH ORDINALITY AS u (run_id, n)
                    JOIN treadle.runs r ON r.run_id = coalesce(o_other[u.n], u.run_id) ORDER BY u.n;
     IF made IS NOT NULL THEN  -- ids rise in the order of the tasks
-        RETURN QUERY SELECT t.item, NULL::text, NULL::bigint, NULL::text, made[t.m], NULL::text FROM (
-            SELECT a.item, a.kind, row_number() OVER (ORDER BY a.n) AS m
-              FROM unnest(t_item, t_kind) WITH ORDINALITY AS a (item, kind, n) WHERE o_run[a.item] IS NOT NULL) t
+        RETURN QUERY SELECT t.item, NULL::text, NULL::bigint, NULL::text,
+                            CASE WHEN t.queue <> ALL (limited) THEN made[t.m] END, NULL::text FROM (
+            SELECT a.item, a.kind, a.queue, row_number() OVER (ORDER BY a.n) AS m
+              FROM unnest(t_item, t_kind, t_queue) WITH ORDINALITY AS a (item, kind, queue, n) WHERE o_run[a.item] IS NOT NULL) t
          WHERE t.kind = 'leased' ORDER BY t.m;
     END IF;
     IF array_position(o_run, NULL) IS NOT NULL THEN
@@ -105,9 +109,95 @@ BEGIN
     END IF;
 END $$;
 
--- Lease ready tasks in claim order. Waits for nobody: runs that somebody is changing are passed over. With p_wait it first
--- waits for the run of the first ready task, holding nothing else. A last row without a task says: there is more, ask
--- again.
+-- What may be begun now of ready tasks of queues with a limit, in claim order within each queue; their rows, and their
+-- runs', are locked. Claims of such a queue wait here for each other, so that each counts what those before it took.
+-- `hold`: seconds until a rate allows more; `busy`: some were passed over because somebody is changing their runs.
+CREATE FUNCTION treadle.allowed_v1(
+    p_queues text[], p_limit int, p_graphs text[], p_types text[],
+    OUT ids bigint[], OUT ranks float8[], OUT hold float8, OUT busy boolean
+) LANGUAGE plpgsql
+SET enable_seqscan = off SET enable_bitmapscan = off SET enable_hashjoin = off SET enable_mergejoin = off
+SET plan_cache_mode = force_generic_plan SET jit = off AS $$
+DECLARE
+    l record;
+    x record;
+    moment float8;
+    room int;
+    used bigint;
+    since float8;
+    held jsonb;
+    shut text[];
+    picked bigint[];
+    got bigint[];
+    places float8[];
+BEGIN
+    ids := '{}'; ranks := '{}'; busy := false;
+    PERFORM 1 FROM treadle.limits q WHERE q.queue = ANY (p_queues) ORDER BY q.queue FOR NO KEY UPDATE;
+    moment := treadle.clock_v1();
+    FOR l IN SELECT q.* FROM treadle.limits q WHERE q.queue = ANY (p_queues) ORDER BY q.queue LOOP
+        room := p_limit;
+        IF l.concurrency IS NOT NULL THEN
+            SELECT count(*) INTO used FROM treadle.tasks t WHERE t.state = 'leased' AND t.queue = l.queue;
+            room := least(room, l.concurrency - used);
+        END IF;
+        IF l.rate IS NOT NULL THEN
+            DELETE FROM treadle.starts s WHERE s.queue = l.queue AND s.at <= moment - l.rate_seconds;
+            SELECT coalesce(sum(s.tasks), 0), min(s.at) INTO used, since FROM treadle.starts s WHERE s.queue = l.queue;
+            IF l.rate - used < room THEN
+                room := l.rate - used;
+                hold := least(hold, coalesce(since, moment) + l.rate_seconds - moment);
+            END IF;
+        END IF;
+        CONTINUE WHEN room <= 0;
+        IF l.per_key IS NULL THEN
+            picked := NULL;
+            SELECT array_agg(c.task_id ORDER BY c.rank, c.task_id), array_agg(c.rank ORDER BY c.rank, c.task_id)
+              INTO got, places FROM (
+                SELECT t.task_id, t.rank FROM treadle.tasks t JOIN treadle.runs r ON r.run_no = t.run_no
+                 WHERE t.queue = l.queue AND t.state = 'ready' AND NOT t.parked
+                   AND (p_types IS NULL OR t.node_type = ANY (p_types)) AND (p_graphs IS NULL OR r.graph = ANY (p_graphs))
+                 ORDER BY t.rank, t.task_id LIMIT room FOR NO KEY UPDATE SKIP LOCKED) c;
+            IF coalesce(cardinality(got), 0) < room THEN
+                busy := busy OR EXISTS (
+                    SELECT FROM treadle.tasks t JOIN treadle.runs r ON r.run_no = t.run_no
+                     WHERE t.queue = l.queue AND t.state = 'ready' AND NOT t.parked AND t.task_id <> ALL (coalesce(got, '{}'))
+                       AND (p_types IS NULL OR t.node_type = ANY (p_types))
+                       AND (p_graphs IS NULL OR r.graph = ANY (p_graphs)));
+            END IF;
+        ELSE
+            SELECT coalesce(jsonb_object_agg(k.key, k.n), '{}'),
+                   coalesce(array_agg(k.key) FILTER (WHERE k.n >= l.per_key), '{}') INTO held, shut
+              FROM (SELECT t.key, count(*) AS n FROM treadle.tasks t
+                     WHERE t.state = 'leased' AND t.queue = l.queue AND t.key IS NOT NULL GROUP BY t.key) k;
+            picked := '{}';
+            FOR x IN SELECT t.task_id, t.key FROM treadle.tasks t JOIN treadle.runs r ON r.run_no = t.run_no
+                      WHERE t.queue = l.queue AND t.state = 'ready' AND NOT t.parked AND (t.key IS NULL OR t.key <> ALL (shut))
+                        AND (p_types IS NULL OR t.node_type = ANY (p_types))
+                        AND (p_graphs IS NULL OR r.graph = ANY (p_graphs))
+                      ORDER BY t.rank, t.task_id
+            LOOP
+                IF x.key IS NOT NULL THEN
+                    used := coalesce((held ->> x.key)::bigint, 0);
+                    CONTINUE WHEN used >= l.per_key;
+                    held := held || jsonb_build_object(x.key, used + 1);
+                END IF;
+                picked := picked || x.task_id;
+                EXIT WHEN cardinality(picked) >= room;
+            END LOOP;
+            SELECT array_agg(c.task_id ORDER BY c.rank, c.task_id), array_agg(c.rank ORDER BY c.rank, c.task_id)
+              INTO got, places FROM (
+                SELECT t.task_id, t.rank FROM unnest(picked) AS u (task_id) JOIN treadle.tasks t ON t.task_id = u.task_id
+                  JOIN treadle.runs r ON r.run_no = t.run_no
+                 WHERE t.state = 'ready' AND NOT t.parked FOR NO KEY UPDATE OF t, r SKIP LOCKED) c;
+            busy := busy OR coalesce(cardinality(got), 0) < cardinality(picked);
+        END IF;
+        ids := ids || got; ranks := ranks || places;
+    END LOOP;
+END $$;
+
+-- Lease ready tasks in claim order. Waits for nobody (but see allowed_v1): runs that somebody is changing are passed over.
+-- With p_wait it first waits for the run of the first ready task, holding nothing else. A last row without a task says:
+-- there is more, ask again, after `attempt` milliseconds.
 CREATE FUNCTION treadle.claim_v1(
     p_worker text, p_queues text[], p_limit int, p_lease float8, p_graphs text[], p_types text[], p_claim bigint,
     p_wait boolean
@@ -119,7 +209,14 @@ SET plan_cache_mode = force_generic_plan SET jit = off AS $$
 DECLARE
     moment float8;
     ids bigint[];
+    ranks float8[];
     busy bigint;
+    limited text[];
+    free text[] := p_queues;
+    more bigint[];
+    more_ranks float8[];
+    hold float8;
+    passed boolean := false;
 BEGIN
     IF p_wait THEN
         SELECT c.run_no INTO busy FROM unnest(p_queues) AS q (queue) CROSS JOIN LATERAL (
@@ -130,13 +227,24 @@ BEGIN
          ORDER BY c.rank, c.task_id LIMIT 1;
         PERFORM 1 FROM treadle.runs r WHERE r.run_no = busy FOR NO KEY UPDATE;
     END IF;
-    SELECT array_agg(x.task_id ORDER BY x.rank, x.task_id) INTO ids FROM (
-        SELECT c.task_id, c.rank FROM unnest(p_queues) AS q (queue) CROSS JOIN LATERAL (
+    limited := ARRAY(SELECT l.queue FROM treadle.limits l);
+    IF limited && p_queues THEN
+        SELECT a.ids, a.ranks, a.hold, a.busy INTO more, more_ranks, hold, passed
+          FROM treadle.allowed_v1(p_queues, p_limit, p_graphs, p_types) a;
+        free := ARRAY(SELECT q.queue FROM unnest(p_queues) AS q (queue) WHERE q.queue <> ALL (limited));
+    END IF;
+    SELECT array_agg(x.task_id ORDER BY x.rank, x.task_id), array_agg(x.rank ORDER BY x.rank, x.task_id) INTO ids, ranks FROM (
+        SELECT c.task_id, c.rank FROM unnest(free) AS q (queue) CROSS JOIN LATERAL (
             SELECT t.task_id, t.rank FROM treadle.tasks t JOIN treadle.runs r ON r.run_no = t.run_no
              WHERE t.queue = q.queue AND t.state = 'ready' AND NOT t.parked
                AND (p_types IS NULL OR t.node_type = ANY (p_types)) AND (p_graphs IS NULL OR r.graph = ANY (p_graphs))
              ORDER BY t.rank, t.task_id LIMIT p_limit FOR NO KEY UPDATE SKIP LOCKED) c
          ORDER BY c.rank, c.task_id LIMIT p_limit) x;
+    IF cardinality(more) > 0 THEN
+        SELECT array_agg(x.task_id ORDER BY x.rank, x.task_id) INTO ids FROM (
+            SELECT u.task_id, u.rank FROM unnest(more || ids, more_ranks || ranks) AS u (task_id, rank)
+             ORDER BY u.rank, u.task_id LIMIT p_limit) x;
+    END IF;
     IF ids IS NOT NULL THEN
         moment := treadle.clock_v1();
         UPDATE treadle.tasks t SET state = 'leased', attempt = t.attempt + 1, lease_seq = t.lease_seq + 1,
@@ -147,6 +255,11 @@ BEGIN
                     array_agg(treadle.said_v1(json_build_object(
                         'worker', p_worker, 'attempt', t.attempt, 'lease_seq', t.lease_seq)) ORDER BY u.n), moment)
            FROM unnest(ids) WITH ORDINALITY AS u (task_id, n) JOIN treadle.tasks t ON t.task_id = u.task_id;
+        IF limited && p_queues THEN
+            INSERT INTO treadle.starts (queue, at, tasks)
+            SELECT t.queue, moment, count(*) FROM treadle.limits l JOIN treadle.tasks t ON t.queue = l.queue
+             WHERE l.rate IS NOT NULL AND t.task_id = ANY (ids) GROUP BY t.queue;
+        END IF;
         RETURN QUERY SELECT t.task_id, r.run_id, t.activation, t.node, t.node_type, r.graph, t.attempt, t.lease_seq
                        FROM unnest(ids) WITH ORDINALITY AS u (task_id, n) JOIN treadle.tasks t ON t.task_id = u.task_id
                        JOIN treadle.runs r ON r.run_no = t.run_no ORDER BY u.n;
@@ -154,18 +267,22 @@ BEGIN
             RETURN;
         END IF;
     END IF;
-    IF p_limit > 0 AND EXISTS (
-        SELECT FROM unnest(p_queues) AS q (queue) CROSS JOIN LATERAL (
+    IF p_limit > 0 AND (passed OR EXISTS (
+        SELECT FROM unnest(free) AS q (queue) CROSS JOIN LATERAL (
             SELECT FROM treadle.tasks t JOIN treadle.runs r ON r.run_no = t.run_no
              WHERE t.queue = q.queue AND t.state = 'ready' AND NOT t.parked
                AND (p_types IS NULL OR t.node_type = ANY (p_types)) AND (p_graphs IS NULL OR r.graph = ANY (p_graphs))
-             LIMIT 1) c) THEN
-        RETURN QUERY SELECT NULL::bigint, NULL::text, NULL::text, NULL::text, NULL::text, NULL::text, NULL::int, NULL::int;
+             LIMIT 1) c)) THEN
+        RETURN QUERY SELECT NULL::bigint, NULL::text, NULL::text, NULL::text, NULL::text, NULL::text, 0, NULL::int;
+    ELSIF hold IS NOT NULL THEN
+        RETURN QUERY SELECT NULL::bigint, NULL::text, NULL::text, NULL::text, NULL::text, NULL::text,
+                            ceil(least(hold, 86400) * 1000)::int, NULL::int;
     END IF;
 END $$;
 
 -- Record outcomes. Runs are locked first, in order; then each item is judged in turn (against what the items before it
--- did to its run); then what was accepted is written set by set. One row per item, then one per task handed on.
+-- did to its run); then what was accepted is written set by set. One row per item, then one per task handed on (without an
+-- id, if its queue has a limit: such tasks are only claimed). A last row of item 0: a queue with a limit has room.
 CREATE FUNCTION treadle.commit_v1(
     i_run text[], i_task bigint[], i_seq int[], i_worker text[], i_expected bigint[], i_after text[], i_move text[],
     i_delay float8[], i_error text[], i_uncounted boolean[], i_status text[], i_run_error text[], i_events int[],
@@ -173,7 +290,7 @@ CREATE FUNCTION treadle.commit_v1(
     e_item int[], e_pos int[], e_type text[], e_version int[], e_activation text[], e_step text[], e_at float8[],
     e_payload bytea[], e_blob text[],
     t_item int[], t_activation text[], t_node text[], t_type text[], t_queue text[], t_head float8[], t_kind text[],
-    t_delay float8[],
+    t_delay float8[], t_key text[],
     b_digest text[], b_data bytea[]
 ) RETURNS TABLE (item int, outcome text, version bigint, run_status text, graph text, claimed bigint) LANGUAGE plpgsql
 SET enable_seqscan = off SET enable_bitmapscan = off SET enable_hashjoin = off SET enable_mergejoin = off
@@ -211,12 +328,15 @@ DECLARE
     gone bigint[] := '{}';
     moved int[] := '{}';
     made bigint[];
+    limited text[];
+    room boolean := false;
 BEGIN
+    limited := ARRAY(SELECT l.queue FROM treadle.limits l);
     PERFORM 1 FROM treadle.runs r WHERE r.run_id = ANY (i_run) ORDER BY r.run_no FOR NO KEY UPDATE;
     moment := treadle.clock_v1();
     FOR x IN
         SELECT i.*, r.run_no, r.version, r.last_seq, r.ended, r.paused, r.status AS run_status, r.moved_by, r.graph,
-               t.state, t.lease_seq AS seq, t.worker AS holder
+               t.state, t.lease_seq AS seq, t.worker AS holder, t.queue
           FROM unnest(i_run, i_task, i_seq, i_worker, i_expected, i_after, i_move, i_status, i_events) WITH ORDINALITY
                AS i (run_id, task_id, lease_seq, worker, expected, after, move, status, events, n)
           LEFT JOIN treadle.runs r ON r.run_id = i.run_id
@@ -234,6 +354,7 @@ BEGIN
             fits := x.expected IS NULL OR (x.expected = r_version AND x.after IN ('', r_moved));
             IF fits THEN
                 o_outcome[k] := 'committed'; o_base[k] := r_seq; r_seq := r_seq + x.events;
+                room := room OR x.queue = ANY (limited) OR (x.status IS NOT NULL AND cardinality(limited) > 0);
                 settled := settled || x.task_id;
                 IF x.expected IS NOT NULL THEN
                     r_version := r_version + 1; r_moved := x.task_id || '.' || x.lease_seq;
@@ -270,14 +391,15 @@ BEGIN
     IF cardinality(t_item) > 0 THEN
         WITH new AS (
             INSERT INTO treadle.tasks (run_no, activation, node, node_type, queue, rank, parked, state, attempt,
-                                       lease_seq, worker, lease_until, leased_at, not_before)
+                                       lease_seq, worker, lease_until, leased_at, not_before, key)
             SELECT o_run[t.item], t.activation, t.node, t.type, t.queue, moment + coalesce(t.delay, 0) - t.head, o_paused[t.item],
                    CASE WHEN t.kind = 'leased' AND NOT l.leased THEN 'ready' ELSE t.kind END, l.leased::int, l.leased::int,
                    CASE WHEN l.leased THEN i_worker[t.item] END, CASE WHEN l.leased THEN moment + i_lease[t.item] END,
-                   CASE WHEN l.leased THEN moment END, moment + t.delay
-              FROM unnest(t_item, t_activation, t_node, t_type, t_queue, t_head, t_kind, t_delay) WITH ORDINALITY
-                   AS t (item, activation, node, type, queue, head, kind, delay, n)
-                   CROSS JOIN LATERAL (SELECT t.kind = 'leased' AND NOT o_paused[t.item] AS leased) l
+                   CASE WHEN l.leased THEN moment END, moment + t.delay, t.key
+              FROM unnest(t_item, t_activation, t_node, t_type, t_queue, t_head, t_kind, t_delay, t_key) WITH ORDINALITY
+                   AS t (item, activation, node, type, queue, head, kind, delay, key, n)
+                   CROSS JOIN LATERAL (SELECT t.kind = 'leased' AND NOT o_paused[t.item]
+                                              AND t.queue <> ALL (limited) AS leased) l
              WHERE o_outcome[t.item] = 'committed' ORDER BY t.n
             RETURNING task_id
         )
@@ -300,10 +422,14 @@ BEGIN
                    FROM unnest(o_outcome, o_version, o_status, o_graph) WITH ORDINALITY
                         AS u (outcome, version, run_status, graph, n) ORDER BY u.n;
     IF made IS NOT NULL THEN  -- ids rise in the order of the tasks
-        RETURN QUERY SELECT t.item, NULL::text, NULL::bigint, NULL::text, NULL::text, made[t.m] FROM (
-            SELECT a.item, a.kind, row_number() OVER (ORDER BY a.n) AS m
-              FROM unnest(t_item, t_kind) WITH ORDINALITY AS a (item, kind, n) WHERE o_outcome[a.item] = 'committed') t
+        RETURN QUERY SELECT t.item, NULL::text, NULL::bigint, NULL::text, NULL::text,
+                            CASE WHEN t.queue <> ALL (limited) THEN made[t.m] END FROM (
+            SELECT a.item, a.kind, a.queue, row_number() OVER (ORDER BY a.n) AS m
+              FROM unnest(t_item, t_kind, t_queue) WITH ORDINALITY AS a (item, kind, queue, n) WHERE o_outcome[a.item] = 'committed') t
          WHERE t.kind = 'leased' AND NOT o_paused[t.item] ORDER BY t.m;
+    END IF;
+    IF room THEN
+        RETURN QUERY SELECT 0, NULL::text, NULL::bigint, NULL::text, NULL::text, NULL::bigint;
     END IF;
 END $$;
 

@@ -45,11 +45,28 @@ CREATE TABLE tasks (
     leased_at   REAL,
     not_before  REAL,
     error       TEXT,
+    key         TEXT,
     PRIMARY KEY (state, task_id)
 ) STRICT, WITHOUT ROWID;
 CREATE INDEX tasks_ready ON tasks (queue, rank, task_id) WHERE state = 'ready';
 CREATE INDEX tasks_due ON tasks (not_before) WHERE state = 'waiting' AND not_before IS NOT NULL;
 CREATE INDEX tasks_resting ON tasks (run_no, activation) WHERE state IN ('waiting', 'failed');
+
+-- limits: of queues; NULL is no limit. starts: how many tasks of a queue with a rate were begun when, as long as it
+-- counts.
+CREATE TABLE limits (
+    queue        TEXT PRIMARY KEY,
+    concurrency  INTEGER,
+    per_key      INTEGER,
+    rate         INTEGER,
+    rate_seconds REAL NOT NULL
+) STRICT;
+CREATE TABLE starts (
+    queue TEXT NOT NULL,
+    at    REAL NOT NULL,
+    tasks INTEGER NOT NULL
+) STRICT;
+CREATE INDEX starts_at ON starts (queue, at);
 
 -- events: the log. `event_id` is run_no << 32 | seq. A payload over 8 KiB lies in blobs.
 CREATE TABLE events (
