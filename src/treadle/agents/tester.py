@@ -24,6 +24,8 @@ _RUN = '''def run(folder, *args):
     return done
 '''
 
+_FAILING = re.compile(r"\b(?:fail|error|exit|refus|reject|invalid|duplicate|unique|twice|must|only if)", re.IGNORECASE)
+
 
 @dataclass(frozen=True, slots=True)
 class TestDraft:
@@ -72,9 +74,8 @@ def names_to_test(brief: Brief, source: str) -> list[str]:
 
 def _question(brief: Brief, source: str, prompts: Prompts) -> str:
     if brief.is_program:
-        first, call = frame.example_call(brief)
-        values = {"goal": brief.goal, "file": brief.file, "interface": frame.usage(brief), "first": first, "call": call}
-        return prompts["test_program"].render(**values)
+        values = {"goal": brief.goal, "file": brief.file, "interface": frame.usage(brief)}
+        return prompts["test_program"].render(**values, **frame.example(brief))
     names = ", ".join(names_to_test(brief, source))
     if has_class(source):
         values = {"goal": brief.goal, "file": brief.file, "module": brief.module.rpartition(".")[2], "names": names}
@@ -86,10 +87,38 @@ def _question(brief: Brief, source: str, prompts: Prompts) -> str:
 def _read(brief: Brief, source: str, answer: str) -> list[Case]:
     names = names_to_test(brief, source)
     if brief.is_program:
-        return from_functions(_without_keywords(answer), names)
+        cases = from_functions(_without_keywords(answer), names)
+        return [case for case in cases if not _wants_failure_of_what_cannot_fail(brief, case)]
     if has_class(source):
         return from_functions(answer, names)
     return from_assertions(answer, names)
+
+
+def _wants_failure_of_what_cannot_fail(brief: Brief, case: Case) -> bool:
+    """Tell whether a test wants an exit code that `frame.usage` rules out. Small models like to write a failing twin of
+    each test. Where the goal speaks of failing, it may well be right.
+    """
+    if _FAILING.search(brief.goal):
+        return False
+    cannot_fail = False
+    in_order = sorted(ast.walk(ast.parse(case.source)), key=lambda node: (_line(node), isinstance(node, ast.Assert)))
+    for node in in_order:
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "run":
+            cannot_fail = frame.cannot_fail(brief, [ast.unparse(argument) for argument in node.args[1:]])
+        elif isinstance(node, ast.Assert) and cannot_fail and _wants_failure(node.test):
+            return True
+    return False
+
+
+def _line(node: ast.AST) -> int:
+    return getattr(node, "lineno", 0)
+
+
+def _wants_failure(test: ast.expr) -> bool:
+    if not (isinstance(test, ast.Compare) and ast.unparse(test.left).endswith(".returncode")):
+        return False
+    is_zero = ast.unparse(test.comparators[0]) == "0"
+    return is_zero == isinstance(test.ops[0], ast.NotEq | ast.Gt)
 
 
 def _own_version(brief: Brief, code: str) -> str:

@@ -135,7 +135,12 @@ def _repair(candidates: Sequence[Candidate]) -> Action:
 
 
 def _second_opinion(candidates: Sequence[Candidate], best: Candidate, disputed: Sequence[str]) -> Action:
-    """A crash is the code's fault, so it is corrected; a mere difference asks for an independent version first."""
+    """A crash is the code's fault, so it is corrected; a mere difference asks for an independent version first.
+
+    Where a correction came back unusable, mostly as the code it was given, more of them would too.
+    """
+    if any(candidate.origin == "fix" and candidate.flaw for candidate in candidates):
+        return "write"
     failed = (best.outcome or Outcome()).failed
     crashes = [name for name in disputed if "assert" not in failed.get(name, "") or "Traceback" in failed.get(name, "")]
     written = [candidate for candidate in candidates if candidate.origin == "write"]

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
+from pathlib import Path
 
 from fakes import FakeContext
 
@@ -10,7 +13,7 @@ from treadle.agents import frame
 from treadle.agents.ask import Asker
 from treadle.agents.brief import Brief, make_brief
 from treadle.agents.prompt import Prompts
-from treadle.agents.source import find_flaw
+from treadle.agents.source import find_flaw, mend
 from treadle.models.scripted import ScriptedModel
 
 TODO = "a command-line todo app that stores tasks in a JSON file"
@@ -88,8 +91,41 @@ async def test_frame_of_a_program_is_sound_python_that_calls_the_functions() -> 
     assert find_flaw(source, brief.names) is None
     assert "my own" not in source
     assert source.count("__main__") == 1
-    assert "`python todo.py done INDEX`: Marks a 'task' 100percent done. INDEX counts from 1." in frame.usage(brief)
-    assert frame.example_call(brief) == ("add", '"add", "buy milk"')
+    said = (
+        "`python todo.py done INDEX`: Marks a 'task' 100percent done. INDEX counts from 1. Exits with 1 if there is no"
+    )
+    assert said + " such INDEX." in frame.usage(brief)
+    assert frame.signatures(brief).count("raise ValueError if there is no such index") == 1
+    shown = frame.example(brief)
+    assert shown["call"] == '"add", "buy milk"'
+    assert shown["checks"].endswith('\n    assert "milk" in run(tmp_path, "list").stdout')
+
+
+async def test_what_a_command_cannot_do_is_said_on_stderr_and_exits_with_1(tmp_path: Path) -> None:
+    brief, _ = await brief_of(TODO, json.dumps(COMMANDS))
+    answer = (
+        "def add_task(task):\n    return task\n\ndef list_tasks():\n    return load_tasks()[7]\n\n"
+        "def done_task(index):\n    raise ValueError('no such task')\n"
+    )
+    (tmp_path / "todo.py").write_text(mend(frame.assemble(brief, answer), is_program=True))
+
+    def run(*words: str) -> tuple[int, str, str]:
+        command = [sys.executable, "todo.py", *words]
+        done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+        return done.returncode, done.stdout, done.stderr
+
+    assert run("add", "milk") == (0, "milk\n", "")
+    assert run("done", "3") == (1, "", "no such task\n")
+    assert run("list") == (1, "", "list index out of range\n")
+    assert run("done", "three")[0] == 2
+
+
+async def test_what_a_test_needs_is_shown_with_it() -> None:
+    commands = {"file": "count.py", "commands": [{"name": n, "arguments": ["file"], "does": ""} for n in ("a", "b")]}
+    brief, _ = await brief_of("a CLI that counts in a text file", json.dumps(commands))
+    example = frame.example(brief)
+    assert (example["call"], "some.txt" in example["setup"]) == ('"a", "some.txt"', True)
+    assert "Exits with 1 if there is no such FILE." in frame.usage(brief)
 
 
 async def test_program_with_one_command_takes_its_arguments_directly() -> None:

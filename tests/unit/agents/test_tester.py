@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
+import pytest
 from fakes import FakeContext
 
 from treadle.agents.ask import Asker
@@ -34,6 +37,31 @@ async def test_program_is_tested_through_its_command_line_and_never_shows_its_co
     text = render_tests(header(TODO, []), cases)
     assert "def run(folder, *args):" in text
     assert text.startswith('"""Tests for todo.py."""\n\nimport subprocess\nimport sys\nfrom pathlib import Path\n')
+
+
+LIST_FAILS = "def test_list_fails(tmp_path):\n    result = run(tmp_path, 'list')\n    assert result.returncode {}\n"
+
+
+@pytest.mark.parametrize(("wanted", "kept"), [("== 1", False), ("!= 0", False), ("== 0", True), ("!= 1", True)])
+async def test_failure_of_what_cannot_fail_is_no_test(wanted: str, kept: bool) -> None:
+    cases, _ = await cases_from(TODO, "", LIST_FAILS.format(wanted), LIST_FAILS.format(wanted))
+    assert bool(cases) is kept
+
+
+@pytest.mark.parametrize(
+    ("goal", "call"),
+    [
+        ("a todo app that stores tasks; adding a task twice fails", "'add', 'x'"),
+        ("a todo app that stores tasks", "'done', '7'"),
+        ("a todo app that stores tasks", "'add'"),
+        ("a todo app that stores tasks", "'drop', 'x'"),
+    ],
+)
+async def test_what_may_fail_may_be_tested_for_it(goal: str, call: str) -> None:
+    brief = replace(TODO, goal=goal, parts=(*TODO.parts, Part("done", ("index",), "")))
+    answer = f"def test_it(tmp_path):\n    run(tmp_path, 'list')\n    assert run(tmp_path, {call}).returncode == 1\n"
+    cases, _ = await cases_from(brief, "", answer)
+    assert len(cases) == 1
 
 
 async def test_class_is_tested_with_functions() -> None:

@@ -44,6 +44,15 @@ def test_first_dispute_asks_for_a_second_version_and_a_crash_for_a_correction() 
     assert (move.action, "TypeError: no" in move.problem) == ("fix", True)
 
 
+def test_correction_that_came_back_unusable_is_not_asked_for_again() -> None:
+    cases = [case("a"), case("b"), case("c")]
+    two = [version("a", "b c"), version("a", "b c", source="other")]
+    assert decide(Standing(two, cases, 1, 4)).action == "fix"
+    same = version("", origin="fix", flaw="It is the same as an earlier version.", outcome=None)
+    third = version("a", "b c", source="third")
+    assert decide(Standing([*two, same, third], cases, 3, 4)).action == "write"
+
+
 def test_disputed_test_goes_when_two_versions_agree_unless_others_proposed_it_too() -> None:
     two = [version("a b", "c"), version("a b", "c", source="other")]
     move = decide(Standing(two, [case("a"), case("b"), case("c")], 1, 4))
