@@ -264,7 +264,7 @@ async def run(options: argparse.Namespace) -> list[dict[str, Any]]:
     records = []
     try:
         for goal in (goal for goal in GOALS if not options.goal or goal.name in options.goal):
-            for trial in range(options.trials):
+            for trial in range(options.first, options.first + options.trials):
                 record = await attempt(goal, model, options.model, trial)
                 records.append(record)
                 shown = {
@@ -286,6 +286,7 @@ def main(argv: list[str]) -> int:
         "--goal", action="append", choices=[goal.name for goal in GOALS], help="only this one; repeatable"
     )
     parser.add_argument("--trials", type=int, default=1)
+    parser.add_argument("--first", type=int, default=0, help="number of the first trial; the trial is the seed")
     parser.add_argument("--out", type=Path, help="append each trial to this JSONL file")
     print(table(asyncio.run(run(parser.parse_args(argv)))))
     return 0
