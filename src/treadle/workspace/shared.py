@@ -74,8 +74,8 @@ class SharedSnapshots(Snapshots):
             await self._have_commit(base)
         parent = ["-p", base.commit] if base else []
         commit = await self.git.text("commit-tree", tree, *parent, "-m", "snapshot", env=_COMMIT)
-        ref = await self._hold(tree, commit)
-        bundle = await self.git.run("bundle", "create", "-q", "-", ref, *([f"^{base.commit}"] if base else []))
+        await self._hold(tree, commit)
+        bundle = await self._bundled(commit, base)
         if len(bundle) > self._max_bundle_bytes:
             raise Refused(
                 f"The files of tree {tree[:10]} make a bundle of {len(bundle):,} bytes, and {self._max_bundle_bytes:,} "
@@ -87,6 +87,16 @@ class SharedSnapshots(Snapshots):
         event = await self._store.record(self._run_id, TREES, JournalEntry(Draft(said, TREES, tree)))
         assert isinstance(event.payload, TreeShared)
         self._shared[tree] = event.payload
+
+    async def _bundled(self, commit: str, base: TreeShared | None) -> bytes:
+        """Make a bundle that is the same bytes for the same commit and base, whatever the run: kept once by the store.
+
+        `git bundle create` would put the name of a ref into it.
+        """
+        needs, lacks = (f"-{base.commit} base\n", f"^{base.commit}\n") if base else ("", "")
+        thin = ("--thin", "--threads=1", "--no-reuse-delta", "--stdout", "-q")
+        pack = await self.git.run("pack-objects", "--revs", *thin, stdin=f"{commit}\n{lacks}".encode())
+        return f"# v2 git bundle\n{needs}{commit} refs/heads/snapshot\n\n".encode() + pack
 
     async def _fetch(self, wanted: TreeShared) -> None:
         """Import a tree's bundle, after those that it builds on."""

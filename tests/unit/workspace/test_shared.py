@@ -90,6 +90,21 @@ async def test_what_was_published_costs_nothing_again(tmp_path: Path, store: Cou
     assert len(store.put) == 1 and len(await shared(store)) == 1 and store.got == []
 
 
+async def test_the_files_that_two_runs_begin_with_are_kept_once(tmp_path: Path, store: CountingStore) -> None:
+    await store.create_run(new_run("r2", new_task("a")))
+    for run_id in (RUN, "r2"):
+        place = tmp_path / run_id
+        workspace = await Workspace.open(place, run_id, SharedSnapshots(place / "snapshots.git", store, run_id))
+        await workspace.write(await workspace.empty(), {"large.txt": LARGE, "pkg/a.py": "A = 1\n"})
+    blobs = {
+        event.payload.blob
+        for run_id in (RUN, "r2")
+        for event in await store.journal(run_id, TREES)
+        if isinstance(event.payload, TreeShared)
+    }
+    assert len(blobs) == 1
+
+
 async def test_machines_that_make_one_tree_by_different_ways_agree_on_its_bundle(
     tmp_path: Path, store: CountingStore
 ) -> None:
