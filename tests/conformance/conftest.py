@@ -5,6 +5,7 @@ import pytest
 pytest.register_assert_rewrite(
     "treadle.testing.suite_runs",
     "treadle.testing.suite_limits",
+    "treadle.testing.suite_schedules",
     "treadle.testing.suite_starts",
     "treadle.testing.suite_tasks",
     "treadle.testing.suite_commits",

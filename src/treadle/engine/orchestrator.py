@@ -31,8 +31,10 @@ from treadle.engine import advance, starting
 from treadle.engine.advance import View
 from treadle.engine.follow import Follower, Mode, news
 from treadle.engine.lease import is_dead
+from treadle.engine.limits import Limits
 from treadle.engine.registry import NodeRegistry
 from treadle.engine.results import Ending, Interrupt, Result, RunOptions, Step, WorkerSettings
+from treadle.engine.schedules import Schedules
 from treadle.engine.worker import Worker
 from treadle.errors import Conflict, NotFound, RunFailed, UsageError
 from treadle.errors import RunCancelled as RunCancelledError
@@ -64,6 +66,8 @@ class Orchestrator:
         self.store = store
         self.worker = Worker(store, registry=registry, settings=settings)
         self._opened = False
+        self.limits = Limits(store, self._open)
+        self.schedules = Schedules(store, self._open, self.add_graph)
 
     async def __aenter__(self) -> Self:
         await self._open()

@@ -28,6 +28,7 @@ from treadle.engine.presence import Presence
 from treadle.engine.processes import Processes
 from treadle.engine.registry import NodeRegistry
 from treadle.engine.results import Ending, WorkerSettings
+from treadle.engine.schedules import Ticker
 from treadle.engine.signals import Pause, Sleep
 from treadle.engine.views import Views
 from treadle.errors import LeaseLost, TreadleError, Unreachable
@@ -59,6 +60,7 @@ class Worker:
         self._chance = chance
         self.places = Places(self.registry, self.settings)
         self._graphs: dict[str, CompiledGraph] = {}
+        self._ticker = Ticker(store, self._graphs, self.places.find)
         self._views = Views(store, self._graphs, self.settings)
         self._once: set[int] = set()
         """Tasks in progress whose nodes are at_most_once."""
@@ -185,8 +187,9 @@ class Worker:
         self._due = math.inf
         due = await self.store.sweep(max_attempts=self.settings.max_deaths)
         self._may_be_ready = True
-        if due is not None:
-            self.expect(due)
+        for seconds in (due, await self._ticker.tick()):
+            if seconds is not None:
+                self.expect(seconds)
 
     def expect(self, seconds: float) -> None:
         """Sweep the store after so long at the latest: a delay or a deadline ends then."""

@@ -13,6 +13,7 @@ import msgspec
 
 from treadle.domain.events import Draft, Event
 from treadle.domain.limit import Limit, LimitRow
+from treadle.domain.schedule import Schedule, ScheduleRow
 from treadle.domain.task import Claim, NewTask, RunRow, RunStatus, TaskRow, WorkerState
 from treadle.errors import Conflict, NotFound
 
@@ -310,6 +311,28 @@ class Limits(Protocol):
         """By queue."""
 
 
+class Schedules(Protocol):
+    """Runs that begin by the calendar. The store keeps ticks; whoever knows the graph reckons them and begins runs."""
+
+    async def put_schedule(self, schedule: Schedule, next_at: float) -> None:
+        """Keep a schedule, in place of one of its name; it is not paused. What was begun last stays known."""
+
+    async def pause_schedule(self, name: str, next_at: float | None) -> None:
+        """Pause it, or with the tick that comes next go on. Raises NotFound."""
+
+    async def remove_schedule(self, name: str) -> None:
+        """Raises NotFound."""
+
+    async def schedules(self) -> list[ScheduleRow]:
+        """By name."""
+
+    async def tick(self, name: str, seen: float, next_at: float, run_id: str | None) -> bool:
+        """Say that the tick `seen` is dealt with, by this run or by none, and which comes next.
+
+        False, and nothing is changed, if that tick is not the next one any more, or the schedule is paused or gone.
+        """
+
+
 class Journal(Protocol):
     """Effects inside a node, and the budgets they are booked against."""
 
@@ -371,7 +394,7 @@ class Presence(Protocol):
         """
 
 
-class Store(Runs, Tasks, Limits, Journal, Blobs, Presence, Protocol):
+class Store(Runs, Tasks, Limits, Schedules, Journal, Blobs, Presence, Protocol):
     """Atomic and durable unless a method says otherwise. Time is the store's own. Rows come in a stated order."""
 
     async def open(self) -> None:
@@ -410,6 +433,11 @@ def wrong_status(run_id: str, status: RunStatus) -> Conflict:
 def no_limit(queue: str) -> NotFound:
     """What a store says of a queue that has no limit."""
     return NotFound(f"Queue {queue!r} has no limit; nothing was removed.", hint="List them: `treadle limits list`.")
+
+
+def no_schedule(name: str) -> NotFound:
+    """What a store says of a schedule that is not there."""
+    return NotFound(f"There is no schedule {name!r}; nothing was changed.", hint="List them: `treadle schedule list`.")
 
 
 def key_taken(run_id: str, other: str) -> Conflict:

@@ -44,12 +44,13 @@ from treadle.ports.store import (
 from treadle.stores.memory_blobs import Blobs
 from treadle.stores.memory_limits import Gate, Limits
 from treadle.stores.memory_rows import Run, Task
+from treadle.stores.memory_schedules import Schedules
 from treadle.stores.memory_wake import Wake
 
 READY, LEASED, WAITING, FAILED = TaskState.READY, TaskState.LEASED, TaskState.WAITING, TaskState.FAILED
 
 
-class MemoryStore(Blobs):
+class MemoryStore(Schedules, Blobs):
     """Keeps everything in this process; gone when it ends."""
 
     def __init__(self, clock: Clock | None = None) -> None:

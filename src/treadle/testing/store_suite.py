@@ -20,6 +20,7 @@ from treadle.testing.clock import FakeClock
 from treadle.testing.suite_journal import JournalSuite, PresenceSuite
 from treadle.testing.suite_limits import LimitsSuite
 from treadle.testing.suite_runs import RunsSuite
+from treadle.testing.suite_schedules import SchedulesSuite
 from treadle.testing.suite_starts import StartsSuite
 from treadle.testing.suite_tasks import TasksSuite
 
@@ -27,7 +28,7 @@ StoreFactory = Callable[[FakeClock], Awaitable[Store]]
 """Makes an empty store that takes its time from the clock given."""
 
 
-class StoreSuite(RunsSuite, StartsSuite, TasksSuite, LimitsSuite, JournalSuite, PresenceSuite):
+class StoreSuite(RunsSuite, StartsSuite, TasksSuite, LimitsSuite, SchedulesSuite, JournalSuite, PresenceSuite):
     """Every sentence of `ports.store` as a test. Subclass it and override the fixture `factory`."""
 
     pytestmark = pytest.mark.asyncio

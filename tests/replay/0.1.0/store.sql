@@ -110,11 +110,19 @@ CREATE TABLE runs (
     labels     TEXT NOT NULL,
     dedup      TEXT
 ) STRICT;
-INSERT INTO "runs" VALUES(1,'approval','approval@6a9d134ea0d0','done',1,0,1,12,0,'','default','default',1.79525648195144438747e+09,1.79525648195144438747e+09,NULL,NULL,'{}',NULL);
-INSERT INTO "runs" VALUES(2,'diamond','diamond@75779bc3f83e','done',1,0,1,8,0,'','default','default',1.79525648195807051655e+09,1.79525648195807051655e+09,NULL,NULL,'{}',NULL);
-INSERT INTO "runs" VALUES(3,'fan_out','fan_out@e115e1106b91','done',1,0,1,11,0,'','default','default',1.79525648195891022679e+09,1.79525648195891022679e+09,NULL,NULL,'{}',NULL);
-INSERT INTO "runs" VALUES(4,'loops','loops@d25d479314cb','done',1,0,1,14,0,'','default','default',1.79525648196232652659e+09,1.79525648196232652659e+09,NULL,NULL,'{}',NULL);
-INSERT INTO "runs" VALUES(5,'waiting','waiting@7708182b3ce6','waiting',0,0,1,4,1,'','default','default',1.79525648196478509899e+09,1.79525648196478509899e+09,NULL,NULL,'{}',NULL);
+INSERT INTO "runs" VALUES(1,'approval','approval@6a9d134ea0d0','done',1,0,1,12,0,'','default','default',1.79525698669101643561e+09,1.79525698669101643561e+09,NULL,NULL,'{}',NULL);
+INSERT INTO "runs" VALUES(2,'diamond','diamond@75779bc3f83e','done',1,0,1,8,0,'','default','default',1.79525698669231820103e+09,1.79525698669231820103e+09,NULL,NULL,'{}',NULL);
+INSERT INTO "runs" VALUES(3,'fan_out','fan_out@e115e1106b91','done',1,0,1,11,0,'','default','default',1.79525698669288706786e+09,1.79525698669288706786e+09,NULL,NULL,'{}',NULL);
+INSERT INTO "runs" VALUES(4,'loops','loops@d25d479314cb','done',1,0,1,14,0,'','default','default',1.7952569866934318543e+09,1.7952569866934318543e+09,NULL,NULL,'{}',NULL);
+INSERT INTO "runs" VALUES(5,'waiting','waiting@7708182b3ce6','waiting',0,0,1,4,1,'','default','default',1.79525698669390797613e+09,1.79525698669390797613e+09,NULL,NULL,'{}',NULL);
+CREATE TABLE schedules (
+    name     TEXT PRIMARY KEY,
+    spec     TEXT NOT NULL,
+    next_at  REAL NOT NULL,
+    paused   INTEGER NOT NULL DEFAULT 0,
+    last_at  REAL,
+    last_run TEXT
+) STRICT;
 CREATE TABLE starts (
     queue TEXT NOT NULL,
     at    REAL NOT NULL,
@@ -140,7 +148,7 @@ CREATE TABLE tasks (
     key         TEXT,
     PRIMARY KEY (state, task_id)
 ) STRICT, WITHOUT ROWID;
-INSERT INTO "tasks" VALUES(10737418241,'ask','ask','ask','default',1.79525648196478509899e+09,'waiting',0,0,0,NULL,NULL,NULL,NULL,NULL,NULL);
+INSERT INTO "tasks" VALUES(10737418241,'ask','ask','ask','default',1.79525698669390797613e+09,'waiting',0,0,0,NULL,NULL,NULL,NULL,NULL,NULL);
 CREATE TABLE workers (
     worker     TEXT PRIMARY KEY,
     about      TEXT NOT NULL,

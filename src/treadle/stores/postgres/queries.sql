@@ -29,6 +29,24 @@ SELECT t.task_id, t.activation, t.node, t.node_type
 SELECT * FROM treadle.change_v1($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20,
                                 $21, $22);
 
+-- put_schedule --
+INSERT INTO treadle.schedules (name, spec, next_at) VALUES ($1, $2, $3)
+ON CONFLICT (name) DO UPDATE SET spec = excluded.spec, next_at = excluded.next_at, paused = false;
+
+-- pause_schedule --
+UPDATE treadle.schedules SET paused = $2::float8 IS NULL, next_at = coalesce($2, next_at) WHERE name = $1 RETURNING name;
+
+-- remove_schedule --
+DELETE FROM treadle.schedules WHERE name = $1 RETURNING name;
+
+-- schedules --
+SELECT spec, next_at, paused, last_at, last_run FROM treadle.schedules ORDER BY name;
+
+-- tick --
+UPDATE treadle.schedules SET next_at = $3, last_run = coalesce($4, last_run),
+       last_at = CASE WHEN $4::text IS NULL THEN last_at ELSE $2 END
+ WHERE name = $1 AND next_at = $2 AND NOT paused RETURNING name;
+
 -- set_limit --
 INSERT INTO treadle.limits (queue, concurrency, per_key, rate, rate_seconds) VALUES ($1, $2, $3, $4, $5)
 ON CONFLICT (queue) DO UPDATE SET concurrency = excluded.concurrency, per_key = excluded.per_key, rate = excluded.rate,

@@ -12,6 +12,7 @@ import msgspec
 
 from treadle.domain.events import Event, check_drafts, encode_payload, type_of
 from treadle.domain.limit import Limit, LimitRow, check_limit
+from treadle.domain.schedule import Schedule, ScheduleRow
 from treadle.domain.task import Claim, RunRow, RunStatus, TaskRow
 from treadle.errors import BudgetExceeded, Conflict, NotFound, TreadleError
 from treadle.ports.store import (
@@ -28,6 +29,7 @@ from treadle.ports.store import (
     WorkerRow,
     key_taken,
     no_limit,
+    no_schedule,
     over_already,
     recorded_already,
     wrong_status,
@@ -273,6 +275,27 @@ class PostgresStore:
 
     async def limits(self) -> list[LimitRow]:
         return [LimitRow(Limit(*row[:5]), row[5], row[6]) for row in await self._pool.rows("limits")]
+
+    async def put_schedule(self, schedule: Schedule, next_at: float) -> None:
+        spec = msgspec.json.encode(schedule).decode()
+        await self._pool.rows("put_schedule", schedule.name, spec, next_at)
+
+    async def pause_schedule(self, name: str, next_at: float | None) -> None:
+        if not await self._pool.rows("pause_schedule", name, next_at):
+            raise no_schedule(name)
+
+    async def remove_schedule(self, name: str) -> None:
+        if not await self._pool.rows("remove_schedule", name):
+            raise no_schedule(name)
+
+    async def schedules(self) -> list[ScheduleRow]:
+        return [
+            ScheduleRow(msgspec.json.decode(spec, type=Schedule), *row)
+            for spec, *row in await self._pool.rows("schedules")
+        ]
+
+    async def tick(self, name: str, seen: float, next_at: float, run_id: str | None) -> bool:
+        return bool(await self._pool.rows("tick", name, seen, next_at, run_id))
 
     async def release(self, worker: str, held: Mapping[int, int], *, died: bool = False) -> None:
         await self._pool.rows("release", worker, list(held), list(held.values()), died)

@@ -63,6 +63,23 @@ SELECT t.task_id, t.run_no, r.run_id, t.activation, t.node, t.node_type, r.graph
    AND (?4 IS NULL OR t.node_type IN (SELECT value FROM json_each(?4)))
  ORDER BY t.rank, t.task_id LIMIT ?2;
 
+-- put_schedule --
+INSERT INTO schedules (name, spec, next_at) VALUES (?1, ?2, ?3)
+ON CONFLICT DO UPDATE SET spec = excluded.spec, next_at = excluded.next_at, paused = 0;
+
+-- pause_schedule --
+UPDATE schedules SET paused = ?2 IS NULL, next_at = coalesce(?2, next_at) WHERE name = ?1;
+
+-- delete_schedule --
+DELETE FROM schedules WHERE name = ?1;
+
+-- schedule_rows --
+SELECT spec, next_at, paused, last_at, last_run FROM schedules ORDER BY name;
+
+-- tick --
+UPDATE schedules SET next_at = ?3, last_run = coalesce(?4, last_run), last_at = CASE WHEN ?4 IS NULL THEN last_at ELSE ?2 END
+ WHERE name = ?1 AND next_at = ?2 AND NOT paused;
+
 -- limit_rows --
 SELECT queue, concurrency, per_key, rate, rate_seconds FROM limits ORDER BY queue;
 

@@ -14,6 +14,7 @@ import msgspec
 
 from treadle.domain.events import Event, check_drafts
 from treadle.domain.limit import Limit, LimitRow, check_limit
+from treadle.domain.schedule import Schedule, ScheduleRow
 from treadle.domain.task import Claim, RunRow, RunStatus, TaskRow
 from treadle.errors import NotFound, StoreUnavailable
 from treadle.ports.clock import Clock, SystemClock
@@ -30,7 +31,7 @@ from treadle.ports.store import (
     SchemaStatus,
     WorkerRow,
 )
-from treadle.stores.sqlite import changes, limits, migrate, rows
+from treadle.stores.sqlite import changes, limits, migrate, rows, schedules
 from treadle.stores.sqlite import connection as sql
 from treadle.stores.sqlite.connection import connect, mapped_errors
 from treadle.stores.sqlite.limits import Wanted
@@ -156,6 +157,21 @@ class SqliteStore:
 
     async def limits(self) -> list[LimitRow]:
         return await self._read(lambda c: limits.rows(c, self._clock.now()))
+
+    async def put_schedule(self, schedule: Schedule, next_at: float) -> None:
+        await self._writer.submit(lambda c: schedules.put(c, schedule, next_at))
+
+    async def pause_schedule(self, name: str, next_at: float | None) -> None:
+        await self._writer.submit(lambda c: schedules.pause(c, name, next_at))
+
+    async def remove_schedule(self, name: str) -> None:
+        await self._writer.submit(lambda c: schedules.remove(c, name))
+
+    async def schedules(self) -> list[ScheduleRow]:
+        return await self._read(schedules.rows)
+
+    async def tick(self, name: str, seen: float, next_at: float, run_id: str | None) -> bool:
+        return await self._writer.submit(lambda c: schedules.tick(c, name, seen, next_at, run_id))
 
     async def release(self, worker: str, held: Mapping[int, int], *, died: bool = False) -> None:
         await self._write(lambda c: changes.release(c, worker, held, died, self._clock.now()), tasks=True)

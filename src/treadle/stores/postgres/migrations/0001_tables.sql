@@ -81,6 +81,16 @@ CREATE TABLE treadle.starts (
 ) WITH (autovacuum_vacuum_scale_factor = 0.01, autovacuum_vacuum_threshold = 500, autovacuum_vacuum_cost_delay = 0);
 CREATE INDEX starts_at ON treadle.starts (queue, at);
 
+-- schedules: `spec` as JSON; `next_at` is the tick that is to begin next.
+CREATE TABLE treadle.schedules (
+    name     text COLLATE "C" PRIMARY KEY,
+    spec     text NOT NULL,
+    next_at  float8 NOT NULL,
+    paused   boolean NOT NULL DEFAULT false,
+    last_at  float8,
+    last_run text
+);
+
 -- events: the log, only ever added to. A payload over 8 KiB lies in blobs. `origin`, on the first event of a write,
 -- names the write: it is how a caller finds out whether a commit whose answer was lost took place.
 CREATE TABLE treadle.events (

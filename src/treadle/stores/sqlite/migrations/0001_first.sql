@@ -68,6 +68,16 @@ CREATE TABLE starts (
 ) STRICT;
 CREATE INDEX starts_at ON starts (queue, at);
 
+-- schedules: `spec` as JSON; `next_at` is the tick that is to begin next.
+CREATE TABLE schedules (
+    name     TEXT PRIMARY KEY,
+    spec     TEXT NOT NULL,
+    next_at  REAL NOT NULL,
+    paused   INTEGER NOT NULL DEFAULT 0,
+    last_at  REAL,
+    last_run TEXT
+) STRICT;
+
 -- events: the log. `event_id` is run_no << 32 | seq. A payload over 8 KiB lies in blobs.
 CREATE TABLE events (
     event_id   INTEGER PRIMARY KEY,
