@@ -154,7 +154,7 @@ class TreeShared(Payload, frozen=True):
     base: str = ""
     """The shared tree that must be there before; empty if the bundle holds everything."""
     blob: str = ""
-    """Digest of the bundle."""
+    """Digest of the bundle, which is kept as long as an event names it."""
     bytes: int = 0
     host: str = ""
     """Who sent it."""
@@ -272,6 +272,11 @@ def check_drafts(drafts: Iterable[Draft]) -> None:
             if key in keys:
                 raise Conflict(f"{draft.step!r} of {draft.activation!r} is said twice; nothing was recorded.")
             keys.add(key)
+
+
+def blob_of(payload: Payload) -> str | None:
+    """The digest of a blob that an event names and keeps: it goes when the last event that names it goes."""
+    return payload.blob or None if isinstance(payload, TreeShared) else None
 
 
 def encode_payload(payload: Payload) -> bytes:

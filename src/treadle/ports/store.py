@@ -133,6 +133,8 @@ class JournalEntry(msgspec.Struct, frozen=True):
     draft: Draft
     settle: Mapping[str, float] = {}
     """Replaces what was reserved under the same key."""
+    blob: bytes | None = None
+    """What the draft names by its digest (`domain.events.blob_of`); kept with it, and not if another record won."""
 
 
 class WorkerRow(msgspec.Struct, frozen=True):

@@ -384,6 +384,8 @@ class MemoryStore(Schedules, Blobs):
         now = self._clock.now()
         key = (activation, entry.draft.step or "", type_of(entry.draft.payload)[0])
         if key not in run.journal:
+            if entry.blob is not None:
+                self._lend(entry.blob)
             self._append(run, [entry.draft], now)
             run.settle((activation, key[1]), entry.settle, now)
         return run.journal[key]
@@ -459,6 +461,7 @@ class MemoryStore(Schedules, Blobs):
         for task in run.tasks.values():
             self._tasks.pop(task.task_id, None)
         del self._runs[run_id]
+        self._drop(run.events, (event for other in self._runs.values() for event in other.events))
 
     async def vacuum(self) -> None:
         """Nothing to give back."""

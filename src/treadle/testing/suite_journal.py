@@ -8,7 +8,7 @@ import hashlib
 import msgspec
 import pytest
 
-from treadle.domain.events import BudgetSettled, Draft, EffectStarted, StepRecorded, encode_payload
+from treadle.domain.events import BudgetSettled, Draft, EffectStarted, StepRecorded, TreeShared, encode_payload
 from treadle.domain.task import RunStatus, WorkerState
 from treadle.errors import BudgetExceeded, CodecError, Conflict, NotFound
 from treadle.ports.store import TASKS, Budget, Change, JournalEntry, Store, WorkerRow
@@ -198,6 +198,21 @@ class PresenceSuite:
         assert (await store.events("s"))[0].payload == large.payload
         await store.delete_run("s")
         assert await store.get_blob(digest) == encode_payload(large.payload)
+
+    async def test_a_blob_that_events_name_goes_with_the_last_of_them(self, store: Store) -> None:
+        data = b"bundle" * 3_000
+        digest = hashlib.sha256(data).hexdigest()
+        shared = Draft(TreeShared("t", "c", blob=digest, bytes=len(data)), "@trees", "t")
+        await store.create_run(new_run("r", status=RunStatus.DONE))
+        event = await store.record("r", "@trees", JournalEntry(shared, blob=data))
+        again = await store.record("r", "@trees", JournalEntry(shared, blob=b"of somebody who was late"))
+        assert again == event and (await store.journal("r", "@trees")) == [event]
+        await store.create_run(new_run("fork", events=[shared], status=RunStatus.DONE))
+        await store.delete_run("r")
+        assert await store.get_blob(digest) == data and (await store.events("fork"))[0].payload == shared.payload
+        await store.delete_run("fork")
+        with pytest.raises(NotFound):
+            await store.get_blob(digest)
 
     async def test_workers_are_listed_by_name_with_what_they_say_until_they_leave(self, store: Store) -> None:
         said = WorkerRow(

@@ -82,9 +82,10 @@ class SharedSnapshots(Snapshots):
                 f"may be sent through the store; run {self._run_id!r} cannot go on elsewhere.",
                 hint="Build it on one machine (--store sqlite:///PATH), or take large files out of the repository.",
             )
-        digest = await self._store.put_blob(bundle)
+        digest = hashlib.sha256(bundle).hexdigest()
         said = TreeShared(tree, commit, base.tree if base else "", digest, len(bundle), socket.gethostname())
-        event = await self._store.record(self._run_id, TREES, JournalEntry(Draft(said, TREES, tree)))
+        entry = JournalEntry(Draft(said, TREES, tree), blob=bundle)
+        event = await self._store.record(self._run_id, TREES, entry)
         assert isinstance(event.payload, TreeShared)
         self._shared[tree] = event.payload
 

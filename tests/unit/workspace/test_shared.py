@@ -7,8 +7,9 @@ from typing import Any
 
 import pytest
 
-from treadle.domain.events import TreeShared
+from treadle.domain.events import Event, TreeShared
 from treadle.errors import Refused, SnapshotUnavailable
+from treadle.ports.store import JournalEntry
 from treadle.stores.memory import MemoryStore
 from treadle.testing.samples import new_run, new_task
 from treadle.workspace import SharedSnapshots, Workspace
@@ -27,9 +28,10 @@ class CountingStore(MemoryStore):
         self.got: list[str] = []
         self.damaged: dict[str, bytes] = {}
 
-    async def put_blob(self, data: bytes) -> str:
-        self.put.append(len(data))
-        return await super().put_blob(data)
+    async def record(self, run_id: str, activation: str, entry: JournalEntry) -> Event:
+        if entry.blob is not None:
+            self.put.append(len(entry.blob))
+        return await super().record(run_id, activation, entry)
 
     async def get_blob(self, digest: str) -> bytes:
         self.got.append(digest)

@@ -8,7 +8,7 @@ from typing import Any
 
 import msgspec
 
-from treadle.domain.events import Draft, Event, decode_payload, encode_payload, type_of
+from treadle.domain.events import Draft, Event, blob_of, decode_payload, encode_payload, type_of
 from treadle.domain.task import NewTask, RunRow, RunStatus, TaskRow, TaskState
 from treadle.ports.store import WorkerRow
 
@@ -33,7 +33,7 @@ class Columns:
         items, positions, types, versions, activations, steps, ats, payloads, blobs = self.events
         for position, draft in enumerate(drafts, 1):
             name, version = type_of(draft.payload)
-            payload, blob = self._payload(encode_payload(draft.payload))
+            payload, blob = self._payload(encode_payload(draft.payload), blob_of(draft.payload))
             items.append(item)
             positions.append(position)
             types.append(name)
@@ -44,9 +44,9 @@ class Columns:
             payloads.append(payload)
             blobs.append(blob)
 
-    def _payload(self, data: bytes) -> tuple[bytes | None, str | None]:
+    def _payload(self, data: bytes, named: str | None) -> tuple[bytes | None, str | None]:
         if len(data) <= INLINE:
-            return data, None
+            return data, named
         digest = hashlib.sha256(data).hexdigest()
         self.blobs[0].append(digest)
         self.blobs[1].append(data)

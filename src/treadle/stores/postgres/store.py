@@ -318,11 +318,11 @@ class PostgresStore:
     async def record(self, run_id: str, activation: str, entry: JournalEntry) -> Event:
         draft = entry.draft
         (name, version), data = type_of(draft.payload), encode_payload(draft.payload)
-        digest = hashlib.sha256(data).hexdigest() if len(data) > rows.INLINE else None
-        inline, large = (None, data) if digest else (data, None)
+        large = data if len(data) > rows.INLINE else entry.blob
+        digest = None if large is None else hashlib.sha256(large).hexdigest()
         found = await self._pool.rows(
-            "record", run_id, activation, draft.step or "", name, version, inline, digest, large, draft.at or None,
-            list(entry.settle), list(entry.settle.values()),
+            "record", run_id, activation, draft.step or "", name, version, None if large is data else data, digest,
+            large, draft.at or None, list(entry.settle), list(entry.settle.values()),
         )  # fmt: skip
         if not found:
             raise _no_run(run_id)

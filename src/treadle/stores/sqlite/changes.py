@@ -253,6 +253,8 @@ def record(c: apsw.Connection, run_id: str, activation: str, entry: JournalEntry
     known = sql.row(c, "journal_entry", key)
     if known is not None:
         return rows.event(c, known, run_id, tenant, project)
+    if entry.blob is not None:
+        rows.put_blob(c, entry.blob, kept=False)
     append(c, run, [draft], now)
     seq, (name, version) = run.last_seq, type_of(draft.payload)
     _settle(c, run, activation, draft.step or "", entry.settle, now)

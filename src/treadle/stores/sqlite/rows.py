@@ -9,7 +9,7 @@ from typing import Any
 import apsw
 import msgspec
 
-from treadle.domain.events import Draft, Event, decode_payload, encode_payload, type_of
+from treadle.domain.events import Draft, Event, blob_of, decode_payload, encode_payload, type_of
 from treadle.domain.task import Claim, RunRow, RunStatus, TaskRow, TaskState
 from treadle.ports.store import WorkerRow
 from treadle.stores.sqlite import connection as sql
@@ -64,7 +64,7 @@ def append(connection: apsw.Connection, run: RunHead, drafts: Iterable[Draft], n
     for draft in drafts:
         name, version = type_of(draft.payload)
         payload: bytes | None = encode_payload(draft.payload)
-        blob = None
+        blob = blob_of(draft.payload)
         if payload is not None and len(payload) > INLINE:
             blob, payload = put_blob(connection, payload, kept=False), None
         run.last_seq += 1
@@ -81,7 +81,7 @@ def put_blob(connection: apsw.Connection, data: bytes, *, kept: bool) -> str:
 
 def event(connection: apsw.Connection, row: Row, run_id: str, tenant: str, project: str) -> Event:
     seq, at, name, version, activation, step, payload, blob = row
-    if blob is not None:
+    if payload is None:
         payload = bytes(sql.row(connection, "get_blob", (blob,))[0])
     return Event(
         seq, at, run_id, activation, name, version, tenant, project, decode_payload(name, version, payload), step
