@@ -2,6 +2,9 @@
 
 Plain JSON values are written as they are. Every other type is written as `{"$t": tag, "v": value}`. A type that is not
 registered fails at the write, loudly; nothing is ever turned into something else on the way.
+
+A list or dict that occurs several times in one value may be written once, as `{"$t": "shares", "v": [[...], value]}`:
+in `value`, and in later ones of the list, `{"$t": "same", "v": n}` stands for number n of the list.
 """
 
 from __future__ import annotations
@@ -14,7 +17,7 @@ import math
 import sys
 import typing
 import uuid
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 from datetime import date, datetime, time, timedelta
 from decimal import Decimal
 from pathlib import Path, PurePosixPath
@@ -35,6 +38,8 @@ _STRING = frozenset({str})
 _ALWAYS_PLAIN = frozenset({str, bool, type(None)})
 _SCALARS = _ALWAYS_PLAIN | {int, float}
 _MAX_INT = 2**63 - 1
+_WORTH_SHARING = 64
+"""Bytes; what is shorter is written again."""
 _encode_json = msgspec.json.Encoder().encode
 _decode_json = msgspec.json.Decoder().decode
 
@@ -143,10 +148,20 @@ def register_annotation(annotation: Any) -> None:
             register_annotation(part)
 
 
-def to_plain(value: Any, seen: dict[int, Any] | None = None) -> Any:
+class _Seen(dict[int, Any]):
+    """What was met by identity, as it is written; what is met again is worth writing apart if it is long."""
+
+    __slots__ = ("apart", "shared")
+
+    def __init__(self, *, apart: bool) -> None:
+        self.apart = apart
+        self.shared: list[msgspec.Raw] = []
+
+
+def to_plain(value: Any, seen: _Seen | None = None) -> Any:
     """Turn a value into JSON-ready form. Raises CodecError for a type that is not registered.
 
-    Given `seen` (at first {}), what occurs again is encoded once; the result is then fit for writing only.
+    Given `seen`, what occurs again is encoded once; the result is then fit for writing only.
     """
     cls = type(value)
     if cls is str or value is None or cls is bool:
@@ -165,17 +180,25 @@ def to_plain(value: Any, seen: dict[int, Any] | None = None) -> Any:
     return {MARK: entry.tag, "v": entry.pack(value)}
 
 
-def _once(value: Any, seen: dict[int, Any], plain_of: Callable[[Any, dict[int, Any]], Any]) -> Any:
+def _once(value: Any, seen: _Seen, plain_of: Callable[[Any, _Seen], Any]) -> Any:
     found = seen.get(id(value))
     if found is None:
         found = seen[id(value)] = plain_of(value, seen)
     elif type(found) is not msgspec.Raw:
-        found = seen[id(value)] = msgspec.Raw(_encode_json(found))
+        written = _encode_json(found)
+        if seen.apart and len(written) > _WORTH_SHARING:
+            seen.shared.append(msgspec.Raw(written))
+            written = b'{"$t":"same","v":%d}' % (len(seen.shared) - 1)
+        found = seen[id(value)] = msgspec.Raw(written)
     return found
 
 
-def _plain_list(value: list[Any], seen: dict[int, Any] | None = None) -> Any:
-    return list(value) if _is_plain(value) else [to_plain(item, seen) for item in value]
+def _plain_list(value: list[Any], seen: _Seen | None = None) -> Any:
+    if _is_plain(value):
+        return list(value)
+    if seen is None:
+        return [to_plain(item) for item in value]
+    return [met if type(met := seen.get(id(item))) is msgspec.Raw else to_plain(item, seen) for item in value]
 
 
 def _is_plain(values: Collection[Any]) -> bool:
@@ -204,7 +227,7 @@ def is_longer(value: Any, size: int) -> bool:
     return least > size
 
 
-def _plain_dict(value: dict[Any, Any], seen: dict[int, Any] | None = None) -> Any:
+def _plain_dict(value: dict[Any, Any], seen: _Seen | None = None) -> Any:
     if _STRING.issuperset(map(type, value)) and MARK not in value:
         return value.copy() if _is_plain(value.values()) else {key: to_plain(item, seen) for key, item in value.items()}
     return {MARK: "map", "v": [[to_plain(key), to_plain(item)] for key, item in value.items()]}
@@ -236,13 +259,15 @@ def _register_numpy(numpy: Any) -> None:
     _by_tag["npscalar"] = _Entry("npscalar", lambda v: pack(numpy.asarray(v)), lambda v: unpack(v)[()])
 
 
-def from_plain(value: Any) -> Any:
-    """Undo `to_plain`. Raises CodecError for a tag that is not registered."""
+def from_plain(value: Any, shared: Sequence[Any] = ()) -> Any:
+    """Undo `to_plain`; `shared` is what "same" stands for. Raises CodecError for a tag that is not registered."""
     cls = type(value)
     if cls is dict:
         tag = value.get(MARK)
         if tag is None:
-            return {key: from_plain(item) for key, item in value.items()}
+            return {key: from_plain(item, shared) for key, item in value.items()}
+        if tag == "same":
+            return shared[value["v"]]
         entry = _by_tag.get(tag)
         if entry is None and tag in ("ndarray", "npscalar"):
             _register_numpy(__import__("numpy"))
@@ -254,18 +279,54 @@ def from_plain(value: Any) -> Any:
             )
         return entry.unpack(value["v"])
     if cls is list:
-        return [from_plain(item) for item in value]
+        return [from_plain(item, shared) for item in value]
     return value
 
 
 def encode(value: Any) -> bytes:
-    """Encode any registered value as JSON bytes. Raises CodecError; nothing is written by halves."""
-    return _encode_json(to_plain(value, {}))
+    """Encode any registered value as JSON bytes, the same for what is equal and in the same order.
+
+    Raises CodecError; nothing is written by halves.
+    """
+    return _encode_json(to_plain(value, _Seen(apart=False)))
+
+
+def encode_shared(value: Any) -> bytes:
+    """As `encode`, but what occurs several times in it is written once, and is one object again when it is read.
+
+    Shorter and quicker; the bytes depend on what is the same object, not only on what is equal.
+    """
+    seen = _Seen(apart=True)
+    plain = to_plain(value, seen)
+    return _encode_json({MARK: "shares", "v": [seen.shared, plain]} if seen.shared else plain)
 
 
 def decode(data: bytes | msgspec.Raw) -> Any:
-    """Undo `encode`."""
-    return from_plain(_decode_json(data))
+    """Undo `encode` and `encode_shared`."""
+    return _read(data, from_plain)
+
+
+def bare(data: bytes | msgspec.Raw) -> Any:
+    """Read a recorded value without the types it was made of: for showing, never for going on."""
+    return _read(data, _bare)
+
+
+def _read(data: bytes | msgspec.Raw, read: Callable[[Any, Sequence[Any]], Any]) -> Any:
+    plain = _decode_json(data)
+    if type(plain) is not dict or plain.get(MARK) != "shares":
+        return read(plain, ())
+    shared: list[Any] = []
+    for item in plain["v"][0]:
+        shared.append(read(item, shared))
+    return read(plain["v"][1], shared)
+
+
+def _bare(value: Any, shared: Sequence[Any]) -> Any:
+    if type(value) is dict:
+        if value.get(MARK) == "same":
+            return shared[value["v"]]
+        return _bare(value.get("v"), shared) if MARK in value else {k: _bare(x, shared) for k, x in value.items()}
+    return [_bare(item, shared) for item in value] if type(value) is list else value
 
 
 def digest(value: Any) -> str:

@@ -202,7 +202,7 @@ class State(MutableMapping[str, Any]):
 
     def checkpoint(self, node: str) -> Checkpoint:
         """Copy the state faithfully (deeply). Raises CodecError for values that have no form in the log."""
-        return Checkpoint(self.workflow_id, node, codec.encode(self._values))
+        return Checkpoint(self.workflow_id, node, codec.encode_shared(self._values))
 
     def restore_from_checkpoint(self, checkpoint: Checkpoint) -> None:
         """Put every value back to what it was at the checkpoint."""

@@ -85,7 +85,7 @@ def finished(view: View, claim: Claim, outcome: Outcome, notes: Sequence[Draft],
         MergeConflict, StepLimitExceeded, CodecError: The view must be thrown away; commit a failure instead.
     """
     position = view.position
-    update = msgspec.Raw(codec.encode(outcome.update)) if outcome.update else EMPTY
+    update = msgspec.Raw(codec.encode_shared(outcome.update)) if outcome.update else EMPTY
     frame = position.index[claim.activation].frame
     hold_after = (
         bool(frame.graph.interrupt_after) and position.index[claim.activation].node.name in frame.graph.interrupt_after
@@ -170,7 +170,7 @@ def _end(position: Position) -> tuple[Payload, RunStatus, str | None]:
 
 def _result(values: Values) -> msgspec.Raw:
     if not codec.is_longer(values, RESULT_LIMIT):
-        result = codec.encode(values)
+        result = codec.encode_shared(values)
         if len(result) <= RESULT_LIMIT:
             return msgspec.Raw(result)
     return msgspec.Raw(b"null")

@@ -113,7 +113,7 @@ class Context:
             kind=kind,
             digest=digest,
             request=msgspec.Raw(plain),
-            result=msgspec.Raw(codec.encode(result)),
+            result=msgspec.Raw(codec.encode_shared(result)),
             seconds=round(time.perf_counter() - started, 6),
         )
         entry = JournalEntry(Draft(payload, self.activation, key), settle(result) if settle else {})

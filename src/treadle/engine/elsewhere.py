@@ -122,7 +122,7 @@ def offer(live: Live) -> Draft:
     """Say what an offered node is called with."""
     given = live.data if live.data is not None and not isinstance(live.data, Mapping) else live.state()
     node = live.node
-    payload = TaskOffered(node.name, msgspec.Raw(codec.encode(given)), node.timeout, node.effects)
+    payload = TaskOffered(node.name, msgspec.Raw(codec.encode_shared(given)), node.timeout, node.effects)
     return Draft(payload, live.id, INPUT)
 
 
@@ -222,7 +222,7 @@ def _said(node: str, returned: Any, worker: str, seconds: float) -> NodeReturned
     if isinstance(returned, Command):
         goto = (returned.goto,) if isinstance(returned.goto, str | Send) else tuple(returned.goto)
         returned = returned.update
-    update = msgspec.Raw(codec.encode(Schema().as_update(returned)))
+    update = msgspec.Raw(codec.encode_shared(Schema().as_update(returned)))
     return NodeReturned(node, update, pack_route(goto), worker=worker, seconds=round(seconds, 6))
 
 

@@ -368,7 +368,7 @@ class Orchestrator:
         row = await self.status(run_id)
         graph = self._known_graph(row)
         graph.schema.check_keys(dict(update))
-        draft = Draft(StateUpdated(msgspec.Raw(codec.encode(dict(update)))))
+        draft = Draft(StateUpdated(msgspec.Raw(codec.encode_shared(dict(update)))))
         return await self._change(Change(run_id, [draft], expected=expected_version))
 
     async def retry(self, run_id: str, task: str | None = None) -> RunRow:
@@ -418,7 +418,7 @@ class Orchestrator:
         position = rebuild(graph, past)
         if changes:
             graph.schema.check_keys(dict(changes))
-            drafts.append(Draft(StateUpdated(msgspec.Raw(codec.encode(dict(changes))))))
+            drafts.append(Draft(StateUpdated(msgspec.Raw(codec.encode_shared(dict(changes))))))
             position.external(f"@{len(drafts)}", dict(changes))
         started = [v for v in position.index.values() if not v.child]
         options = options or RunOptions(labels={**row.labels, "fork_of": run_id})

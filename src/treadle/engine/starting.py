@@ -38,7 +38,7 @@ def first_plan(
     state = graph.schema.initial({} if initial_state is None else initial_state)
     position = Position(graph)
     tasks, held = advance.first_tasks(run_id, position.start(state), hand_on, place)
-    started = RunStarted(state=msgspec.Raw(codec.encode(state)), labels=labels, spec=msgspec.Raw(graph.spec))
+    started = RunStarted(state=msgspec.Raw(codec.encode_shared(state)), labels=labels, spec=msgspec.Raw(graph.spec))
     events: list[Draft] = [Draft(started), *held]
     status = RunStatus.RUNNING
     if not tasks:

@@ -7,6 +7,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from treadle.domain import codec
 from treadle.domain.events import (
     Draft,
     Event,
@@ -21,7 +22,7 @@ from treadle.domain.events import (
 from treadle.domain.task import RunRow, RunStatus, TaskRow
 from treadle.errors import NotFound, UsageError
 from treadle.ports.store import Budget, Change, Store
-from treadle.services.timeline import TaskView, Timeline, node_of, plain, speed, usage_of
+from treadle.services.timeline import TaskView, Timeline, node_of, speed, usage_of
 
 BUILD = "build"
 """The `kind` among the labels of a build's run."""
@@ -144,7 +145,7 @@ class Runs:
         if row.status is not RunStatus.DONE or row.labels.get("kind") != BUILD:
             return None
         last = await self._store.events(row.run_id, after=max(0, row.last_seq - _LAST_EVENTS))
-        ends = [plain(event.payload.update) for event in last if isinstance(event.payload, NodeFinished)]
+        ends = [codec.bare(event.payload.update) for event in last if isinstance(event.payload, NodeFinished)]
         reports = [update["report"] for update in ends if "report" in update]
         return bool(reports[-1]["solved"]) if reports else None
 
@@ -194,7 +195,7 @@ class Runs:
 def _questions(events: Sequence[Event], rows: Sequence[TaskRow]) -> list[Question]:
     waiting = {row.activation for row in rows if row.state.value == "waiting" and row.not_before is None}
     asked = {
-        event.activation: Question(event.activation, event.payload.node, plain(event.payload.value))
+        event.activation: Question(event.activation, event.payload.node, codec.bare(event.payload.value))
         for event in events
         if isinstance(event.payload, InterruptRaised) and event.activation in waiting
     }
@@ -228,14 +229,14 @@ def log_line(event: Event, name: str = "") -> LogLine | None:
             then = "" if payload.retry_seconds is None else f"; again in {payload.retry_seconds:.1f} s"
             return LogLine(event.at, task, f"failed, attempt {payload.attempt}: {payload.error}{then}", "bad")
         case ModelReplied():
-            asked, answered = usage_of(plain(payload.result))
+            asked, answered = usage_of(codec.bare(payload.result))
             fast = speed(answered, payload.seconds)
             rate = f", {fast:.0f} tokens/s" if fast else ""
             step = "" if event.step == node_of(task) else f"{event.step}: "
             text = f"{step}model replied, {asked} + {answered} tokens in {payload.seconds:.1f} s{rate}"
             return LogLine(event.at, task, text)
         case ToolReturned():
-            return LogLine(event.at, task, f"{event.step}: {outcome_of(plain(payload.result))}")
+            return LogLine(event.at, task, f"{event.step}: {outcome_of(codec.bare(payload.result))}")
         case LogWritten():
             fields = " ".join(f"{key}={plain_text(value)}" for key, value in payload.fields.items() if value)
             return LogLine(event.at, task, f"{payload.message} {fields}".rstrip())
@@ -245,7 +246,7 @@ def log_line(event: Event, name: str = "") -> LogLine | None:
                 event.at, "", f"tree {payload.tree[:10]} shared by {payload.host}: {payload.bytes:,} bytes{on}"
             )
         case InterruptRaised():
-            return LogLine(event.at, task, f"asks: {plain_text(plain(payload.value))}")
+            return LogLine(event.at, task, f"asks: {plain_text(codec.bare(payload.value))}")
     return _run_line(event, task)
 
 

@@ -6,12 +6,13 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from treadle.domain import codec
 from treadle.domain.events import Event, LogWritten, ModelReplied, NodeFailed, StepRecorded, ToolReturned
 from treadle.domain.task import RunRow
 from treadle.errors import TreadleError, UnknownName
 from treadle.ports.store import Store
 from treadle.services.runs import Runs
-from treadle.services.timeline import TaskView, Timeline, plain, usage_of
+from treadle.services.timeline import TaskView, Timeline, usage_of
 from treadle.workspace import Snapshots
 
 _TREE_LENGTH = 40
@@ -115,7 +116,7 @@ def _tree_of(event: Event) -> str:
     """The tree of the workspace that an effect left, if it says so."""
     if not isinstance(event.payload, StepRecorded) or isinstance(event.payload, ModelReplied):
         return ""
-    result = plain(event.payload.result)
+    result = codec.bare(event.payload.result)
     tree = result.get("tree") if isinstance(result, dict) else result
     is_tree = isinstance(tree, str) and len(tree) == _TREE_LENGTH and all(c in "0123456789abcdef" for c in tree)
     return str(tree) if is_tree else ""
@@ -131,7 +132,7 @@ def _happenings(events: Sequence[Event], activation: str, diffs: dict[int, str])
                 yield _model(event, payload)
             case StepRecorded():
                 kind = "tool" if isinstance(payload, ToolReturned) else payload.kind
-                request, result = plain(payload.request), plain(payload.result)
+                request, result = codec.bare(payload.request), codec.bare(payload.result)
                 diff = diffs.get(event.seq, "")
                 yield Happening(event.at, kind, name, payload.seconds, request=request, result=result, diff=diff)
             case LogWritten():
@@ -143,7 +144,7 @@ def _happenings(events: Sequence[Event], activation: str, diffs: dict[int, str])
 
 
 def _model(event: Event, payload: ModelReplied) -> Happening:
-    request, result = plain(payload.request), plain(payload.result)
+    request, result = codec.bare(payload.request), codec.bare(payload.result)
     messages = request.get("messages", ()) if isinstance(request, dict) else ()
     reply = str(result.get("text", "")) if isinstance(result, dict) else str(result)
     return Happening(

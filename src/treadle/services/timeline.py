@@ -8,6 +8,7 @@ from typing import Any
 
 import msgspec
 
+from treadle.domain import codec
 from treadle.domain.events import (
     Event,
     InterruptAnswered,
@@ -33,8 +34,6 @@ from treadle.domain.events import (
 )
 from treadle.domain.task import RunStatus, TaskRow, TaskState
 from treadle.graph.spec import END, START
-
-_MARK = "$t"
 
 
 @dataclass(slots=True)
@@ -225,7 +224,7 @@ def _effect(task: TaskView, event: Event, payload: StepRecorded) -> None:
         task.state = TaskState.LEASED
     task.started_at = task.started_at or event.at - payload.seconds
     if isinstance(payload, ModelReplied):
-        result = plain(payload.result)
+        result = codec.bare(payload.result)
         spent = usage_of(result)
         task.model_calls += 1
         task.model_seconds += payload.seconds
@@ -258,21 +257,6 @@ def _entries(spec: msgspec.Raw) -> list[str]:
     return [
         target for sources, target in topology.get("edges", []) if START in sources and target not in (END, *subgraphs)
     ]
-
-
-def plain(raw: msgspec.Raw | bytes) -> Any:
-    """Read a recorded value without the types it was made of: for showing, never for going on."""
-    return _bare(msgspec.json.decode(raw))
-
-
-def _bare(value: Any) -> Any:
-    if isinstance(value, dict):
-        if _MARK in value:
-            return _bare(value.get("v"))
-        return {key: _bare(item) for key, item in value.items()}
-    if isinstance(value, list):
-        return [_bare(item) for item in value]
-    return value
 
 
 def speed(tokens: int, seconds: float) -> float:

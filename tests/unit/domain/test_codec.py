@@ -85,7 +85,9 @@ for cls in (Colour, Level, Word, Access, Point, Frozen, Counted, Pair, Packed, M
 
 
 def there_and_back(value: Any) -> Any:
-    return codec.decode(codec.encode(value))
+    written = codec.encode(value)
+    assert codec.encode(codec.decode(codec.encode_shared(value))) == written
+    return codec.decode(written)
 
 
 SAMPLES: list[Any] = [
@@ -154,6 +156,16 @@ VALUES = st.recursive(
 @given(VALUES)
 def test_any_value_comes_back_as_it_went(value: Any) -> None:
     assert same(there_and_back(value), value)
+
+
+@given(VALUES, VALUES, st.lists(st.sampled_from(["list", "dict", "tuple", "twice"]), max_size=4))
+def test_what_is_met_again_anywhere_comes_back_as_it_went(one: Any, other: Any, wraps: list[str]) -> None:
+    value = [one, other]
+    for wrap in wraps:
+        long = [value, "x" * 80]
+        value = {"list": [long, one, long], "dict": {"a": long, "b": long}, "tuple": [(long, long), long],
+                 "twice": [long, [long, [long]]]}[wrap]  # fmt: skip
+    assert same(there_and_back([value, one]), [value, one])
 
 
 @given(
@@ -309,6 +321,22 @@ def test_what_occurs_again_reads_back_the_same() -> None:
     value = {"one": [cell, cell, [cell]], "two": cell, "three": {"cell": cell, "big": [2**70, math.inf, -1]}}
     assert codec.decode(codec.encode(value)) == value
     assert codec.encode([cell, cell, cell]).count(b"deep") == 3
+
+
+def test_what_is_long_and_met_again_is_written_apart_and_is_one_object_again() -> None:
+    cell = {"text": "x" * 100, "numbers": [1, 2]}
+    many = {"cells": [cell] * 100, "rows": [[cell, cell], {"cell": cell}]}
+    written = codec.encode_shared(many)
+    assert written.count(b"numbers") == 2 and len(written) < 3_500
+    back = codec.decode(written)
+    assert back == many == codec.bare(written)
+    assert len({id(item) for item in back["cells"]}) == 2
+    assert codec.encode_shared([[1], [1]]) == codec.encode([[1], [1]])
+
+
+def test_equal_values_are_encoded_alike_whichever_objects_they_are_made_of() -> None:
+    cell = ["x" * 100]
+    assert codec.encode([cell, cell]) == codec.encode([cell, ["x" * 100]])
 
 
 @pytest.mark.parametrize("value", ["abc" * 10, [1] * 40, {"k": ["v" * 20, {"n": 1}]}, [], {}, {"t": (1, 2)}, b"xyz", 7])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import msgspec
 
+from treadle.domain import codec
 from treadle.domain.events import (
     Event,
     InterruptAnswered,
@@ -23,7 +24,7 @@ from treadle.domain.events import (
 )
 from treadle.domain.task import RunStatus, TaskState
 from treadle.services.runs import Narrator, log_line, outcome_of
-from treadle.services.timeline import Timeline, node_of, plain, usage_of
+from treadle.services.timeline import Timeline, node_of, usage_of
 
 
 def event(seq: int, payload: Payload, activation: str | None = None, step: str | None = None) -> Event:
@@ -121,8 +122,8 @@ def test_a_cancelled_run_leaves_no_task_going() -> None:
 
 def test_recorded_values_are_read_without_their_types() -> None:
     raw = b'{"$t": "app.Reply@1", "v": {"when": {"$t": "tuple", "v": [1, 2]}, "usage": {"input_tokens": 1}}}'
-    assert plain(raw) == {"when": [1, 2], "usage": {"input_tokens": 1}}
-    assert usage_of(plain(raw)) == (1, 0) and usage_of("text") == (0, 0)
+    assert codec.bare(raw) == {"when": [1, 2], "usage": {"input_tokens": 1}}
+    assert usage_of(codec.bare(raw)) == (1, 0) and usage_of("text") == (0, 0)
 
 
 def test_activations_name_their_node() -> None:
