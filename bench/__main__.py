@@ -6,6 +6,7 @@ import sys
 from importlib import import_module
 
 NAMES = {
+    "backlog": "claims from PostgreSQL while a million tasks wait",
     "engine": "the graph engine beside LangGraph: speed, bytes, waiting, kills",
     "cluster": "PostgreSQL and workers beside LangGraph, DBOS, procrastinate, pgqueuer and Celery",
     "goals": "software goals built from start to end with a local model",

@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
 
 import pytest
+from tests.faults.proxy import Proxy
 
 from treadle.domain.events import LogWritten, NodeFinished
 from treadle.domain.task import RunStatus
@@ -25,7 +26,6 @@ pytest.importorskip("asyncpg")
 
 from treadle.stores.postgres import PostgresStore
 
-SYNC = b"S\0\0\0\4"
 schemas = (f"faults{number}" for number in itertools.count())
 
 
@@ -40,63 +40,6 @@ def mortal() -> Iterator[Server]:
     server = server_or_skip(wheel_binaries, own=True)
     yield server
     server.stop()
-
-
-class Proxy:
-    """Between a store and its server: passes everything on until told to lose an answer."""
-
-    def __init__(self, server: Server) -> None:
-        self._server = server
-        self.losing = ""
-        """Hang up when the server answers a statement that says this."""
-        self.lost = 0
-        self._listener: asyncio.Server | None = None
-
-    async def open(self) -> str:
-        self._listener = await asyncio.start_server(self._meet, "127.0.0.1", 0)
-        port = self._listener.sockets[0].getsockname()[1]
-        return f"postgresql://postgres@127.0.0.1:{port}/postgres"
-
-    async def close(self) -> None:
-        assert self._listener is not None
-        self._listener.close()
-
-    async def _meet(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        path = f"{self._server.folder}/.s.PGSQL.5432"
-        back, forth = await asyncio.open_unix_connection(path)
-        doomed = asyncio.Event()
-        prepared = asyncio.Event()
-        try:
-            async with asyncio.TaskGroup() as group:
-                group.create_task(self._asks(reader, forth, doomed, prepared))
-                group.create_task(self._answers(back, writer, doomed))
-        except* (OSError, EOFError):
-            pass
-        finally:
-            writer.close()
-            forth.close()
-
-    async def _asks(
-        self, source: asyncio.StreamReader, to: asyncio.StreamWriter, doomed: asyncio.Event, prepared: asyncio.Event
-    ) -> None:
-        while data := await source.read(1 << 16):
-            if self.losing and self.losing.encode() in data:
-                prepared.set()
-            if self.losing and prepared.is_set() and data.endswith(SYNC):
-                doomed.set()  # this is what makes the server do it
-            to.write(data)
-            await to.drain()
-        raise EOFError
-
-    async def _answers(self, source: asyncio.StreamReader, to: asyncio.StreamWriter, doomed: asyncio.Event) -> None:
-        while data := await source.read(1 << 16):
-            if doomed.is_set():
-                self.lost += 1
-                self.losing = ""
-                raise EOFError  # it has been done, and nobody will hear of it
-            to.write(data)
-            await to.drain()
-        raise EOFError
 
 
 @asynccontextmanager

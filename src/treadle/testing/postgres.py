@@ -61,14 +61,24 @@ def _version(binaries: Path) -> float:
 class Server:
     """A server on a Unix socket, with its data in a folder of its own. `stop()` removes everything."""
 
-    def __init__(self, binaries: Path, settings: dict[str, str] | None = None) -> None:
-        """Make it and start it. Raises NoServer if that cannot be done here."""
+    def __init__(
+        self,
+        binaries: Path,
+        settings: dict[str, str] | None = None,
+        *,
+        parent: Path = Path("/tmp"),
+        env: dict[str, str] | None = None,
+    ) -> None:
+        """Make it in a new folder under `parent` and start it, with `env` in its environment.
+
+        Raises NoServer if that cannot be done here.
+        """
         self.binaries = binaries
-        self.folder = Path(tempfile.mkdtemp(prefix="treadle-pg-", dir="/tmp"))
-        self._as: dict[str, Any] = {}
+        self.folder = Path(tempfile.mkdtemp(prefix="treadle-pg-", dir=parent))
+        self._as: dict[str, Any] = {"env": os.environ | (env or {})}
         if os.geteuid() == 0:
             shutil.chown(self.folder, UNPRIVILEGED)
-            self._as = {"user": UNPRIVILEGED, "group": "nogroup", "extra_groups": []}
+            self._as |= {"user": UNPRIVILEGED, "group": "nogroup", "extra_groups": []}
         self.folder.chmod(0o711)
         try:
             self._call(
@@ -104,6 +114,26 @@ class Server:
     def halt(self, mode: str = "immediate") -> None:
         """Stop without taking the data away: `immediate` is a crash, `fast` hangs up on everybody."""
         self._call("pg_ctl", "-D", self.data, "-w", "-m", mode, "stop")
+
+    def reload(self, **settings: str) -> None:
+        """Change settings while it runs."""
+        with (self.data / "postgresql.conf").open("a") as conf:
+            conf.writelines(f"{name} = {value}\n" for name, value in settings.items())
+        self._call("pg_ctl", "-D", self.data, "reload")
+
+    @property
+    def running(self) -> bool:
+        """Whether its main process is there."""
+        try:
+            self._call("pg_ctl", "-D", self.data, "status")
+        except subprocess.CalledProcessError:
+            return False
+        return True
+
+    @property
+    def log(self) -> str:
+        """What it has said."""
+        return (self.folder / "log").read_text(errors="replace")
 
     def kill(self) -> None:
         """SIGKILL the main process; the others notice by themselves."""
