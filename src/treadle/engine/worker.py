@@ -64,6 +64,8 @@ class Worker:
         self._views = Views(store, self._graphs, self.settings)
         self._once: set[int] = set()
         """Tasks in progress whose nodes are at_most_once."""
+        self._committing: set[int] = set()
+        """Tasks whose outcome is on its way to the store; the answer tells whether their lease was lost."""
         self._running: dict[int, tuple[asyncio.Task[None], str]] = {}
         self._ends: dict[str, list[asyncio.Future[Ending]]] = {}
         self._chains: set[asyncio.Task[None]] = set()
@@ -426,13 +428,17 @@ class Worker:
     async def _commit(self, commit: Commit) -> CommitResult:
         settings = self.settings
         lease, pause = settings.lease_seconds, settings.poll_seconds / 10
-        return await commit_surely(self.store, commit, self.held, lease_seconds=lease, pause_seconds=pause)
+        self._committing.add(commit.task_id)
+        try:
+            return await commit_surely(self.store, commit, self.held, lease_seconds=lease, pause_seconds=pause)
+        finally:
+            self._committing.discard(commit.task_id)
 
     # -- leases and listeners --------------------------------------------------------------------------------------
 
     def _drop(self, task_ids: Iterable[int]) -> None:
-        """Stop running tasks whose lease is lost."""
-        for task_id in task_ids:
+        """Stop running tasks whose lease is lost, but not what is done and being committed: that ends a lease too."""
+        for task_id in set(task_ids) - self._committing:
             self.held.pop(task_id, None)
             running = self._running.get(task_id)
             if running is not None:

@@ -218,6 +218,29 @@ async def test_a_worker_that_stops_gives_its_tasks_back_and_another_goes_on(stor
         assert [r.reason for r in await payloads(store, run_id, TaskReleased)] == ["released"]
 
 
+async def test_a_renewal_that_finds_a_task_committed_does_not_stop_what_comes_next(store: Store) -> None:
+    worker: Worker
+    looked: list[str] = []
+
+    async def fault(name: str, call: Callable[[], Awaitable[Any]]) -> Any:
+        answer = await call()
+        if name == "commit" and not looked:  # the heartbeat looks while the answer is on its way
+            looked.append(name)
+            renewer = store.renewer()
+            lost = await asyncio.to_thread(renewer.renew, worker.name, dict(worker.held), 5.0, 1.0)
+            renewer.close()
+            assert lost
+            worker._drop(lost)
+            await asyncio.sleep(0)
+        return answer
+
+    faulty: Any = FaultyStore(store, fault)
+    async with Orchestrator(faulty, settings=QUICK) as orchestrator:
+        worker = orchestrator.worker
+        result = await orchestrator.execute(chain(mark("a"), mark("b"), effects="at_most_once"), timeout=SOON)
+        assert await kinds(store, result.run_id) == ["RunStarted", "NodeFinished", "NodeFinished", "RunFinished"]
+
+
 async def test_a_worker_may_be_given_time_to_finish(store: Store) -> None:
     gate = Gate()
     orchestrator = Orchestrator(store, settings=QUICK)
