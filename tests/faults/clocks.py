@@ -49,7 +49,7 @@ async def _workers(stage: Stage, seconds: float) -> None:
         event for run in stage.accepted for event in await stage.store.events(run)
         if isinstance(event.payload, TaskReleased)
     ]  # fmt: skip
-    assert not lost, f"{len(lost)} leases were lost although no worker died"
+    assert not lost, f"leases were lost although no worker died: {lost}"
     assert (await stage.outside.state_at(long))["held"] == 1
 
 
