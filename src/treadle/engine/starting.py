@@ -24,7 +24,9 @@ async def seconds_until(store: Store, options: RunOptions) -> float | None:
     delay, at = options.delay_seconds, options.at
     if at is not None:
         if delay is not None:
-            raise UsageError("A run begins after a delay or at a time, not both; it was not started.")
+            raise UsageError(
+                "A run begins after a delay or at a time, not both; it was not started.", hint="Give one of them."
+            )
         delay = max(at.timestamp() - await store.now(), 0.0)
     if delay is not None and not 0 <= delay < float("inf"):
         raise UsageError(f"A delay of {delay} s cannot be; the run was not started.", hint="Give 0 or more seconds.")
