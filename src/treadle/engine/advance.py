@@ -61,11 +61,8 @@ class View:
 
 async def load_view(store: Store, graph: CompiledGraph, run_id: str) -> View:
     """Rebuild a position from the log."""
-    while True:
-        row = await store.run(run_id)
-        events = await store.events(run_id, until=row.last_seq)
-        if (await store.run(run_id)).version == row.version:  # else a commit came in between
-            return View(rebuild(graph, events), row.version, journaled(events))
+    version, events = await store.history(run_id)
+    return View(rebuild(graph, events), version, journaled(events))
 
 
 def journaled(events: Iterable[Event]) -> frozenset[str]:

@@ -369,8 +369,12 @@ class Worker:
                 await self._commit_plain(advance.failed(claim, error, context.notes, self.name, None))
                 return None
             view.moved(commit)
-            promised = max(sum(task.lease for task in commit.tasks) - 1, 0)
+            promised = (
+                sum(task.lease for task in commit.tasks) - 1
+            )  # -1: this slot is free, though its commit is not done
             self._promised += promised
+            if promised < 0:
+                self._slot_free.set()
             try:
                 result = await self._commit(commit)
             finally:

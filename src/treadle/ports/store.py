@@ -242,6 +242,9 @@ class Runs(Protocol):
     async def events(self, run_id: str, *, after: int = 0, until: int | None = None, limit: int = 0) -> list[Event]:
         """Events with after < seq <= until, in order; `limit` 0 means all."""
 
+    async def history(self, run_id: str) -> tuple[int, list[Event]]:
+        """The version of a run and its whole log, as of one moment. Raises NotFound."""
+
 
 class Tasks(Protocol):
     """Tasks and their leases."""

@@ -410,6 +410,10 @@ class MemoryStore(Schedules, Blobs):
         found = self._run(run_id).events[after : None if until is None else max(until, 0)]
         return found[:limit] if limit else found
 
+    async def history(self, run_id: str) -> tuple[int, list[Event]]:
+        run = self._run(run_id)
+        return run.version, list(run.events)
+
     async def run(self, run_id: str) -> RunRow:
         return self._run(run_id).row()
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+
 import msgspec
 import pytest
 
@@ -38,6 +40,18 @@ class RunsSuite:
     """What a store says of runs and their log."""
 
     # -- create_run ------------------------------------------------------------------------------------------------
+
+    async def test_the_history_of_a_run_is_its_version_and_its_whole_log(self, store: Store) -> None:
+        for run_id in ("r", "s"):
+            await store.create_run(new_run(run_id, "a"))
+        await store.change(Change("r", [note("x" * 20_000), note("small")]))
+        for run_id in ("r", "s"):
+            version, events = await store.history(run_id)
+            assert (version, events) == ((await store.run(run_id)).version, await store.events(run_id))
+        both = await asyncio.gather(store.history("s"), store.history("r"), store.history("s"))
+        assert [events[0].run_id for _, events in both] == ["s", "r", "s"]
+        results = await asyncio.gather(store.history("nobody"), store.history("r"), return_exceptions=True)
+        assert isinstance(results[0], NotFound) and not isinstance(results[1], BaseException)
 
     async def test_a_new_run_is_running_at_version_1_with_its_tasks_ready(self, store: Store) -> None:
         result = await store.create_run(new_run("r", "a", "b"))

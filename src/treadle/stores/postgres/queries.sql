@@ -131,6 +131,9 @@ SELECT r.tenant, r.project, e.seq, e.at, e.type, e.version, e.activation, e.step
   LEFT JOIN treadle.blobs b ON b.digest = e.blob
  WHERE r.run_id = $1 ORDER BY e.seq LIMIT $4;
 
+-- histories --
+SELECT * FROM treadle.histories_v1($1);
+
 -- journal --
 SELECT r.tenant, r.project, e.seq, e.at, e.type, e.version, e.activation, e.step, coalesce(e.payload, b.data)
   FROM treadle.runs r

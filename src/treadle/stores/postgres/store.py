@@ -48,6 +48,7 @@ from treadle.stores.postgres.wake import Wake
 T = TypeVar("T")
 NEWEST = 2**62
 CLAIM_TRIES = 5
+History = tuple[int, list[Event]]
 BUSY_SECONDS = 0.005
 """After a claim that left something because its run was being changed."""
 
@@ -90,6 +91,7 @@ class PostgresStore:
         self._wake = Wake(self._pool)
         self._commits = Group(Commits(self._pool, self._room).record, self._committed)
         self._creations = Group(Creations(self._pool).record, self._created)
+        self._histories = Group(self._read_histories, _nothing)
         self._behind: set[asyncio.Task[Any]] = set()
         """What goes on although nobody waits for it."""
 
@@ -107,6 +109,7 @@ class PostgresStore:
         if self._pool.opened:
             await self._creations.close()
             await self._commits.close()
+            await self._histories.close()
             if self._behind:
                 await asyncio.wait(self._behind)
             await self._wake.close()
@@ -174,6 +177,20 @@ class PostgresStore:
 
     async def events(self, run_id: str, *, after: int = 0, until: int | None = None, limit: int = 0) -> list[Event]:
         return await self._log(run_id, "events", after, NEWEST if until is None else until, limit or None)
+
+    async def history(self, run_id: str) -> tuple[int, list[Event]]:
+        found = await self._histories.submit(run_id, run_id)
+        if found is None:
+            raise _no_run(run_id)
+        return found
+
+    async def _read_histories(self, run_ids: list[str]) -> list[History | None]:
+        found: dict[int, History] = {}
+        for n, version, *row in await self._pool.rows("histories", run_ids):
+            _, events = found.setdefault(n, (version, []))
+            if row[2] is not None:
+                events.append(rows.event(run_ids[n - 1], row))
+        return [found.get(n) for n in range(1, len(run_ids) + 1)]
 
     async def journal(self, run_id: str, activation: str) -> list[Event]:
         return await self._log(run_id, "journal", activation)
@@ -392,6 +409,10 @@ class PostgresStore:
         for table in ("runs", "tasks", "events", "blobs", "budgets", "reservations", "workers", "starts"):
             sql = f"VACUUM (ANALYZE) {self.where.schema}.{table}"
             await self._pool.run(lambda c, sql=sql: c.execute(sql, timeout=3600))  # type: ignore[misc]
+
+
+def _nothing(*_: object) -> None:
+    """Nobody is to be told of a read."""
 
 
 def _refused(change: Change, outcome: str, version: int, status: str, detail: Sequence[str] | None) -> TreadleError:

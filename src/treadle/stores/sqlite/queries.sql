@@ -170,6 +170,12 @@ SELECT seq, at, type, version, activation, step, payload, blob FROM events
 SELECT seq, at, type, version, activation, step, payload, blob FROM events
  WHERE event_id > (?1 << 32) + ?2 AND event_id <= (?1 << 32) + ?3 ORDER BY event_id LIMIT ?4;
 
+-- history --
+-- One statement, so that version and log are of one moment; a run without events gives a row without.
+SELECT r.version, r.tenant, r.project, e.seq, e.at, e.type, e.version, e.activation, e.step, e.payload, e.blob
+  FROM runs r LEFT JOIN events e ON e.event_id > (r.run_no << 32) AND e.event_id < ((r.run_no + 1) << 32)
+ WHERE r.run_id = ?1 ORDER BY e.event_id;
+
 -- run_head --
 SELECT run_no, tenant, project FROM runs WHERE run_id = ?1;
 

@@ -235,6 +235,16 @@ class SqliteStore:
 
         return await self._read(query)
 
+    async def history(self, run_id: str) -> tuple[int, list[Event]]:
+        def query(c: apsw.Connection) -> tuple[int, list[Event]]:
+            found = sql.rows(c, "history", (run_id,))
+            if not found:
+                raise _no_run(run_id)
+            version, *whose = found[0][:3]
+            return version, [rows.event(c, row[3:], run_id, *whose) for row in found if row[3] is not None]
+
+        return await self._read(query)
+
     async def run(self, run_id: str) -> RunRow:
         row = await self._read(lambda c: sql.row(c, "run_row", (run_id,)))
         if row is None:

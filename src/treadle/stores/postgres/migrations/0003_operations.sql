@@ -696,6 +696,22 @@ BEGIN
     ON CONFLICT (run_no, activation, step, kind) DO UPDATE SET amount = excluded.amount;
 END $$;
 
+-- Whole logs with the versions of their runs, all as of one moment; n: position in p_runs.
+CREATE FUNCTION treadle.histories_v1(p_runs text[]) RETURNS TABLE (
+    n bigint, run_version bigint, tenant text, project text, seq bigint, at float8, type text, version int, activation text,
+    step text, payload bytea
+) LANGUAGE plpgsql STABLE
+SET enable_seqscan = off SET enable_bitmapscan = off SET enable_hashjoin = off SET enable_mergejoin = off
+SET plan_cache_mode = force_generic_plan SET jit = off AS $$
+#variable_conflict use_column
+BEGIN
+    RETURN QUERY SELECT w.n, r.version, r.tenant, r.project, e.seq, e.at, e.type, e.version, e.activation, e.step,
+                        coalesce(e.payload, b.data)
+      FROM unnest(p_runs) WITH ORDINALITY AS w (run_id, n) JOIN treadle.runs r ON r.run_id = w.run_id
+      LEFT JOIN treadle.events e ON e.run_no = r.run_no LEFT JOIN treadle.blobs b ON b.digest = e.blob
+     ORDER BY w.n, e.seq;
+END $$;
+
 -- Remove an ended run; returns its status if it goes on, nothing if it is gone, NULL if there was none.
 CREATE FUNCTION treadle.delete_run_v1(p_run text) RETURNS SETOF text LANGUAGE plpgsql
 SET enable_seqscan = off SET enable_bitmapscan = off SET enable_hashjoin = off SET enable_mergejoin = off
