@@ -8,8 +8,6 @@ from __future__ import annotations
 import heapq
 from collections.abc import Iterable, Mapping, Sequence
 
-import msgspec
-
 from treadle.domain.events import (
     Draft,
     Event,
@@ -27,7 +25,6 @@ from treadle.errors import Conflict, NotFound
 from treadle.ports.clock import Clock, SystemClock
 from treadle.ports.store import (
     TASKS,
-    WORKER_SEEN_SECONDS,
     Budget,
     Change,
     Commit,
@@ -46,6 +43,7 @@ from treadle.stores.memory_limits import Gate, Limits
 from treadle.stores.memory_rows import Run, Task
 from treadle.stores.memory_schedules import Schedules
 from treadle.stores.memory_wake import Wake
+from treadle.stores.memory_workers import Workers, longest_held
 
 READY, LEASED, WAITING, FAILED = TaskState.READY, TaskState.LEASED, TaskState.WAITING, TaskState.FAILED
 
@@ -62,7 +60,7 @@ class MemoryStore(Schedules, Blobs):
         self._last_task = 0
         self._live: dict[tuple[str, str], Run] = {}
         """Dedup key -> the live run that has it."""
-        self._workers: dict[str, WorkerRow] = {}
+        self._workers = Workers(self._clock)
         self._limits = Limits()
         self._wake = Wake()
 
@@ -431,32 +429,16 @@ class MemoryStore(Schedules, Blobs):
         return [Budget(kind, *limits) for kind, limits in sorted(self._run(run_id).budgets.items())]
 
     async def workers(self) -> list[WorkerRow]:
-        held: dict[str | None, int] = {}
-        for task in self._tasks.values():
-            held[task.worker] = held.get(task.worker, 0) + 1
-        since = self._clock.now() - WORKER_SEEN_SECONDS
-        told = [
-            msgspec.structs.replace(row, held=held.get(row.worker, 0), alive=row.seen_at > since)
-            for row in sorted(self._workers.values(), key=lambda row: row.worker)
-        ]
-        return [row for row in told if row.alive or row.held]
+        return self._workers.told(self._tasks.values())
 
     async def leased(self, *, limit: int = 1000) -> list[TaskRow]:
-        found = [task for task in self._tasks.values() if task.state is LEASED]
-        found.sort(key=lambda task: (task.worker or "", task.leased_at or 0.0, task.task_id))
-        return [task.row() for task in found[:limit]]
+        return [task.row() for task in longest_held(self._tasks.values())[:limit]]
 
     async def now(self) -> float:
         return self._clock.now()
 
     async def announce(self, worker: WorkerRow) -> None:
-        if worker.capacity:
-            now = self._clock.now()
-            known = self._workers.get(worker.worker)
-            started = known.started_at if known is not None else now
-            self._workers[worker.worker] = msgspec.structs.replace(worker, started_at=started, seen_at=now)
-        else:
-            self._workers.pop(worker.worker, None)
+        self._workers.announce(worker)
 
     async def delete_run(self, run_id: str) -> None:
         run = self._run(run_id)
