@@ -13,8 +13,8 @@ Fault = Callable[[str, Callable[[], Awaitable[Any]]], Awaitable[Any]]
 CALLS = frozenset({
     "announce", "budgets", "change", "claim", "commit", "create_run", "delete_run", "events", "get_blob", "history",
     "journal", "leased", "limits", "now", "pause_schedule", "put_blob", "put_schedule", "record", "release",
-    "remove_limit", "remove_schedule", "reserve", "run", "runs", "schedules", "set_limit", "sweep", "tasks", "tick", "vacuum",
-    "wait", "workers",
+    "remove_limit", "remove_schedule", "reserve", "run", "runs", "schedules", "set_limit", "sweep", "tasks", "tick",
+    "vacuum", "wait", "workers",
 })  # fmt: skip
 
 
