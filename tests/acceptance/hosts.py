@@ -18,6 +18,7 @@ from pathlib import Path
 import pytest
 from commandline import SRC, Commands
 
+CABLE = Path(__file__).with_name("cable.py")
 PORT = 5432
 DISK = Path("/mnt")
 """Where each host's own disk is mounted."""
@@ -124,18 +125,11 @@ class Network:
 
     def _lay_cable(self, host: Held, number: int) -> None:
         here, there = self.middle.enter("--net"), host.enter("--net")
-        ours, theirs = f"10.77.{number}.1/24", f"10.77.{number}.2/24"
-        for enter, words in (
-            (here, f"link add cable{number} type veth peer name eth0 netns {host.process.pid}"),
-            (here, f"addr add {ours} dev cable{number}"),
-            (here, f"link set cable{number} up"),
-            (there, f"addr add {theirs} dev eth0"),
-            (there, "link set eth0 up"),
-            (there, "link set lo up"),
-        ):
-            done = subprocess.run([*enter, "ip", *words.split()], capture_output=True, text=True, check=False)
+        for enter, words in ((here, ("lay", f"{number}", f"{host.process.pid}")), (there, ("end", f"{number}"))):
+            command = [*enter, sys.executable, CABLE, *words]
+            done = subprocess.run(command, capture_output=True, text=True, check=False)
             if done.returncode:
-                raise NoNamespaces(f"ip {words}: {done.stderr.strip()}")
+                raise NoNamespaces(done.stderr.strip().splitlines()[-1])
 
     def end(self) -> None:
         """End everything that runs on the hosts, and the hosts. Idempotent."""
@@ -166,7 +160,7 @@ class HostCommands(Commands):
 
 def network_or_skip(socket: Path) -> Network:
     """A network; where the kernel, or a missing program, forbids it, the test is skipped and says why."""
-    missing = [name for name in ("unshare", "nsenter", "mount", "ip") if shutil.which(name) is None]
+    missing = [name for name in ("unshare", "nsenter", "mount") if shutil.which(name) is None]
     if missing:
         pytest.skip(f"hosts of their own need {', '.join(missing)}")
     try:

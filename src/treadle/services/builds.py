@@ -182,7 +182,7 @@ class Builds:
         Raises:
             UsageError: No other machine reaches the store.
             ModelUnavailable: The model is not here. Nothing was fetched.
-            ConfigError: As `check`; or there is no git, or no pytest to run tests with.
+            ConfigError: As `check`; or there is no git, no pytest to run tests with, or no folder that can be written.
             ModelFileCorrupt, UnknownName, SandboxUnavailable: As `check`.
         """
         if not self._maker.shared:
@@ -191,6 +191,7 @@ class Builds:
                 hint="Use --store postgresql://...; for graphs and nodes of your own, give --import pkg.module.",
             )
         git_program()
+        self._maker.home()  # a folder that cannot be written is no place to work in
         if importlib.util.find_spec("pytest") is None:
             raise ConfigError(
                 "This Python has no pytest, which runs the tests of what is built; the worker was not started.",

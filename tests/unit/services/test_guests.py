@@ -1,0 +1,77 @@
+"""Where the nodes of builds go, and what becomes of one that fails on a machine that lacks something."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+import pytest
+
+from treadle.domain.task import WorkerState
+from treadle.engine.orchestrator import Orchestrator
+from treadle.engine.results import RunOptions, WorkerSettings
+from treadle.engine.worker import Worker
+from treadle.errors import ConfigError, ModelUnavailable
+from treadle.graph.build import Graph
+from treadle.services.guests import KINDS, model_queue, placed_graph, queue_of
+from treadle.stores.memory import MemoryStore
+from treadle.workflows import Crew, Kind
+
+ANYWHERE = model_queue("ollama", "qwen")
+
+
+async def nobody(run_id: str) -> Crew:
+    raise AssertionError("no node is run")
+
+
+def queues(graph: Graph, state: dict[str, Any]) -> dict[str, str]:
+    return {name: node.queue(state, "r1") for name, node in graph.nodes.items() if callable(node.queue)}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_only_what_touches_the_folder_of_the_build_stays_at_home(kind: Kind) -> None:
+    graph = placed_graph(kind, nobody, shared=True)
+    placed = queues(graph, {"queue": ANYWHERE})
+    assert set(placed) == set(graph.nodes) and set(placed.values()) == {queue_of("r1"), ANYWHERE}
+    at_home = {name for name, queue in placed.items() if queue == queue_of("r1")}
+    assert at_home == {"open", "commit", "give_up"} & set(graph.nodes)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_on_a_store_of_one_machine_all_is_at_home_and_nothing_waits_for_another(kind: Kind) -> None:
+    graph = placed_graph(kind, nobody, shared=False)
+    assert set(queues(graph, {"queue": ""}).values()) == {queue_of("r1")}
+    assert {node.retry.max_attempts for node in graph.nodes.values()} == {1}
+
+
+async def test_what_a_machine_without_its_model_cannot_do_another_does() -> None:
+    """The first model server is gone; the worker says so, and whoever takes the task next has one."""
+    retry = dataclasses.replace(placed_graph("build", nobody, shared=True).nodes["write"].retry, initial_seconds=0.01)
+    assert retry.retries(ModelUnavailable("gone"), 5) and not retry.retries(ModelUnavailable("gone"), 6)
+    assert not retry.retries(ConfigError("wrong"), 1)
+    asked: list[str] = []
+
+    async def write(state: Any, ctx: Any) -> dict[str, Any]:
+        asked.append(ctx._worker.name)
+        if ctx._worker.name == "bare":
+            bare.state = WorkerState.DRAINING  # it takes nothing more; a test need not wait for chance
+            raise ModelUnavailable("The server is gone.")
+        return {"done": True}
+
+    graph = Graph("g").add_node("write", write, queue=ANYWHERE, retry=retry)
+    graph.set_entry_point("write").set_finish_point("write")
+    store = MemoryStore()
+    settings = WorkerSettings(queues=(ANYWHERE,), where="known", poll_seconds=0.02, sweep_seconds=0.02)
+    bare, able = (Worker(store, settings=settings, name=name) for name in ("bare", "able"))
+    async with Orchestrator(store, settings=WorkerSettings(queues=(), where="known", poll_seconds=0.02)) as home:
+        for worker in (bare, able):
+            worker.add_graph(graph.compile())
+        await bare.start()
+        run_id = await home.start(graph, options=RunOptions(run_id="r1"))
+        while not asked:
+            await store.wait(run_id, 0, 0.02)
+        await able.start()
+        assert (await home.wait(run_id, timeout=20))["done"] is True
+        await able.stop()
+        await bare.stop()
+    assert asked == ["bare", "able"]
