@@ -48,6 +48,20 @@ async def test_failure_of_what_cannot_fail_is_no_test(wanted: str, kept: bool) -
     assert bool(cases) is kept
 
 
+async def test_words_that_nobody_gave_are_not_looked_for() -> None:
+    answer = (
+        "def test_remove_nonexistent(tmp_path):\n    result = run(tmp_path, 'add', 'Buy milk')\n"
+        "    assert 'milk' in run(tmp_path, 'list').stdout\n    assert '1' in run(tmp_path, 'list').stdout\n"
+        "    assert 'No such task' in result.stdout\n\n"
+        "def test_empty(tmp_path):\n    assert 'milk' in run(tmp_path, 'list').stdout\n"
+    )
+    (case,), _ = await cases_from(replace(TODO, goal="a todo app that stores tasks"), "", answer, answer)
+    assert case.name == "test_remove_nonexistent" and case.source.count("assert") == 2
+    assert "No such task" not in case.source and "'1'" in case.source
+    free, _ = await cases_from(replace(TODO, goal="a command-line greeter"), "", answer)
+    assert len(free) == 2
+
+
 @pytest.mark.parametrize(
     ("goal", "call"),
     [
