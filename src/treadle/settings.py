@@ -105,7 +105,7 @@ class BuildSettings:
 
     budget_tokens: int = field(default=200_000, metadata=_about(flag="budget_tokens", low=1))
     """Tokens of input and output together."""
-    max_rounds: int = field(default=6, metadata=_about(flag="max_rounds", low=1, high=100))
+    max_rounds: int = field(default=4, metadata=_about(flag="max_rounds", low=1, high=100))
     """Attempts at one task: the first answer and its repairs."""
 
 

@@ -116,7 +116,7 @@ async def test_hollow_tests_are_dropped_and_zero_tests_are_no_success(tmp_path: 
 async def test_endless_code_ends(tmp_path: Path) -> None:
     endless = "def slugify(text):\n    while True:\n        pass\n"
     crew = await make_crew(
-        tmp_path, scripted([fenced(endless), fenced(GOOD)], [TESTS], [fenced(GOOD)]), test_seconds=2.0
+        tmp_path, scripted([fenced(endless), fenced(GOOD)], [TESTS], [fenced(GOOD)]), test_seconds=5.0
     )
     state = await build(crew, GOAL)
     assert state["report"]["solved"]
