@@ -45,7 +45,7 @@ class Crews:
         from treadle.workflows.crew import BuildSettings, Crew
         from treadle.workspace import HandedOverElsewhere, Workspace
 
-        home, is_guest = prepare_home(self._settings), plan.home != self.home()
+        home, is_guest = prepare_home(self._settings), not self.is_home_of(plan)
         folder = self._guests() / run_id if is_guest else home
         folder.mkdir(parents=True, exist_ok=True)
         workspace = await Workspace.open(folder, run_id, self.snapshots(folder, run_id))
@@ -69,6 +69,10 @@ class Crews:
 
     def home(self) -> str:
         return home_id(self._settings) if self.shared else ""
+
+    def is_home_of(self, plan: BuildPlan) -> bool:
+        """Whether a build belongs to this project. One from a store of one machine belongs to whoever imports it."""
+        return not self.shared or plan.home in ("", self.home())
 
     def snapshots(self, home: Path, run_id: str) -> Snapshots:
         """The snapshots of a run in a `.treadle` folder."""

@@ -62,7 +62,7 @@ def assert_refused(done: Done, code: int, message: str) -> None:
         (["status"], 3, "no run here yet"),
         (["status", "abc"], 3, "No run begins with 'abc'"),
         (["cancel"], 3, "no run here yet"),
-        (["worker"], 2, "needs the code of graphs"),
+        (["worker"], 2, "needs a store that other machines reach"),
         (["models", "pull", "qwen3.5-coder:0.5b"], 2, "no model"),
         (["models", "rm", "nothing"], 2, "no model"),
         (["answer"], 2, "answer is missing"),

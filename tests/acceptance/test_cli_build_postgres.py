@@ -83,3 +83,22 @@ def test_what_a_worker_lacks_for_builds_is_said_before_it_takes_any(shared: Comm
         assert (done.code, said in done.err) == (code, True), done.err
     done = shared("build", GOAL, "--elsewhere", "--store", "sqlite:///runs.db", "--provider", shared.good_script())
     assert (done.code, "--elsewhere needs a store" in done.err) == (2, True), done.err
+
+
+def test_a_build_under_way_moves_between_a_file_and_a_server(shared: Commands) -> None:
+    url, file = shared.env["TREADLE_STORE_URL"], f"sqlite:///{shared.folder}/runs.db"
+    provider = shared.good_script(seconds=30.0)
+    for number, (before, after) in enumerate(((file, url), (url, file))):
+        shared.env["TREADLE_STORE_URL"] = before
+        running = shared.start("build", GOAL, "--out", f"made{number}", "--provider", provider)
+        until(running, "plan: done")
+        running.terminate()
+        running.communicate(timeout=30)
+        assert shared("db", "export", "--out", "run.jsonl").code == 0
+        shared.env["TREADLE_STORE_URL"] = after
+        run_id = shared("db", "import", "run.jsonl").out.strip()
+        shared.good_script()
+        done = shared("resume", run_id)
+        assert done.code == 0, done.err
+        assert (shared.folder / f"made{number}" / "slug.py").exists()
+        provider = shared.good_script(seconds=30.0)

@@ -122,6 +122,9 @@ class CrewMaker(Protocol):
     def home(self) -> str:
         """The id of this project's `.treadle` folder; empty if no other machine reaches the store."""
 
+    def is_home_of(self, plan: BuildPlan) -> bool:
+        """Whether the result of a build is to be handed over from here."""
+
 
 class Builds:
     """Checks, starts and takes up builds, and helps with those of other machines."""
@@ -266,7 +269,7 @@ class Builds:
         return placed_graph(kind, self._crew, shared=self._maker.shared)
 
     def _refuse_guests(self, plan: BuildPlan, run_id: str) -> None:
-        if self._maker.shared and plan.home != self._maker.home():
+        if not self._maker.is_home_of(plan):
             raise Conflict(
                 f"Build {run_id!r} was started in {plan.host}, and its result is handed over there; nothing was done.",
                 hint="Go on with it there; `treadle worker` here takes what any machine may do.",
