@@ -15,7 +15,7 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 
-from bench import cluster_chains, cluster_latency, cluster_tasks, cluster_workers
+from bench import cluster_chains, cluster_cost, cluster_latency, cluster_tasks, cluster_workers
 from bench.engine_measure import Row, installed, machine
 from bench.servers import SETTINGS
 from bench.table import as_markdown, as_text
@@ -35,6 +35,7 @@ def _sections(small: bool) -> dict[str, Callable[[int], list[Row]]]:
         "chains": lambda rounds: cluster_chains.chains(rounds, one=3 if small else 20, slices=2 if small else 4),
         "tasks": lambda rounds: cluster_tasks.tasks(rounds, count=count),
         "latency": lambda rounds: cluster_latency.latency(rounds, count=few),
+        "cost": lambda rounds: cluster_cost.cost(rounds, count=count),
         "workers": lambda rounds: cluster_workers.workers(rounds, count=2 * count),
     }
 

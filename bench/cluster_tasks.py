@@ -43,13 +43,13 @@ def tasks(rounds: int, *, count: int = 4000, slots: int = 20) -> list[Row]:
 
 def _in_postgres(name: str, dsn: str, count: int, slots: int) -> Callable[[], float]:
     def call() -> float:
-        said = [_run(name, what, dsn, count, slots) for what in ("enqueue", "work")]
+        said = [run(name, what, dsn, count, slots) for what in ("enqueue", "work")]
         return float(said[1])
 
     return call
 
 
-def _run(name: str, what: str, dsn: str, count: int, slots: int, **env: str) -> str:
+def run(name: str, what: str, dsn: str, count: int, slots: int, **env: str) -> str:
     command = [sys.executable, "-m", "bench.task_peers", name, what, dsn, str(count), str(slots)]
     done = subprocess.run(
         command, capture_output=True, text=True, env={**os.environ, **env}, timeout=SECONDS, check=False
@@ -62,7 +62,7 @@ def _in_celery(pool: str, redis: str, folder: Path, count: int, slots: int) -> C
     def call() -> float:
         out = folder / "seconds"
         out.unlink(missing_ok=True)
-        _run("celery", "enqueue", "-", count, slots, BENCH_REDIS=redis)
+        run("celery", "enqueue", "-", count, slots, BENCH_REDIS=redis)
         with celery_worker(redis, pool, slots, BENCH_OUT=str(out)):
             give_up = time.monotonic() + SECONDS
             while not out.exists():

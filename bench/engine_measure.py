@@ -141,9 +141,10 @@ def machine(folder: Path) -> str:
         platform.processor() or "unknown processor",
     )
     memory = next((int(line.split()[1]) for line in _lines("/proc/meminfo") if line.startswith("MemTotal")), 0)
+    kernel = ".".join(platform.release().split(".")[:2])
     load = "/".join(f"{x:.1f}" for x in os.getloadavg())
     return (
-        f"{os.cpu_count()} x {cpu}, {memory / 2**20:.0f} GiB, {platform.system()} {platform.release()}, "
+        f"{os.cpu_count()} x {cpu}, {memory / 2**20:.0f} GiB, {platform.system()} {kernel}, "
         f"{_filesystem(folder)}, Python {platform.python_version()}, load {load}"
     )
 
