@@ -38,8 +38,7 @@ def serve(descriptor: int, lifeline: int, parent: int) -> None:
         channel.flush()
 
     tell = teller(write)
-    path, main = pickle.loads(_read(channel))
-    sys.path[:] = path
+    main = pickle.loads(_read(channel))
     while True:
         try:
             data = _read(channel)
@@ -74,7 +73,3 @@ def _read(channel: Any) -> bytes:
     [length] = LENGTH.unpack(head)
     data: bytes = channel.read(length)
     return data
-
-
-if __name__ == "__main__":
-    serve(*map(int, sys.argv[1:]))

@@ -19,11 +19,17 @@ from typing import TYPE_CHECKING, Any
 from treadle.engine.child import Answer, died, kill_group, listen, timed_out
 from treadle.engine.child_side import LENGTH, refuse_while_loading
 from treadle.errors import UsageError
-from treadle.settings import child_environment
 
 if TYPE_CHECKING:
     from treadle.engine.context import Context
     from treadle.engine.execute import Callee
+
+_MAIN = """
+import sys
+sys.path[:] = sys.argv[1:-3]
+from treadle.engine.process_main import serve
+serve(*map(int, sys.argv[-3:]))
+"""
 
 
 class Processes:
@@ -94,17 +100,26 @@ class _Process:
         ours, theirs = socket.socketpair()
         lifeline, life = os.pipe()
         told = [str(number) for number in (theirs.fileno(), lifeline, os.getpid())]
-        with theirs:
+        popen: subprocess.Popen[bytes] | None = None
+        try:
             popen = subprocess.Popen(  # noqa: ASYNC220  # milliseconds, a few times in the life of a worker
-                [sys.executable, "-m", "treadle.engine.process_main", *told],
+                [sys.executable, "-c", _MAIN, *sys.path, *told],
                 pass_fds=(theirs.fileno(), lifeline),
                 stdin=subprocess.DEVNULL,
                 process_group=0,  # Ctrl-C is for the worker
-                env=child_environment({"PYTHONPATH": os.pathsep.join(filter(None, sys.path))}),
             )
-        os.close(lifeline)
-        reader, writer = await asyncio.open_unix_connection(sock=ours)
-        _send(writer, pickle.dumps((sys.path, _main_module())))
+            reader, writer = await asyncio.open_unix_connection(sock=ours)
+        except BaseException:
+            os.close(life)
+            ours.close()
+            if popen is not None:
+                popen.kill()
+                popen.wait()
+            raise
+        finally:
+            theirs.close()
+            os.close(lifeline)
+        _send(writer, pickle.dumps(_main_module()))
         return cls(popen, reader, writer, life)
 
     async def ask(self, job: bytes, context: Context) -> Answer:
