@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from treadle.domain.events import Draft, NodeFinished
+from treadle.domain.limit import Limit
 from treadle.domain.task import Claim, RunStatus
 from treadle.ports.store import Change, Commit, TaskMove
 from treadle.testing.postgres import Server, server_or_skip, system_binaries, wheel_binaries
@@ -88,11 +89,15 @@ async def test_every_step_of_a_claim_goes_through_an_index() -> None:
         said: list[str] = []
         connection.add_log_listener(lambda _, message: said.append(message.message))
         call = "SELECT * FROM {}.claim_v1('w', ARRAY['default'], 10, 10, NULL, ARRAY['a'], 1, {})"
-        for wait in ("false", "true"):
-            await connection.fetch(call.format(store.where.schema, wait))
+        for limit in (None, Limit("default", concurrency=20, rate=1000), Limit("default", per_key=2)):
+            if limit is not None:
+                await store.set_limit(limit)
+            for wait in ("false", "true"):
+                await connection.fetch(call.format(store.where.schema, wait))
         await asyncio.sleep(0)
         plans = "\n".join(said)
         assert "tasks_ready" in plans and "LockRows" in plans
+        assert "tasks_leased" in plans and "starts_at" in plans
         assert "Seq Scan on" not in plans and "Bitmap" not in plans, plans
     finally:
         await connection.close()
