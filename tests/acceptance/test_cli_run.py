@@ -48,7 +48,7 @@ def test_a_delayed_run_is_pending_and_can_be_called_off(treadle: Commands) -> No
     until(process, "is pending")
     run = treadle("runs", "--json").lines[0]
     assert run["status"] == "pending"
-    assert "pending" in treadle("status").out
+    assert "pending" in treadle("status").out and "begins  " in treadle("status").out
     assert treadle("cancel", run["run_id"]).code == 0
     assert process.wait(30) == 1
     done = treadle("run", "graphs:plain", "--at", "2001-01-01T09:00")

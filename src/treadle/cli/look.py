@@ -186,6 +186,7 @@ def report_json(report: RunReport) -> dict[str, Any]:
         "tasks": report.tasks,
         "budgets": report.budgets,
         "asks": report.asks,
+        "begins_at": report.begins_at,
         "idle": report.is_idle,
         "workers": report.owners,
     }
@@ -199,7 +200,10 @@ def show_report(report: RunReport) -> None:
     output.data(f"what    {output.clip(summary.title, 100)}")
     output.data(f"graph   {summary.graph}")
     verb = "took" if summary.status.ended else "so far"
-    output.data(f"began   {output.ago(summary.created_at)}, {verb} {output.duration(summary.seconds)}")
+    if report.begins_at is None:
+        output.data(f"began   {output.ago(summary.created_at)}, {verb} {output.duration(summary.seconds)}")
+    else:
+        output.data(f"begins  {output.moment(report.begins_at)}")
     if total:
         from treadle.services.timeline import speed
 

@@ -133,6 +133,11 @@ def ago(at: float) -> str:
     return f"{int(seconds // 86400)}d ago"
 
 
+def moment(at: float) -> str:
+    """Day and time, in the user's own zone."""
+    return time.strftime("%Y-%m-%d %H:%M %Z", time.localtime(at))
+
+
 def clock(at: float) -> str:
     """The time of day, in the user's own zone."""
     return time.strftime("%H:%M:%S", time.localtime(at))

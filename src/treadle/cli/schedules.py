@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Awaitable, Callable
-from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -67,7 +66,7 @@ def add(
             )  # fmt: skip
         if json:
             output.data_json(row)
-        output.note(f"First: {_when(row.next_at)}. Workers: treadle worker --import {target}")
+        output.note(f"First: {output.moment(row.next_at)}. Workers: treadle worker --import {target}")
 
     session.run(work)
 
@@ -92,12 +91,8 @@ def list_schedules(json: bool = JSON, store: str | None = STORE) -> None:
 
 def _shown(row: ScheduleRow) -> tuple[str, ...]:
     schedule = row.schedule
-    coming = "paused" if row.paused else "due" if row.next_at <= time.time() else _when(row.next_at)
+    coming = "paused" if row.paused else "due" if row.next_at <= time.time() else output.moment(row.next_at)
     return schedule.name, schedule.cron, schedule.timezone, schedule.graph, coming, row.last_run or "-"
-
-
-def _when(at: float) -> str:
-    return datetime.fromtimestamp(at).astimezone().strftime("%Y-%m-%d %H:%M %Z")
 
 
 def pause(name: str = NAME, store: str | None = STORE) -> None:

@@ -63,6 +63,8 @@ class RunReport:
     asks: Sequence[Question]
     owners: Sequence[str]
     """Workers that hold tasks of it now."""
+    begins_at: float | None = None
+    """Of a pending run."""
 
     @property
     def is_idle(self) -> bool:
@@ -163,6 +165,7 @@ class Runs:
             budgets=await self._store.budgets(row.run_id),
             asks=_questions(events, rows) if row.status is RunStatus.WAITING else [],
             owners=sorted({task.worker for task in rows if task.worker and (task.lease_until or 0.0) > time.time()}),
+            begins_at=_begins_at(rows) if row.status is RunStatus.PENDING else None,
         )
 
     async def set_budget(self, row: RunRow, kind: str, limit: float) -> None:
@@ -190,6 +193,10 @@ class Runs:
 
     async def events(self, row: RunRow, *, after: int = 0) -> list[Event]:
         return await self._store.events(row.run_id, after=after)
+
+
+def _begins_at(rows: Sequence[TaskRow]) -> float | None:
+    return min((task.not_before for task in rows if task.not_before is not None), default=None)
 
 
 def _questions(events: Sequence[Event], rows: Sequence[TaskRow]) -> list[Question]:
