@@ -122,6 +122,8 @@ class Ticker:
         self._store = store
         self._graphs = graphs
         self._place = place
+        self._told: set[tuple[str, float]] = set()
+        """Ticks that could not be told."""
 
     async def tick(self) -> float | None:
         """Begin what is due; returns the seconds until something is due next, or None."""
@@ -137,10 +139,21 @@ class Ticker:
         for row in mine:
             next_at: float | None = row.next_at
             if row.next_at <= now:
-                next_at = await self._begin(row, known[row.schedule.graph], now)
+                next_at = await self._begin_surely(row, known[row.schedule.graph], now)
             if next_at is not None:
                 coming.append(max(next_at - now, 0.0))
         return min(coming, default=None)
+
+    async def _begin_surely(self, row: ScheduleRow, graph: CompiledGraph, now: float) -> float | None:
+        """As `_begin`; one schedule that cannot be reckoned here, say for want of time zones, stops no other."""
+        try:
+            return await self._begin(row, graph, now)
+        except UsageError as error:
+            tick = (row.schedule.name, row.next_at)
+            if tick not in self._told:
+                self._told.add(tick)
+                logger.warning("Schedule %s: its ticks cannot be told here: %s", row.schedule.name, error)
+            return None
 
     async def _begin(self, row: ScheduleRow, graph: CompiledGraph, now: float) -> float | None:
         """Begin the run of a tick, unless somebody has; returns the next tick, or None to look again later.
@@ -152,6 +165,7 @@ class Ticker:
         run_id = f"{schedule.name}-{datetime.fromtimestamp(row.next_at, UTC):%Y%m%dT%H%M%SZ}"
         labels = {"kind": "run", "target": schedule.target or schedule.graph, "schedule": schedule.name}
         options = RunOptions(run_id, labels=labels, dedup=f"schedule:{schedule.name}")
+        next_at = next_tick(schedule.cron, schedule.timezone, now)
         begun = False
         try:
             place = self._place(graph.pin, run_id)
@@ -164,6 +178,5 @@ class Ticker:
             if made.status == "duplicate" and schedule.overlap == "queue":
                 return None
             begun = made.status != "duplicate"
-        next_at = next_tick(schedule.cron, schedule.timezone, now)
         await self._store.tick(schedule.name, row.next_at, next_at, run_id if begun else None)
         return next_at

@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from datetime import UTC, datetime
 from typing import Any
 
+import msgspec
 import pytest
 
 from treadle.engine.orchestrator import Orchestrator
@@ -185,6 +186,19 @@ async def test_a_state_that_fits_the_code_no_more_skips_the_tick(
     assert await look(orchestrator) == 86400
     assert "no run was begun" in caplog.text
     assert await runs(orchestrator) == []
+
+
+async def test_a_schedule_that_cannot_be_told_here_stops_no_other(
+    orchestrator: Orchestrator, clock: FakeClock, caplog: pytest.LogCaptureFixture
+) -> None:
+    row = await orchestrator.schedules.add("a", "0 9 * * *", report())
+    lost = msgspec.structs.replace(row.schedule, timezone="Mars/Olympus")
+    await orchestrator.store.put_schedule(lost, row.next_at)
+    await orchestrator.schedules.add("b", "0 9 * * *", report())
+    clock.advance(120)
+    assert await look(orchestrator) == await look(orchestrator) == 86400
+    assert caplog.text.count("cannot be told here") == 1
+    assert await runs(orchestrator) == ["b-20261201T090000Z"]
 
 
 async def test_a_worker_begins_and_runs_what_is_due(clock: FakeClock) -> None:

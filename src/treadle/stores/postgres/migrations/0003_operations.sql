@@ -471,6 +471,7 @@ BEGIN
         RETURN QUERY SELECT 'status', r.version, r.status, NULL::text[]; RETURN;
     END IF;
     IF r.ended AND r.dedup IS NOT NULL AND p_status NOT IN ('done', 'error', 'cancelled') THEN
+        PERFORM pg_advisory_xact_lock(hashtextextended(r.tenant || chr(31) || r.dedup, 0));
         SELECT ARRAY[o.run_id] INTO named FROM treadle.runs o
          WHERE o.tenant = r.tenant AND o.dedup = r.dedup AND NOT o.ended AND o.run_no <> r.run_no;
         IF FOUND THEN
