@@ -219,6 +219,34 @@ async def test_a_node_that_runs_at_most_once_is_not_run_again_elsewhere(url: str
     assert calls == [1]
 
 
+async def test_a_node_that_runs_at_most_once_is_not_handed_over_when_its_worker_died(url: str) -> None:
+    graph = line("plan", "pay", effects="at_most_once")
+    begun, calls = asyncio.Event(), []
+
+    async def pay(state: State) -> None:
+        calls.append(1)
+        begun.set()
+        await asyncio.Event().wait()
+
+    able = DistributedWorker(url, worker_id="able")
+    able.add_graph(graph)
+    able.register("plan")(lambda state: {})
+    able.register("pay")(pay)
+    async with orchestrating(url) as orchestrator:
+        await able.start()
+        run_id = await orchestrator.start(graph, {}, options=RunOptions(run_id="r"))
+        await asyncio.wait_for(begun.wait(), 30)
+        [task] = await orchestrator.store.tasks(run_id)
+        assert task.worker == "able"
+        await able.stop()  # which says that it had begun
+        unable = DistributedWorker(url, worker_id="unable")
+        unable.add_graph(graph)
+        async with unable, worker(url, pay=pay):
+            with pytest.raises(RunFailed, match="at_most_once"):
+                await orchestrator.wait(run_id, timeout=30)
+    assert calls == [1]
+
+
 async def test_a_task_that_its_planner_cannot_run_after_all_is_offered(url: str) -> None:
     graph = line("one", "two")
     half = DistributedWorker(url, capacity=1)

@@ -318,6 +318,9 @@ class Worker:
             if claim.lease_seq > 1 or claim.activation in view.journaled or self.places.where != "here":
                 await context.load()
             back = last_return(context) if self.places.where != "here" else None
+            once = live.node.effects == "at_most_once"
+            if once and back is None:
+                refuse_repeat(claim)  # whoever had this task may have begun, also if it can only be handed over here
             if (back is not None and back.judged) or not self.places.runs(claim, live):
                 known = context.event(INPUT, TaskOffered) is not None
                 await self._commit_plain(hand_over(claim, live, self.name, known=known))
@@ -325,8 +328,7 @@ class Worker:
             if back is not None:
                 outcome = await conclude(live, back.value(), context)
             else:
-                if live.node.effects == "at_most_once":
-                    refuse_repeat(claim)
+                if once:
                     self._once.add(claim.task_id)
                 outcome = await self._calls.run(live, context)
         except (Pause, Sleep) as signal:
