@@ -2,7 +2,9 @@
 
 One seed is one world: random graphs whose nodes fail, ask, sleep, spend and must not repeat themselves; processes that
 die between any two calls of the store; calls that are lost, delivered twice, or whose answers are lost; leases that
-lapse while their holders work on; and somebody outside who pauses, answers, changes, retries and cancels.
+lapse while their holders work on; and somebody outside who pauses, answers, changes, retries and cancels. In some
+worlds the work is divided: some processes only plan, some know functions and no graph, and nodes are offered from one
+to another.
 """
 
 from __future__ import annotations
@@ -13,33 +15,26 @@ import logging
 from collections import Counter
 from collections.abc import Awaitable, Callable
 from random import Random
-from typing import Any
+from typing import Any, Literal
 from unittest import mock
 
 import msgspec
+from tests.simulation.invariants import BUDGET, MUST_SUCCEED, Invariants, Violation, check
 
 from treadle.domain.events import (
-    Event,
     NodeFailed,
-    NodeFinished,
-    RunCancelled,
-    RunErrored,
-    RunFinished,
-    StepRecorded,
-    TaskClaimed,
-    TaskReleased,
-    TaskRetried,
     encode_payload,
 )
 from treadle.domain.policy import RetryPolicy
-from treadle.domain.task import RunRow, RunStatus, TaskState
+from treadle.domain.task import RunRow, RunStatus
 from treadle.engine import commit as commit_module
 from treadle.engine import context as context_module
+from treadle.engine import elsewhere as elsewhere_module
 from treadle.engine import worker as worker_module
 from treadle.engine.orchestrator import Orchestrator
-from treadle.engine.results import RunOptions, WorkerSettings
+from treadle.engine.registry import NodeRegistry
+from treadle.engine.results import RunOptions, Where, WorkerSettings
 from treadle.errors import Conflict, EffectInterrupted, NotFound, TreadleError
-from treadle.graph.fold import rebuild
 from treadle.stores.memory import MemoryStore
 from treadle.testing.faults import FaultyStore, unavailable
 from treadle.testing.random_graphs import build, choice, predict, random_block
@@ -49,24 +44,17 @@ LEASE = 10.0
 TROUBLE_SECONDS = 90.0
 """So long things go wrong; after that the run must come to its end."""
 PATIENCE = 3_000.0
-BUDGET = 1_000.0
 LARGEST = 150
 """Nodes run in one run, at most."""
-MUST_SUCCEED = {RunStatus.DONE, RunStatus.CANCELLED}
-EXPECTED_FAILURES = {"Transient", "node_error", "effect_interrupted", "store_unavailable"}
+
+
+Kind = Literal["all", "planner", "functions", "half"]
+"""Of a process: it runs all; only plans; knows functions and no graph; knows graphs and half of the functions."""
+WHERE: dict[Kind, Where] = {"all": "here", "planner": "elsewhere", "functions": "known", "half": "known"}
 
 
 class Transient(Exception):
     """What a node raises on purpose."""
-
-
-class Violation(AssertionError):
-    """An invariant does not hold."""
-
-
-def check(holds: bool, what: str) -> None:
-    if not holds:
-        raise Violation(what)
 
 
 class Clock:
@@ -91,20 +79,22 @@ class EngineTime:
 class Process:
     """A worker with a store of its own, that may die at any call."""
 
-    def __init__(self, world: World, number: int) -> None:
+    def __init__(self, world: World, number: int, kind: Kind) -> None:
         self.world = world
+        self.kind: Kind = kind
         self.dead = False
         settings = WorkerSettings(
             capacity=world.random.choice([1, 2, 5, 100]),
             lease_seconds=LEASE,
             heartbeat=False,
             max_deaths=world.max_deaths,
+            where=WHERE[kind],
         )
         store: Any = FaultyStore(world.store, self.fault)
-        self.orchestrator = Orchestrator(store, settings=settings)
+        self.orchestrator = Orchestrator(store, world.functions(kind), settings=settings)
         self.orchestrator.worker.name = f"w{number}"
         self.orchestrator.worker._chance = world.random.random
-        for run in world.runs:
+        for run in world.runs if kind != "functions" else ():
             self.orchestrator.add_graph(run.graph)
 
     async def fault(self, name: str, call: Callable[[], Awaitable[Any]]) -> Any:
@@ -119,7 +109,10 @@ class Process:
             raise unavailable(name)
         answer = await call()
         if name in ("commit", "record", "reserve", "release") and world.roll() < 0.03:
-            world.later(call)
+            if name != "reserve" or world.late_bookings:
+                world.later(call)
+            else:
+                await call()
         roll = world.roll()
         if roll < 0.008:
             raise unavailable(name)
@@ -177,6 +170,10 @@ class Run:
         settings: dict[str, Any] = {"retry": RetryPolicy(max_attempts=4, initial_seconds=0.5)}
         if kind == "once":
             settings = {"effects": "at_most_once"}
+        if self.world.divided and choice(self.seed, f"where {name}", Counter(), 3):
+            settings["node_type"] = f"{self.run_id} {name}"
+            self.world.registry.register(settings["node_type"], node)
+            node.elsewhere = True  # type: ignore[attr-defined]
         node.settings = settings  # type: ignore[attr-defined]
         return node
 
@@ -253,6 +250,13 @@ class World:
         self.busy = self.random.choice([0.03, 0.25])
         """How likely it is then that the state is changed."""
         self.max_deaths = self.random.choice([3, 1000, 1000])
+        self.late_bookings = self.random.random() < 0.5
+        """Whether a reservation may arrive once more after its call is over; then it may stay behind for a while."""
+        self.divided = self.random.random() < 0.3
+        """Whether nodes are offered to other processes than those that plan."""
+        self.registry = NodeRegistry()
+        """Functions of nodes that come without."""
+        self.invariants = Invariants(self.store, self.late_bookings)
         self.processes: dict[str, Process] = {}
         self.recorded: dict[tuple[str, str], str] = {}
         self.runs: list[Run] = []
@@ -269,6 +273,21 @@ class World:
     def roll(self) -> float:
         """A number below 1 while things go wrong; afterwards nothing does."""
         return self.random.random() if self.troubled else 1.0
+
+    def functions(self, kind: Kind) -> NodeRegistry | None:
+        """What a process of this kind knows."""
+        known = [] if kind == "planner" else list(self.registry)
+        if kind == "half":
+            known = [name for name in known if self.random.random() < 0.5]
+        return self.registry.only(known)
+
+    def crew(self) -> list[Kind]:
+        """Processes at the beginning; whoever dies is replaced by one of its kind."""
+        count = self.random.randint(1, 4)
+        if not self.divided:
+            return ["all"] * count
+        kinds: list[Kind] = ["planner", "functions", "half", "all"]
+        return ["planner", "functions", "half", *self.random.sample(kinds, count - 1)]
 
     async def limbo(self) -> None:
         """Where the coroutines of dead processes stay."""
@@ -290,7 +309,7 @@ class World:
     def replace(self, process: Process) -> None:
         async def start() -> None:
             await asyncio.sleep(self.random.random() * 20)
-            await self.start_process()
+            await self.start_process(process.kind)
 
         self._keep(start())
 
@@ -300,8 +319,8 @@ class World:
             lambda done: done.cancelled() or (done.exception() and self.broken.append(done.exception()))
         )
 
-    async def start_process(self) -> Process:
-        process = Process(self, len(self.processes) + 1)
+    async def start_process(self, kind: Kind) -> Process:
+        process = Process(self, len(self.processes) + 1, kind)
         self.processes[process.orchestrator.worker.name] = process
         await process.orchestrator.worker.start()
         return process
@@ -317,15 +336,18 @@ class World:
                 mock.patch.object(worker_module, "time", time),
                 mock.patch.multiple(context_module, time=time),
                 mock.patch.multiple(commit_module, time=time),
+                mock.patch.multiple(elsewhere_module, time=time),
             ):
                 return self.loop.run(self._play())
         finally:
             asyncio.set_event_loop(None)
 
     async def _play(self) -> str:
-        for _ in range(self.random.randint(1, 4)):
-            await self.start_process()
-        outside = Orchestrator(self.store, settings=WorkerSettings(capacity=0, serve=False, heartbeat=False))
+        for kind in self.crew():
+            await self.start_process(kind)
+        outside = Orchestrator(
+            self.store, self.registry, settings=WorkerSettings(capacity=0, serve=False, heartbeat=False)
+        )
         for run in self.runs:
             outside.add_graph(run.graph)
         for run in self.runs:
@@ -340,20 +362,19 @@ class World:
             for run in self.runs:
                 await self._meddle(run, outside)
                 if self.random.random() < self.tick / 5:
-                    await self._check_now(run)
+                    await self.invariants.now(run)
             if self.broken:
                 raise self.broken[0]
         for run in self.runs:
-            await self._check_now(run)
-            await self._check_end(run)
+            await self.invariants.now(run)
+            await self.invariants.at_the_end(run)
         return await self._digest()
 
     async def _start(self, run: Run) -> None:
         options = RunOptions(run_id=run.run_id, budgets={"tokens": BUDGET})
         while True:
-            process = self.random.choice(
-                [p for p in self.processes.values() if not p.dead] or [await self.start_process()]
-            )
+            alive = [p for p in self.processes.values() if not p.dead and p.kind != "functions"]
+            process = self.random.choice(alive or [await self.start_process("half" if self.divided else "all")])
             starting = asyncio.ensure_future(process.orchestrator.start(run.graph, {}, options=options))
             await asyncio.wait([starting], timeout=5.0)
             try:
@@ -423,86 +444,6 @@ class World:
                 if question.value is not None and self.random.random() < 0.8:
                     answer = f"answer {question.value}"
                     await outside.answer(run.run_id, answer, interrupt=question.activation)
-
-    # -- what must hold --------------------------------------------------------------------------------------------
-
-    async def _check_now(self, run: Run) -> None:
-        try:
-            row = await self.store.run(run.run_id)
-        except NotFound:
-            return
-        events = await self.store.events(run.run_id)
-        tasks = await self.store.tasks(run.run_id)
-        check([e.seq for e in events] == list(range(1, row.last_seq + 1)), "the log has gaps")
-        done = [e.activation for e in events if isinstance(e.payload, NodeFinished)]
-        check(len(done) == len(set(done)), f"committed twice: {Counter(done).most_common(2)}")
-        position = rebuild(run.graph, events)
-        live = {id for id, activation in position.index.items() if activation.child is None}
-        if row.status in MUST_SUCCEED:
-            check(not tasks, f"tasks outlive a run that is {row.status}")
-        else:
-            check(
-                {t.activation for t in tasks} == live, f"tasks {sorted(t.activation for t in tasks)} != {sorted(live)}"
-            )
-            check(row.status is RunStatus.ERROR or bool(tasks), "a run goes on without tasks")
-            check(
-                row.status is not RunStatus.ERROR or any(t.state is TaskState.FAILED for t in tasks),
-                "a failed run has no failed task",
-            )
-        recorded = Counter((e.activation, e.step, e.type) for e in events if e.step is not None)
-        check(all(count == 1 for count in recorded.values()), f"recorded twice: {recorded.most_common(1)}")
-        for budget in await self.store.budgets(run.run_id):
-            check(budget.spent + budget.reserved <= BUDGET, f"over budget: {budget}")
-            booked = self.store._runs[run.run_id].reserved
-            known = sum(amounts.get(budget.kind, 0.0) for amounts in booked.values())
-            check(budget.reserved == known, f"{budget.reserved:g} are reserved, and calls under way have {known:g}")
-            kept = [key for key in booked if (*key, "StepRecorded") in recorded]
-            check(not kept, f"still reserved for a call that is recorded: {kept}")
-        self._check_order(events)
-        check(
-            all(count <= 1 for count in run.effects.values()), f"an effect was repeated: {run.effects.most_common(1)}"
-        )
-
-    def _check_order(self, events: list[Event]) -> None:
-        finished: set[str | None] = set()
-        seqs: dict[str | None, int] = {}
-        over = False
-        for event in events:
-            payload = event.payload
-            if isinstance(payload, TaskClaimed | TaskReleased):
-                check(event.activation not in finished, f"{event.activation!r} was leased after it had finished")
-                check(payload.lease_seq > seqs.get(event.activation, 0), f"lease_seq of {event.activation!r} fell")
-                seqs[event.activation] = payload.lease_seq
-            elif isinstance(payload, NodeFinished):
-                check(not over, f"{event.activation!r} finished after the run was over")
-                finished.add(event.activation)
-            elif isinstance(payload, NodeFailed):
-                check(
-                    payload.code in EXPECTED_FAILURES, f"{event.activation!r} failed: {payload.error}\n{payload.trace}"
-                )
-            elif isinstance(payload, RunFinished | RunCancelled):
-                check(not over, "the run ended twice")
-                over = True
-            elif isinstance(payload, RunErrored):
-                check(payload.code in EXPECTED_FAILURES | {"quarantined"}, f"the run failed: {payload.error}")
-
-    async def _check_end(self, run: Run) -> None:
-        row = await self.store.run(run.run_id)
-        events = await self.store.events(run.run_id)
-        position = rebuild(run.graph, events)
-        [budget] = [b for b in await self.store.budgets(run.run_id) if b.kind == "tokens"]
-        calls = [e for e in events if isinstance(e.payload, StepRecorded) and e.step == "call"]
-        check(budget.spent == len(calls), f"{len(calls)} calls were recorded, {budget.spent:g} were settled")
-        again = Counter(e.activation for e in events if isinstance(e.payload, TaskRetried))
-        for activation, count in run.entered.items():
-            check(count <= 1 + again[activation], f"{activation!r} was run {count} times; it must not be repeated")
-        if run.cancelled:
-            check(row.status is RunStatus.CANCELLED, f"a cancelled run is {row.status}")
-            return
-        check(row.status is RunStatus.DONE, f"the run is {row.status}")
-        check(not position.index and position.result is not None, "the run is done, its log is not")
-        assert position.result is not None
-        check(Counter(position.result["trail"]) == run.expected, "the result is not what was predicted")
 
     async def _digest(self) -> str:
         text = hashlib.sha256()

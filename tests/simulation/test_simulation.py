@@ -4,12 +4,18 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import pytest
-from simulator import Violation, play
+from tests.simulation.simulator import Violation, play
 
+from treadle.domain.task import TaskState
+from treadle.engine import elsewhere, worker
+from treadle.graph import plan
+from treadle.ports.store import TaskMove
 from treadle.stores.memory import MemoryStore
 from treadle.testing.virtual_time import VirtualLoop
 
@@ -33,9 +39,7 @@ def test_a_seed_always_plays_the_same() -> None:
     assert done.stdout.strip() == here[0]
 
 
-def test_a_store_that_forgets_to_fence_is_found_and_the_seed_says_how_to_replay_it(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+def test_a_violation_says_how_to_replay_its_seed(monkeypatch: pytest.MonkeyPatch) -> None:
     real = MemoryStore._commit
 
     def forgetful(self: MemoryStore, item, now, lease_seconds):  # type: ignore[no-untyped-def]
@@ -49,6 +53,83 @@ def test_a_store_that_forgets_to_fence_is_found_and_the_seed_says_how_to_replay_
         for seed in range(200):
             play(seed)
     assert any("python -m tests.simulation.nightly --seed" in note for note in caught.value.__notes__)
+
+
+def commits_without_a_fence(monkeypatch: pytest.MonkeyPatch) -> None:
+    real = MemoryStore._commit
+
+    def commit(self: MemoryStore, item: Any, *rest: Any) -> Any:
+        task = self._tasks.get(item.task_id)
+        if task is not None and task.state is TaskState.LEASED:
+            item = msgspec.structs.replace(item, lease_seq=task.lease_seq, worker=task.worker)
+        return real(self, item, *rest)
+
+    monkeypatch.setattr(MemoryStore, "_commit", commit)
+
+
+def keeps_what_failed_calls_have_booked(monkeypatch: pytest.MonkeyPatch) -> None:
+    real = MemoryStore.reserve
+
+    async def reserve(self: MemoryStore, run_id: str, activation: str, key: str, amounts: Any) -> None:
+        if any(amounts.values()):
+            await real(self, run_id, activation, key, amounts)
+
+    monkeypatch.setattr(MemoryStore, "reserve", reserve)
+
+
+def completes_offered_tasks_twice(monkeypatch: pytest.MonkeyPatch) -> None:
+    real = elsewhere.run_offered
+
+    async def run_offered(*given: Any) -> Any:
+        return msgspec.structs.replace(await real(*given), move=TaskMove("ready"))
+
+    monkeypatch.setattr(worker, "run_offered", run_offered)
+
+
+def fires_joins_twice(monkeypatch: pytest.MonkeyPatch) -> None:
+    real = plan.Position._fire
+
+    def fire(self: Any, frame: Any, key: Any, started: Any) -> None:
+        arrivals = list(frame.waiting[key])
+        real(self, frame, key, started)
+        if len(arrivals) > 1 and key not in frame.fired:
+            frame.fired.add(key)
+            frame.waiting[key] = arrivals
+
+    monkeypatch.setattr(plan.Position, "_fire", fire)
+
+
+def forgets_offered_tasks_when_it_sweeps(monkeypatch: pytest.MonkeyPatch) -> None:
+    real = MemoryStore.sweep
+
+    async def sweep(self: MemoryStore, **given: Any) -> Any:
+        leased = [task for task in self._tasks.values() if task.queue.startswith("node:") and task.worker]
+        hidden = {task.task_id: self._tasks.pop(task.task_id) for task in leased}
+        try:
+            return await real(self, **given)
+        finally:
+            self._tasks.update(hidden)
+
+    monkeypatch.setattr(MemoryStore, "sweep", sweep)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "plant",
+    [
+        commits_without_a_fence,
+        keeps_what_failed_calls_have_booked,
+        completes_offered_tasks_twice,
+        fires_joins_twice,
+        forgets_offered_tasks_when_it_sweeps,
+    ],
+)
+def test_a_bug_that_is_planted_is_found(plant: Callable[[Any], None], monkeypatch: pytest.MonkeyPatch) -> None:
+    plant(monkeypatch)
+    with pytest.raises((Violation, KeyError)):
+        for seed in range(200):
+            play(seed)
+    print(f"{plant.__name__}: seed {seed}")
 
 
 def test_virtual_time_passes_only_when_nothing_else_is_left_to_do() -> None:

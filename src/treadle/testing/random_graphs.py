@@ -58,7 +58,8 @@ def random_block(random: Random, size: int) -> Block:
 def build(block: Block, *, name: str = "random", seed: int = 0, wrap: Callable[..., Any] | None = None) -> Graph:
     """The graph of a block.
 
-    `wrap(name, function)` may replace each node's function; an attribute `settings` of what it returns is for add_node.
+    `wrap(name, function)` may replace each node's function. An attribute `settings` of what it returns is for add_node;
+    with a true attribute `elsewhere` the node is left without a function.
     """
     graph = Graph(name, state={"trail": operator.add, "count": operator.add}, max_steps=MAX_STEPS)
     builder = _Builder(graph, seed, wrap or (lambda name, function: function))
@@ -168,7 +169,8 @@ class _Builder:
 
     def _wrapped(self, name: str, run: Callable[..., Any], **settings: Any) -> None:
         function = self.wrap(name, run)
-        self.graph.add_node(name, function, **settings, **getattr(function, "settings", {}))
+        given = None if getattr(function, "elsewhere", False) else function
+        self.graph.add_node(name, given, **settings, **getattr(function, "settings", {}))
 
     def add(self, block: Block, *, own_key: bool) -> None:
         """Add nodes and inner edges. `own_key`: its nodes run at most once, so they may write keys without reducers."""
