@@ -27,7 +27,7 @@ async def _lose(stage: Stage, losses: int, calls: Sequence[str] = WRITES) -> Non
         await stage.start_workers(2, url=url)
         async with stage.busy(12):
             for number, name in enumerate([*calls] * 2):
-                share = losses if name == "commit_v1" else losses // 5
+                share = {"commit_v1": losses, "sweep_v1": 2}.get(name, losses // 5)
                 before = proxy.lost
                 proxy.losing, proxy.chance = name, 0.2 if number < len(calls) else 0.5
                 await stage.until(

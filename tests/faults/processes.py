@@ -61,7 +61,7 @@ async def _zombie(stage: Stage) -> None:
     [zombie] = await stage.start_workers(1)
     runs = await stage.submit(load.HOLD, 2, seconds=1.0)
     await stage.submit(load.JOURNEY, 4, pace=0.1)
-    await stage.until("it is at work", lambda: len({line.run_id for line in stage.lines("tick")}) == 2)
+    await stage.until("it is at work", lambda: all(stage.lines("tick", run) for run in runs))
     stopped = time.time()
     zombie.signal(signal.SIGSTOP)
     held = await stage.held_by(zombie)
