@@ -131,18 +131,20 @@ async def server_clock(stage: Stage) -> None:
         assert abs(await _server_time(stage) - before) > HOUR / 2, "the server's clock did not jump"
         stage.done["jump by an hour"] += 1
 
-    await stage.start_workers(3)
-    async with stage.busy(12, pace=0.05):
-        for _ in range(3):
-            for seconds in (HOUR, 0, -HOUR, 0):
-                await asyncio.sleep(1.0)
-                await stage.witness()
-                began, known = time.monotonic(), len(stage.lines("enter"))
-                await jump(seconds)
-                await stage.until("something goes on", lambda known=known: len(stage.lines("enter")) > known + 12)  # type: ignore[misc]
-                stage.recovered.append(time.monotonic() - began)
-    await stage.all_ended()
-    shutil.rmtree(place)
+    try:
+        await stage.start_workers(3)
+        async with stage.busy(12, pace=0.05):
+            for _ in range(3):
+                for seconds in (HOUR, 0, -HOUR, 0):
+                    await asyncio.sleep(1.0)
+                    await stage.witness()
+                    began, known = time.monotonic(), len(stage.lines("enter"))
+                    await jump(seconds)
+                    await stage.until("something goes on", lambda known=known: len(stage.lines("enter")) > known + 12)  # type: ignore[misc]
+                    stage.recovered.append(time.monotonic() - began)
+        await stage.all_ended()
+    finally:
+        shutil.rmtree(place)
 
 
 async def _server_time(stage: Stage) -> float:

@@ -69,12 +69,12 @@ async def read_only(stage: Stage) -> None:
     await _read_only(stage, 5)
 
 
-SMALL = Path("/tmp/treadle-small-disk")
+SMALL = Path("/mnt")
+"""In a mount namespace of our own, anything may lie on top of what is there."""
 
 
 def _on_a_small_disk() -> Server:
     """A server in a file system of 400 MB, which is gone with our mount namespace."""
-    SMALL.mkdir(exist_ok=True)
     libc = ctypes.CDLL(None, use_errno=True)
     if libc.mount(b"none", bytes(SMALL), b"tmpfs", 0, b"size=400m,mode=1777"):
         raise Forbidden(f"mounting a small file system is not allowed: {os.strerror(ctypes.get_errno())}")
