@@ -9,6 +9,7 @@ import argparse
 import dataclasses
 import json
 import os
+import signal
 import sys
 import time
 from collections.abc import Callable
@@ -42,6 +43,7 @@ def _sections(small: bool) -> dict[str, Callable[[int], list[Row]]]:
 
 def main(argv: list[str]) -> int:
     given = _options(argv)
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # servers and workers are ended either way
     sections = _sections(given.small)
     began, rows = time.perf_counter(), []
     try:
