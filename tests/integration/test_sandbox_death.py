@@ -57,5 +57,5 @@ def test_a_killed_treadle_takes_the_call_along_and_git_is_back(backend: str, tmp
             treadle.kill()
     wait_until(lambda: running(marker) == [])
     if backend != "none":
-        wait_until(lambda: (workspace / ".git/config").exists())
-        assert (workspace / ".git/config").read_text() == "ours"
+        config = workspace / ".git/config"
+        wait_until(lambda: config.exists() and config.read_text() == "ours")
