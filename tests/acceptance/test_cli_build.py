@@ -181,7 +181,7 @@ def progress(process: subprocess.Popen[str], *, lines: int) -> bool:
 def test_a_worker_status_in_a_loop_and_a_cancel_while_a_build_runs(treadle: Commands) -> None:
     worker = treadle.start("worker", "--import", "graphs")
     until(worker, "takes tasks of")
-    running = treadle.start("build", GOAL, "--out", "made", "--provider", treadle.good_script(seconds=3.0))
+    running = treadle.start("build", GOAL, "--out", "made", "--provider", treadle.good_script(seconds=20.0))
     until(running, "plan: done")
     build_id = treadle.latest()["run_id"]
     assert treadle("run", "graphs:plain").code == 0
