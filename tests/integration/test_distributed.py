@@ -117,6 +117,22 @@ async def test_a_failure_elsewhere_is_retried_as_the_graph_says(url: str) -> Non
     assert result["done"] and attempts == [1, 2, 3]
 
 
+async def test_what_failed_elsewhere_is_tried_again_by_one_who_also_knows_the_graph(url: str) -> None:
+    def broken(state: State) -> dict[str, Any]:
+        raise ConnectionResetError("gone")
+
+    graph = line("shaky", retry=RetryPolicy(max_attempts=3, initial_seconds=1.0, retry_on=(ConnectionError,)))
+    able = DistributedWorker(url)
+    able.add_graph(graph)
+    able.register("shaky")(lambda state: {"done": True})
+    async with orchestrating(url) as orchestrator:
+        async with worker(url, shaky=broken):
+            run_id = await orchestrator.start(graph, {})
+            await until(orchestrator, run_id, "NodeFailed")
+        async with able:
+            assert (await orchestrator.wait(run_id, timeout=30))["done"]
+
+
 async def test_a_failure_that_is_final_keeps_its_story_and_may_be_retried(url: str) -> None:
     broken = True
 

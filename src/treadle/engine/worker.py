@@ -321,6 +321,9 @@ class Worker:
             once = live.node.effects == "at_most_once"
             if once and back is None:
                 refuse_repeat(claim)  # whoever had this task may have begun, also if it can only be handed over here
+            if back is not None and back.judged and claim.node_type in self.registry:
+                await self._one_offered(claim, context)  # tried again, by one who also knows the graph
+                return None
             if (back is not None and back.judged) or not self.places.runs(claim, live):
                 known = context.event(INPUT, TaskOffered) is not None
                 await self._commit_plain(hand_over(claim, live, self.name, known=known))
