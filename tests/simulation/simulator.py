@@ -459,9 +459,13 @@ class World:
 
 def play(seed: int) -> str:
     """Live through one seed. Raises Violation, with the seed in its message."""
-    logging.getLogger("treadle").setLevel(logging.CRITICAL)
+    log = logging.getLogger("treadle")
+    level = log.level
+    log.setLevel(logging.CRITICAL)
     try:
         return World(seed).play()
     except Exception as error:
         error.add_note(f"Replay it with: python -m tests.simulation.nightly --seed {seed}")
         raise
+    finally:
+        log.setLevel(level)

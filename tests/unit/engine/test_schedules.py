@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections.abc import AsyncIterator, Awaitable, Callable
 from datetime import UTC, datetime
 from typing import Any
@@ -176,15 +175,8 @@ async def test_only_who_knows_the_graph_begins_its_runs(clock: FakeClock) -> Non
     assert len(await runs(knows)) == 1
 
 
-@pytest.fixture
-def warned(caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch) -> pytest.LogCaptureFixture:
-    """What the engine warns of, also after a test that ran the command line in this process."""
-    monkeypatch.setattr(logging.getLogger("treadle"), "propagate", True)
-    return caplog
-
-
 async def test_a_state_that_fits_the_code_no_more_skips_the_tick(
-    orchestrator: Orchestrator, clock: FakeClock, warned: pytest.LogCaptureFixture
+    orchestrator: Orchestrator, clock: FakeClock, caplog: pytest.LogCaptureFixture
 ) -> None:
     graph = report()
     await orchestrator.schedules.add("s", "0 9 * * *", graph, {"old": 1})
@@ -192,12 +184,12 @@ async def test_a_state_that_fits_the_code_no_more_skips_the_tick(
     orchestrator.add_graph(strict.set_entry_point("write").set_finish_point("write"))
     clock.advance(120)
     assert await look(orchestrator) == 86400
-    assert "no run was begun" in warned.text
+    assert "no run was begun" in caplog.text
     assert await runs(orchestrator) == []
 
 
 async def test_a_schedule_that_cannot_be_told_here_stops_no_other(
-    orchestrator: Orchestrator, clock: FakeClock, warned: pytest.LogCaptureFixture
+    orchestrator: Orchestrator, clock: FakeClock, caplog: pytest.LogCaptureFixture
 ) -> None:
     row = await orchestrator.schedules.add("a", "0 9 * * *", report())
     lost = msgspec.structs.replace(row.schedule, timezone="Mars/Olympus")
@@ -205,7 +197,7 @@ async def test_a_schedule_that_cannot_be_told_here_stops_no_other(
     await orchestrator.schedules.add("b", "0 9 * * *", report())
     clock.advance(120)
     assert await look(orchestrator) == await look(orchestrator) == 86400
-    assert warned.text.count("cannot be told here") == 1
+    assert caplog.text.count("cannot be told here") == 1
     assert await runs(orchestrator) == ["b-20261201T090000Z"]
 
 
