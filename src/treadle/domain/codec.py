@@ -212,25 +212,38 @@ def _is_plain(values: Collection[Any]) -> bool:
 
 
 def is_longer(value: Any, size: int) -> bool:
-    """Whether the encoded value surely has more than `size` bytes. Looks no further than it must."""
-    todo, least = [value], 0
-    while todo and least <= size:
-        value = todo.pop()
-        if isinstance(value, dict):
-            least += 2 * len(value)
-            todo += value.values()
-        elif isinstance(value, list | tuple):
-            least += len(value)
-            todo += value
-        elif isinstance(value, str | bytes):
-            least += len(value)
-    return least > size
+    """Whether `encode` surely makes more than `size` bytes of the value. Looks no further than it must."""
+    return _least(value, size, {}) > size
+
+
+def _least(value: Any, enough: int, known: dict[int, int]) -> int:
+    cls = type(value)
+    if cls is str or cls is bytes:
+        return len(value)
+    if cls is not dict and cls is not list and cls is not tuple:
+        return 0
+    least = known.get(id(value))
+    if least is None:
+        least = 2 * len(value) if cls is dict else len(value)
+        for item in value.values() if cls is dict else value:
+            if least > enough:
+                break
+            least += _least(item, enough, known)
+        known[id(value)] = least
+    return least
 
 
 def _plain_dict(value: dict[Any, Any], seen: _Seen | None = None) -> Any:
-    if _STRING.issuperset(map(type, value)) and MARK not in value:
-        return value.copy() if _is_plain(value.values()) else {key: to_plain(item, seen) for key, item in value.items()}
-    return {MARK: "map", "v": [[to_plain(key), to_plain(item)] for key, item in value.items()]}
+    if not _STRING.issuperset(map(type, value)) or MARK in value:
+        return {MARK: "map", "v": [[to_plain(key), to_plain(item)] for key, item in value.items()]}
+    if _is_plain(value.values()):
+        return value.copy()
+    if seen is None:
+        return {key: to_plain(item) for key, item in value.items()}
+    return {
+        key: met if type(met := seen.get(id(item))) is msgspec.Raw else to_plain(item, seen)
+        for key, item in value.items()
+    }
 
 
 def _late(value: Any) -> _Entry:

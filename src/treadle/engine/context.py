@@ -44,6 +44,8 @@ _RECORDS = frozenset({"StepRecorded", "ModelReplied", "ToolReturned"})
 class Context:
     """Implements `ports.context.NodeContext` over a store."""
 
+    logger = logging.getLogger("treadle.node")
+
     def __init__(self, claim: Claim, store: Store, worker: Worker) -> None:
         self._claim = claim
         self._store = store
@@ -55,7 +57,6 @@ class Context:
         self.notes: list[Draft] = []
         """Log lines to be written with the outcome."""
         self.blobs = Blobs(store)
-        self.logger = logging.getLogger("treadle.node")
 
     @property
     def run_id(self) -> str:
