@@ -26,7 +26,7 @@ from treadle.engine.results import WorkerSettings
 from treadle.errors import LeaseLost, NodeError, RemoteError, TreadleError
 from treadle.graph.fold import pack_route, unpack_route
 from treadle.graph.plan import Live
-from treadle.graph.spec import Command, Node, Send
+from treadle.graph.spec import Command, CompiledGraph, Node, Send
 from treadle.ports.store import Commit, TaskMove
 
 ADVANCE = "@advance"
@@ -79,7 +79,14 @@ class Places:
     def __init__(self, registry: NodeRegistry, settings: WorkerSettings) -> None:
         self._registry = registry
         self._own = frozenset(settings.queues)
+        self._named: dict[str, None] = {}
+        """Queues that nodes of known graphs name, beside our own."""
         self.where = settings.where
+
+    def know(self, graph: CompiledGraph) -> None:
+        """A graph is known here from now on; who runs all of it serves the queues that its nodes name."""
+        names = (node.queue for node in graph.listed.values())
+        self._named |= dict.fromkeys(name for name in names if isinstance(name, str) and name not in self._own)
 
     def find(self, pin: str, run_id: str) -> Callable[[Live], Place] | None:
         """How to place the tasks of a run of a graph; None: all of them run here."""
@@ -107,7 +114,7 @@ class Places:
     def queues(self, queues: Iterable[str], pins: Iterable[str]) -> list[str]:
         """Queues to claim from for graphs that are known here."""
         if self.where == "here":
-            return [*queues]
+            return [*queues, *self._named]
         own = [] if self.where == "elsewhere" else [*queues]
         return [*own, *map(graph_queue, pins)]
 

@@ -89,6 +89,7 @@ class WorkerSettings:
     processes: int = 0
     """Functions that are `cpu_bound` run at once, each in a process. 0: one for each core."""
     queues: tuple[str, ...] = ("default",)
+    """Where `where` is "here", also those that nodes of known graphs name."""
     lease_seconds: float = 10.0
     sweep_seconds: float = 2.0
     poll_seconds: float = 1.0

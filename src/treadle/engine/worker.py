@@ -95,6 +95,7 @@ class Worker:
         if known is not None:
             self._calls.forget(known)
         self._graphs[graph.pin] = graph
+        self.places.know(graph)
         self._may_be_ready = True
         self._slot_free.set()
 

@@ -66,6 +66,14 @@ async def _has_ended(orchestrator: Orchestrator, run_id: str) -> bool:
     return (await orchestrator.status(run_id)).status.ended
 
 
+async def test_who_runs_a_whole_graph_serves_the_queues_that_it_names(store: Store) -> None:
+    graph = chain(failing(2), retry=SOON_AGAIN, queue="gpu")
+    async with Orchestrator(store, settings=WorkerSettings(sweep_seconds=0.02, poll_seconds=0.02)) as orchestrator:
+        assert (await orchestrator.execute(graph, timeout=SOON))["trail"] == ["ok after 2"]
+        await orchestrator.limits.set("gpu", concurrency=1)
+        assert (await orchestrator.execute(chain(failing(0), queue="gpu"), timeout=SOON))["trail"] == ["ok after 0"]
+
+
 async def test_a_node_that_keeps_failing_ends_the_run_in_error(orchestrator: Orchestrator, store: Store) -> None:
     options = RunOptions(run_id="r")
     with pytest.raises(RunFailed, match="Node 'flaky' failed: ValueError: attempt 3") as caught:
