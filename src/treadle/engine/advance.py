@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import traceback
 from collections.abc import Callable, Iterable, Iterator, Sequence
 
@@ -36,6 +37,7 @@ STORE_AWAY = RetryPolicy(max_attempts=20, max_seconds=30.0, retry_on=(StoreUnava
 Placing = Callable[[Live], Place]
 """Says where the tasks of one run go."""
 EMPTY = msgspec.Raw(b"{}")
+_plans = itertools.count(1)
 RESULT_LIMIT = 8 * 1024
 """Bytes; a larger result is not repeated in the last event, since the log rebuilds it."""
 
@@ -56,7 +58,7 @@ class View:
     def moved(self, commit: Commit) -> None:
         """Go on planning as if this commit were already in."""
         self.version += 1
-        self.tip = f"{commit.task_id}.{commit.lease_seq}"
+        self.tip = commit.name
 
 
 async def load_view(store: Store, graph: CompiledGraph, run_id: str) -> View:
@@ -110,7 +112,7 @@ def finished(view: View, claim: Claim, outcome: Outcome, notes: Sequence[Draft],
         events.append(Draft(end))
     return Commit(
         claim.run_id, claim.task_id, claim.lease_seq, worker, events, DONE, view.version, tasks, status, error,
-        view.tip,
+        view.tip, next(_plans),
     )  # fmt: skip
 
 

@@ -72,8 +72,15 @@ class Commit(msgspec.Struct, frozen=True, gc=False):
     """New status of the run, if it changes."""
     error: str | None = None
     after: str = ""
-    """`TASK_ID.LEASE_SEQ` of the commit, perhaps still under way, that this one was planned on top of: it, and no
-    other change, must have made the version `expected`. Empty: whoever made it."""
+    """`name` of the commit, perhaps still under way, that this one was planned on top of: it, and no other change, must
+    have made the version `expected`. Empty: whoever made it."""
+    plan: int = 0
+    """Tells plans apart that one holder of a task made, because the first met a conflict."""
+
+    @property
+    def name(self) -> str:
+        """What others say that they were planned on top of; the same only if it is sent again."""
+        return f"{self.task_id}.{self.lease_seq}.{self.plan}"
 
 
 class CommitResult(msgspec.Struct, frozen=True, gc=False):

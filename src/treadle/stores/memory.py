@@ -165,7 +165,7 @@ class MemoryStore(Schedules, Blobs):
             if item.expected != run.version or item.after not in ("", run.moved_by):
                 return CommitResult("conflict", run.version, (), run.status)
             run.version += 1
-            run.moved_by = f"{item.task_id}.{item.lease_seq}"
+            run.moved_by = item.name
         self._append(run, item.events, now)
         self._move(task, item, now)
         claims = self._create(run, item.tasks, item.worker, now, lease_seconds) if item.tasks else ()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import msgspec
 import pytest
 
 from treadle.domain.events import (
@@ -145,12 +146,14 @@ class CommitSuite:
         await store.create_run(new_run("r", "a", "b"))
         a, b = await claim(store)
         first = outcome(a, expected=1)
-        chained = f"{a.task_id}.{a.lease_seq}"
-        second = outcome(b, expected=2, after=chained, tasks=[new_task("joined")])
+        second = outcome(b, expected=2, after=first.name, tasks=[new_task("joined")])
         await store.change(Change("r", [note("from outside")]))  # raises the version to what `second` expects
         assert [r.status for r in await commit(store, first, second)] == ["conflict", "conflict"]
-        assert (await commit_one(store, outcome(a, expected=2))).status == "committed"
-        assert (await commit_one(store, outcome(b, expected=3, after=chained))).status == "committed"
+        again = msgspec.structs.replace(first, expected=2, plan=1)
+        assert (await commit_one(store, again)).status == "committed"
+        late = outcome(b, expected=3, after=first.name, tasks=[new_task("joined")])  # it fits the version, not the plan
+        assert (await commit_one(store, late)).status == "conflict"
+        assert (await commit_one(store, outcome(b, expected=3, after=again.name))).status == "committed"
 
     async def test_an_unknown_event_type_fails_at_the_write_and_leaves_no_trace(self, store: Store) -> None:
         await store.create_run(new_run("r", "a"))

@@ -110,11 +110,11 @@ CREATE TABLE runs (
     labels     TEXT NOT NULL,
     dedup      TEXT
 ) STRICT;
-INSERT INTO "runs" VALUES(1,'approval','approval@6a9d134ea0d0','done',1,0,1,12,0,'','default','default',1.79525698669101643561e+09,1.79525698669101643561e+09,NULL,NULL,'{}',NULL);
-INSERT INTO "runs" VALUES(2,'diamond','diamond@75779bc3f83e','done',1,0,1,8,0,'','default','default',1.79525698669231820103e+09,1.79525698669231820103e+09,NULL,NULL,'{}',NULL);
-INSERT INTO "runs" VALUES(3,'fan_out','fan_out@e115e1106b91','done',1,0,1,11,0,'','default','default',1.79525698669288706786e+09,1.79525698669288706786e+09,NULL,NULL,'{}',NULL);
-INSERT INTO "runs" VALUES(4,'loops','loops@d25d479314cb','done',1,0,1,14,0,'','default','default',1.7952569866934318543e+09,1.7952569866934318543e+09,NULL,NULL,'{}',NULL);
-INSERT INTO "runs" VALUES(5,'waiting','waiting@7708182b3ce6','waiting',0,0,1,4,1,'','default','default',1.79525698669390797613e+09,1.79525698669390797613e+09,NULL,NULL,'{}',NULL);
+INSERT INTO "runs" VALUES(1,'approval','approval@6a9d134ea0d0','done',1,0,1,12,0,'','default','default',1.79526177882320904727e+09,1.79526177882320904727e+09,NULL,NULL,'{}',NULL);
+INSERT INTO "runs" VALUES(2,'diamond','diamond@75779bc3f83e','done',1,0,1,8,0,'','default','default',1.79526177882661819459e+09,1.79526177882661819459e+09,NULL,NULL,'{}',NULL);
+INSERT INTO "runs" VALUES(3,'fan_out','fan_out@e115e1106b91','done',1,0,1,11,0,'','default','default',1.79526177883005762098e+09,1.79526177883005762098e+09,NULL,NULL,'{}',NULL);
+INSERT INTO "runs" VALUES(4,'loops','loops@d25d479314cb','done',1,0,1,14,0,'','default','default',1.79526177883319950105e+09,1.79526177883319950105e+09,NULL,NULL,'{}',NULL);
+INSERT INTO "runs" VALUES(5,'waiting','waiting@7708182b3ce6','waiting',0,0,1,4,1,'','default','default',1.7952617788344466687e+09,1.7952617788344466687e+09,NULL,NULL,'{}',NULL);
 CREATE TABLE schedules (
     name     TEXT PRIMARY KEY,
     spec     TEXT NOT NULL,
@@ -148,7 +148,7 @@ CREATE TABLE tasks (
     key         TEXT,
     PRIMARY KEY (state, task_id)
 ) STRICT, WITHOUT ROWID;
-INSERT INTO "tasks" VALUES(10737418241,'ask','ask','ask','default',1.79525698669390797613e+09,'waiting',0,0,0,NULL,NULL,NULL,NULL,NULL,NULL);
+INSERT INTO "tasks" VALUES(10737418241,'ask','ask','ask','default',1.7952617788344466687e+09,'waiting',0,0,0,NULL,NULL,NULL,NULL,NULL,NULL);
 CREATE TABLE workers (
     worker     TEXT PRIMARY KEY,
     about      TEXT NOT NULL,

@@ -75,7 +75,7 @@ class Commits:
 
     async def _look(self, c: Connection, items: Sequence[Item]) -> dict[int, CommitResult]:
         """Which of these took place: index -> result."""
-        origins = [f"{item.task_id}.{item.lease_seq}" for item, _ in items]
+        origins = [item.name for item, _ in items]
         rows = await c.fetch(self._pool.sql["took_place"], [item.run_id for item, _ in items], origins)
         found = {}
         for position, version, status, graph in rows:
@@ -116,4 +116,5 @@ def _parameters(items: Sequence[Item]) -> tuple[list[Any], ...]:
                 clean(item.error), len(item.events), moving, lease_seconds,
             )
         )  # fmt: skip
-    return (*map(list, zip(*rows, strict=True)), *columns.events, *columns.tasks, *columns.blobs)
+    names = [item.name for item, _ in items]
+    return (*map(list, zip(*rows, strict=True)), *columns.events, *columns.tasks, *columns.blobs, names)

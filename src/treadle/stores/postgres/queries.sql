@@ -13,7 +13,7 @@ SELECT t.task_id, r.run_id, t.activation, t.node, t.node_type, r.graph, t.attemp
 
 -- commit --
 SELECT * FROM treadle.commit_v1($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20,
-                                $21, $22, $23, $24, $25, $26, $27, $28, $29, $30, $31, $32, $33, $34, $35);
+                                $21, $22, $23, $24, $25, $26, $27, $28, $29, $30, $31, $32, $33, $34, $35, $36);
 
 -- took_place --
 SELECT * FROM treadle.took_place_v1($1, $2);

@@ -116,7 +116,7 @@ def commit(c: apsw.Connection, item: Commit, now: float, lease_seconds: float, l
     _refuse_recorded(c, run, item.events)
     if item.expected is not None:
         run.version += 1
-        run.moved_by = f"{item.task_id}.{item.lease_seq}"
+        run.moved_by = item.name
     append(c, run, item.events, now)
     _move(c, item, now)
     claims = _create_tasks(c, run, graph, item.tasks, item.worker, now, lease_seconds, limited) if item.tasks else ()

@@ -8,7 +8,7 @@ $$ SELECT extract(epoch FROM clock_timestamp())::float8 $$;
 
 -- runs: one row per run, and its lock: whoever changes a run or its tasks holds this row first, several in the order of
 -- run_no. `version` is what changes from outside must name; `last_seq` numbers its events; `moved_by` names the write
--- that made the version: TASK_ID.LEASE_SEQ of a commit, or a token; `made_by` is the token of the call that created it.
+-- that made the version: the name of a commit, or a token; `made_by` is the token of the call that created it.
 -- No index covers a column that a commit changes, so that the row is updated in place (HOT).
 CREATE TABLE treadle.runs (
     run_no     bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,

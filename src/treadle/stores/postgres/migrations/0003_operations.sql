@@ -291,7 +291,7 @@ CREATE FUNCTION treadle.commit_v1(
     e_payload bytea[], e_blob text[],
     t_item int[], t_activation text[], t_node text[], t_type text[], t_queue text[], t_head float8[], t_kind text[],
     t_delay float8[], t_key text[],
-    b_digest text[], b_data bytea[]
+    b_digest text[], b_data bytea[], i_name text[]
 ) RETURNS TABLE (item int, outcome text, version bigint, run_status text, graph text, claimed bigint) LANGUAGE plpgsql
 SET enable_seqscan = off SET enable_bitmapscan = off SET enable_hashjoin = off SET enable_mergejoin = off
 SET plan_cache_mode = force_generic_plan SET jit = off AS $$
@@ -357,7 +357,7 @@ BEGIN
                 room := room OR x.queue = ANY (limited) OR (x.status IS NOT NULL AND cardinality(limited) > 0);
                 settled := settled || x.task_id;
                 IF x.expected IS NOT NULL THEN
-                    r_version := r_version + 1; r_moved := x.task_id || '.' || x.lease_seq;
+                    r_version := r_version + 1; r_moved := i_name[k];
                 END IF;
                 IF x.status IS NOT NULL THEN
                     r_status := x.status; r_ended := x.status IN ('done', 'error', 'cancelled');
@@ -376,7 +376,7 @@ BEGIN
     END IF;
     INSERT INTO treadle.events (run_no, seq, at, type, version, activation, step, origin, payload, blob)
     SELECT o_run[e.item], o_base[e.item] + e.pos, coalesce(e.at, moment), e.type, e.version, e.activation, e.step,
-           CASE e.pos WHEN 1 THEN i_task[e.item] || '.' || i_seq[e.item] END, e.payload, e.blob
+           CASE e.pos WHEN 1 THEN i_name[e.item] END, e.payload, e.blob
       FROM unnest(e_item, e_pos, e_type, e_version, e_activation, e_step, e_at, e_payload, e_blob)
            AS e (item, pos, type, version, activation, step, at, payload, blob)
      WHERE o_outcome[e.item] = 'committed';

@@ -1,6 +1,6 @@
 -- pre, oldest: 1
 -- runs: one row per run. `version` is what changes from outside must name; `last_seq` numbers its events, `last_task`
--- its tasks; `moved_by` is TASK_ID.LEASE_SEQ of the commit that made the version; empty for a change from outside.
+-- its tasks; `moved_by` names the commit that made the version; empty for a change from outside.
 CREATE TABLE runs (
     run_no     INTEGER PRIMARY KEY AUTOINCREMENT,
     run_id     TEXT NOT NULL UNIQUE,
