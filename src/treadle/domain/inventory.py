@@ -16,8 +16,8 @@ TIERS: tuple[Tier, ...] = ("tiny", "small", "large", "frontier")
 Complexity = Literal["simple", "medium", "complex"]
 
 ServiceKind = Literal["llama_cpp", "ollama", "openai", "vllm", "llama_server", "anthropic", "gemini"]
-"""What a service speaks. `llama_cpp` is the embedded one: it needs no address. `openai` is anything that speaks OpenAI's
-chat completions; `vllm` and `llama_server` speak them too, and can load and unload models."""
+"""What a service speaks. `llama_cpp` is the embedded one: it needs no address. `openai` is anything that speaks
+OpenAI's chat completions; `vllm` and `llama_server` speak them too, and can load and unload models."""
 
 Ability = Literal["tools", "vision", "json", "thinking"]
 
