@@ -12,6 +12,7 @@
     ├── Unreachable             a server, a store or a disk did not answer exit 5
     │   ├── StoreUnavailable
     │   ├── ModelUnavailable
+    │   │   └── RateLimited     the server wants fewer requests; may say when to come again
     │   └── SnapshotUnavailable the files of a run cannot be had on this machine
     ├── Conflict                somebody else changed it first            exit 1
     ├── LeaseLost               the task is no longer ours                exit 1
@@ -135,9 +136,23 @@ class StoreUnavailable(Unreachable):
 
 
 class ModelUnavailable(Unreachable):
-    """The model server was not reached, or broke off."""
+    """The model server was not reached, is too busy, or broke off. There is no reply.
+
+    `retry_after_seconds` is what the server asked for, if it did.
+    """
 
     code = "model_unavailable"
+
+    def __init__(self, message: str, *, hint: str | None = None, retry_after_seconds: float | None = None) -> None:
+        super().__init__(message, hint=hint)
+        self.retry_after_seconds = retry_after_seconds
+
+
+class RateLimited(ModelUnavailable):
+    """The server refused because of too many requests or tokens; it did not begin to answer."""
+
+    code = "rate_limited"
+    hint = "Wait, or lower requests_per_minute, tokens_per_minute or concurrency of the service."
 
 
 class SnapshotUnavailable(Unreachable):

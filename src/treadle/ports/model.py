@@ -26,6 +26,8 @@ class Model(Protocol):
 
         Raises:
             ModelUnavailable: The server was not reached, stalled or broke off. There is no reply.
+            RateLimited: It is a ModelUnavailable, from a server that wants fewer requests.
+            Refused: The server does not accept the key. The message names the variable, never the key.
             ModelError: The server answered with something that is no reply.
             UnknownName: The server has no such model.
         """
