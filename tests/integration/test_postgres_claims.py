@@ -104,6 +104,12 @@ async def test_every_step_of_a_claim_goes_through_an_index() -> None:
         await store.close()
 
 
+async def test_the_log_of_a_new_run_is_not_read_because_the_claim_brings_it(store: PostgresStore) -> None:
+    await store.create_run(new_run("r", "a"))
+    [claim] = await store.claim("w", queues=["default"], limit=1, lease_seconds=10, graphs=["sample@1"])
+    assert claim.start is not None and claim.start == (await store.events("r"))[0]
+
+
 async def test_eight_claimers_never_share_a_task_and_leave_none(server: Server, store: PostgresStore) -> None:
     for number in range(20):
         await store.create_run(new_run(f"r{number}", *(new_task(f"a{n}") for n in range(30))))

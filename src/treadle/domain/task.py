@@ -6,6 +6,7 @@ from enum import StrEnum
 
 import msgspec
 
+from treadle.domain.events import Event
 from treadle.errors import UsageError
 
 
@@ -136,6 +137,9 @@ class Claim(msgspec.Struct, frozen=True, gc=False):
     """`name@hash` of the graph that the run is pinned to."""
     attempt: int
     lease_seq: int
+    start: Event | None = None
+    """The run's first event, if nothing else that matters has happened in it yet and the store had it at hand. The run
+    is at version 1 then, and its log need not be read."""
 
 
 class TaskRow(msgspec.Struct, frozen=True):

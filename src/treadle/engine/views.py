@@ -11,6 +11,7 @@ from treadle.engine import advance
 from treadle.engine.advance import View
 from treadle.engine.results import WorkerSettings
 from treadle.errors import NodeError, Unreachable
+from treadle.graph.fold import rebuild
 from treadle.graph.spec import CompiledGraph
 from treadle.ports.store import Store
 
@@ -50,6 +51,13 @@ class Views:
         """Read the log again before planning on; with `view`, unless another has taken its place."""
         if view is None or self._views.get(run_id) is view:
             self._views.pop(run_id, None)
+
+    def fresh(self, claim: Claim) -> View | None:
+        """A view of a run that nothing has happened in yet, if the claim brought its first event."""
+        if claim.start is None or claim.run_id in self._views or claim.graph not in self._graphs:
+            return None
+        view = self._views[claim.run_id] = View(rebuild(self._graphs[claim.graph], [claim.start]), 1)
+        return view
 
     async def knowing(self, claim: Claim) -> View:
         """A view that knows the claimed activation; if its lease is lost, perhaps one that does not.

@@ -314,7 +314,7 @@ class Worker:
         started = time.perf_counter()
         back: Return | None = None
         try:
-            view = await self._views.knowing(claim)
+            view = self._views.fresh(claim) or await self._views.knowing(claim)
             live = view.position.index[claim.activation]
             if claim.lease_seq > 1 or claim.activation in view.journaled or self.places.where != "here":
                 await context.load()

@@ -24,6 +24,7 @@ from treadle.testing.samples import (
     ending,
     new_run,
     new_task,
+    note,
     outcome,
     trace,
 )
@@ -43,6 +44,23 @@ class ClaimSuite:
         assert (task.state, task.worker, task.lease_until) == (TaskState.LEASED, "w1", clock.now() + LEASE)
         assert (task.attempt, task.lease_seq, task.task_id) == (1, 1, claimed.task_id)
         assert (await store.events("r"))[-1].payload == TaskClaimed("w1", 1, 1)
+
+    async def test_a_claim_brings_the_first_event_only_of_a_run_in_which_nothing_else_has_happened(
+        self, store: Store
+    ) -> None:
+        for run_id in ("fresh", "changed", "released"):
+            await store.create_run(new_run(run_id, "a"))
+        await store.change(Change("changed", events=[note("from outside")], expected=1))
+        [released] = [c for c in await claim(store, graphs=[GRAPH]) if c.run_id == "released"]
+        await store.release("w1", {released.task_id: released.lease_seq})
+        again = await claim(store, graphs=[GRAPH])
+        assert [(c.run_id, c.start) for c in again] == [("released", None)]
+        await store.create_run(new_run("fresh again", "a"))
+        await store.create_run(new_run("changed again", "a"))
+        await store.change(Change("changed again", events=[note("from outside")], expected=1))
+        starts = {c.run_id: c.start for c in await claim(store, graphs=[GRAPH])}
+        assert starts["changed again"] is None
+        assert starts["fresh again"] in (None, (await store.events("fresh again"))[0])
 
     async def test_two_workers_never_hold_one_task(self, store: Store) -> None:
         await store.create_run(new_run("r", *(f"n{number}" for number in range(20))))

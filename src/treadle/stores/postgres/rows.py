@@ -9,7 +9,7 @@ from typing import Any
 import msgspec
 
 from treadle.domain.events import Draft, Event, blob_of, decode_payload, encode_payload, type_of
-from treadle.domain.task import NewTask, RunRow, RunStatus, TaskRow, TaskState
+from treadle.domain.task import Claim, NewTask, RunRow, RunStatus, TaskRow, TaskState
 from treadle.ports.store import WorkerRow
 
 INLINE = 8 * 1024
@@ -84,6 +84,16 @@ def event(run_id: str, row: Row) -> Event:
     return Event(
         seq, at, run_id, activation, name, version, tenant, project, decode_payload(name, version, payload), step
     )
+
+
+def claim(row: Row) -> Claim:
+    """From a row of `claim`, or of `claimed`, which knows no first event."""
+    task_id, run_id, activation, node, node_type, graph, attempt, lease_seq, *first = row
+    start = None
+    if first and first[-1] is not None:
+        tenant, project, at, version, payload = first
+        start = event(run_id, (tenant, project, 1, at, "RunStarted", version, None, None, payload))
+    return Claim(task_id, run_id, activation, node, node_type, graph, attempt, lease_seq, start)
 
 
 def run_row(row: Row) -> RunRow:

@@ -239,7 +239,7 @@ class PostgresStore:
                 return await c.fetch(self._pool.sql["claimed"], worker, claim_id) or await once(c, wait)
 
             found = await self._pool.run(once, again=find_out)
-            claims = [Claim(*row) for row in found if row[0] is not None]
+            claims = [rows.claim(row) for row in found if row[0] is not None]
             more = len(claims) < len(found)
             if more:
                 self._wake.later(TASKS, found[-1][6] / 1000 or BUSY_SECONDS)

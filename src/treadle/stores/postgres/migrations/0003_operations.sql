@@ -196,13 +196,14 @@ BEGIN
 END $$;
 
 -- Lease ready tasks in claim order. Waits for nobody (but see allowed_v1): runs that somebody is changing are passed over.
--- With p_wait it first waits for the run of the first ready task, holding nothing else. A last row without a task says:
--- there is more, ask again, after `attempt` milliseconds.
+-- With p_wait it first waits for the run of the first ready task, holding nothing else. A task of a run in which nothing
+-- has happened yet brings the run's first event with it. A last row without a task says: there is more, ask again, after
+-- `attempt` milliseconds.
 CREATE FUNCTION treadle.claim_v1(
     p_worker text, p_queues text[], p_limit int, p_lease float8, p_graphs text[], p_types text[], p_claim bigint,
     p_wait boolean
 ) RETURNS TABLE (task_id bigint, run_id text, activation text, node text, node_type text, graph text, attempt int,
-                 lease_seq int) LANGUAGE plpgsql
+                 lease_seq int, tenant text, project text, at float8, version int, payload bytea) LANGUAGE plpgsql
 SET enable_seqscan = off SET enable_bitmapscan = off SET enable_hashjoin = off SET enable_mergejoin = off
 SET plan_cache_mode = force_generic_plan SET jit = off AS $$
 #variable_conflict use_column
@@ -260,9 +261,13 @@ BEGIN
             SELECT t.queue, moment, count(*) FROM treadle.limits l JOIN treadle.tasks t ON t.queue = l.queue
              WHERE l.rate IS NOT NULL AND t.task_id = ANY (ids) GROUP BY t.queue;
         END IF;
-        RETURN QUERY SELECT t.task_id, r.run_id, t.activation, t.node, t.node_type, r.graph, t.attempt, t.lease_seq
+        RETURN QUERY SELECT t.task_id, r.run_id, t.activation, t.node, t.node_type, r.graph, t.attempt, t.lease_seq,
+                            r.tenant, r.project, e.at, e.version, e.payload
                        FROM unnest(ids) WITH ORDINALITY AS u (task_id, n) JOIN treadle.tasks t ON t.task_id = u.task_id
-                       JOIN treadle.runs r ON r.run_no = t.run_no ORDER BY u.n;
+                       JOIN treadle.runs r ON r.run_no = t.run_no
+                       LEFT JOIN treadle.events e ON e.run_no = r.run_no AND e.seq = 1 AND e.type = 'RunStarted'
+                            AND r.version = 1 AND r.last_seq = 2 AND p_graphs IS NOT NULL
+                      ORDER BY u.n;
         IF cardinality(ids) >= p_limit THEN
             RETURN;
         END IF;
@@ -273,10 +278,12 @@ BEGIN
              WHERE t.queue = q.queue AND t.state = 'ready' AND NOT t.parked
                AND (p_types IS NULL OR t.node_type = ANY (p_types)) AND (p_graphs IS NULL OR r.graph = ANY (p_graphs))
              LIMIT 1) c)) THEN
-        RETURN QUERY SELECT NULL::bigint, NULL::text, NULL::text, NULL::text, NULL::text, NULL::text, 0, NULL::int;
+        RETURN QUERY SELECT NULL::bigint, NULL::text, NULL::text, NULL::text, NULL::text, NULL::text, 0, NULL::int,
+                            NULL::text, NULL::text, NULL::float8, NULL::int, NULL::bytea;
     ELSIF hold IS NOT NULL THEN
         RETURN QUERY SELECT NULL::bigint, NULL::text, NULL::text, NULL::text, NULL::text, NULL::text,
-                            ceil(least(hold, 86400) * 1000)::int, NULL::int;
+                            ceil(least(hold, 86400) * 1000)::int, NULL::int,
+                            NULL::text, NULL::text, NULL::float8, NULL::int, NULL::bytea;
     END IF;
 END $$;
 
