@@ -29,6 +29,7 @@
     │   ├── BudgetExceeded
     │   └── EffectInterrupted   an at-most-once effect was in flight at a crash
     └── ModelError              a model answered, but not usably
+        ├── BrokenAnswer        what it answered cannot be read
         └── ModelFileCorrupt    a model file fails its checksum           exit 5
 
 Each error has a stable `code`, a `hint` that says what to do, and the exit code that the command line ends with.
@@ -39,6 +40,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable
+from typing import Any
 
 
 class TreadleError(Exception):
@@ -264,6 +266,21 @@ class ModelError(TreadleError):
     """A model answered, but the answer cannot be used."""
 
     code = "model_error"
+
+
+class BrokenAnswer(ModelError):
+    """A model wrote JSON, or a call of a tool, that cannot be read. It was paid for.
+
+    `reply` is the `ModelReply` with what can be read; `broken` holds (id, name, text) of each call that cannot.
+    """
+
+    code = "broken_answer"
+    hint = "Ask again, or ask a larger model."
+
+    def __init__(self, message: str, *, reply: Any, broken: tuple[tuple[str, str, str], ...] = ()) -> None:
+        super().__init__(message)
+        self.reply = reply
+        self.broken = broken
 
 
 class ModelFileCorrupt(ModelError):

@@ -68,7 +68,7 @@ class Asker:
             key,
             reply,
             kind="model",
-            request=msgspec.to_builtins(request),
+            request=request.plain(),
             reserve={"tokens": size + question.max_tokens},
             settle=lambda answer: {"tokens": _tokens(answer)},
         )

@@ -3,13 +3,29 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import asdict, dataclass, field
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 import msgspec
 
 Role = Literal["system", "user", "assistant", "tool"]
-FinishReason = Literal["stop", "length", "tool_calls", "cancelled"]
+FinishReason = Literal["stop", "length", "tool_calls", "refused", "cancelled"]
+"""Why an answer ends. `refused`: the model, or its provider's filter, will not answer this; the text may be a part."""
+
+Thinking = Literal["off", "low", "medium", "high"]
+
+_ADDED_TO_MESSAGE = ("images", "thinking", "opaque")
+"""Fields that came later. What does not use them is written as before, so that recorded requests keep their digests."""
+
+
+@dataclass(frozen=True, slots=True)
+class Image:
+    """A picture that a model is to look at."""
+
+    media_type: str
+    """`image/png`, `image/jpeg`, ..."""
+    data: bytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +46,13 @@ class Message:
     tool_calls: tuple[ToolCall, ...] = ()
     tool_call_id: str | None = None
     """For role `tool`: the call that this message answers."""
+    images: tuple[Image, ...] = ()
+    """What is seen beside the text; of roles `user` and `tool`."""
+    thinking: str = ""
+    """For role `assistant`: the thinking that led to it, for models that want to see it again."""
+    opaque: Mapping[str, Any] | None = None
+    """For role `assistant`: what the provider wants back unchanged, such as signed thinking. Only the adapter that
+    made it reads it. It belongs to this very message: leave it out of one that was edited."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,10 +71,23 @@ class Usage:
 
     input_tokens: int = 0
     output_tokens: int = 0
+    """Thinking included."""
+    cached_input_tokens: int = 0
+    """Those of `input_tokens` that the provider read from its cache, which is cheaper."""
+    cache_write_tokens: int = 0
+    """Those of `input_tokens` that it put into its cache, which is dearer with some."""
 
     @property
     def total(self) -> int:
         return self.input_tokens + self.output_tokens
+
+    def __add__(self, other: Usage) -> Usage:
+        return Usage(
+            self.input_tokens + other.input_tokens,
+            self.output_tokens + other.output_tokens,
+            self.cached_input_tokens + other.cached_input_tokens,
+            self.cache_write_tokens + other.cache_write_tokens,
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,9 +105,27 @@ class ModelRequest:
     json_schema: dict[str, Any] | None = None
     """If given, the answer is one JSON value of this schema."""
 
+    tool_choice: str = "auto"
+    """`auto`, `none`, `required` (some tool must be called), or the name of the tool that must be called."""
+    thinking: Thinking | None = None
+    """How much to think before the answer. None: as the model likes."""
+
+    def plain(self) -> dict[str, Any]:
+        """The request as JSON-like values, for journals; bytes are base64."""
+        plain: dict[str, Any] = msgspec.to_builtins(self)
+        if plain["tool_choice"] == "auto":
+            del plain["tool_choice"]
+        if plain["thinking"] is None:
+            del plain["thinking"]
+        for message in plain["messages"]:
+            for name in _ADDED_TO_MESSAGE:
+                if not message[name]:
+                    del message[name]
+        return plain
+
     def digest(self) -> str:
         """Name the request by its content, so that a replay can tell whether it asks the same again."""
-        return hashlib.sha256(msgspec.json.encode(asdict(self), order="sorted")).hexdigest()
+        return hashlib.sha256(msgspec.json.encode(self.plain(), order="sorted")).hexdigest()
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,3 +141,9 @@ class ModelReply:
     """Reasoning that the model keeps apart from its answer."""
     seconds: float = 0.0
     """Wall time of the call."""
+    opaque: Mapping[str, Any] | None = None
+    """See `Message.opaque`."""
+
+    def message(self) -> Message:
+        """The reply as a message of the conversation that goes on."""
+        return Message("assistant", self.text, self.tool_calls, thinking=self.thinking, opaque=self.opaque)

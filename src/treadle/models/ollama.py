@@ -2,195 +2,157 @@
 
 from __future__ import annotations
 
-import asyncio
-import time
-from collections.abc import AsyncIterator
-from contextlib import aclosing
-from dataclasses import dataclass, field
+import base64
+from collections.abc import AsyncIterator, Mapping
+from contextlib import aclosing, asynccontextmanager
 from typing import Any
 
-from treadle.domain.messages import FinishReason, Message, ModelReply, ModelRequest, ToolCall, Usage
-from treadle.errors import ModelError, ModelUnavailable, Refused, TreadleError, UnknownName
+from treadle.domain.messages import FinishReason, Message, ModelRequest, ToolDefinition, Usage
 from treadle.models.extras import require
+from treadle.models.faults import Fault, watch
 from treadle.models.loopback import is_loopback
-from treadle.ports.model import OnDelta
+from treadle.models.streaming import CONNECT_SECONDS, Answer, CallPieces, Patience, StreamedModel
 from treadle.settings import ModelSettings
 
-_CONNECT_SECONDS = 5.0
-_FINISH: dict[str, FinishReason] = {"stop": "stop", "length": "length"}
+_FINISH: dict[str, FinishReason] = {"length": "length"}
 
 
-class OllamaModel:
+class OllamaModel(StreamedModel):
     """Implements `ports.model.Model` with an Ollama server.
 
-    The context is the same for every request: with another one Ollama loads the model anew.
+    The context of a model is the same for every request: with another one Ollama loads the model anew.
+    A tool cannot be forced here: with `tool_choice` naming one, only that one is offered.
     """
 
-    def __init__(self, settings: ModelSettings) -> None:
+    def __init__(
+        self,
+        settings: ModelSettings,
+        *,
+        url: str = "",
+        contexts: Mapping[str, int] | None = None,
+        keep_alive: float | str | None = None,
+        api_key: str = "",
+        key_env: str = "",
+    ) -> None:
+        """Open nothing yet.
+
+        Args:
+            url: Default: `settings.ollama_url`.
+            contexts: Tokens by the name that the server knows. Default: `settings.context` for all.
+            keep_alive: How long a model stays loaded after an answer: seconds, a duration such as `10m`, -1 for ever.
+                Default: `settings.idle_seconds`.
+        """
         self._settings = settings
-        self._url = settings.ollama_url
+        self._contexts = contexts or {}
+        self._keep_alive = settings.idle_seconds if keep_alive is None else keep_alive
+        patience = Patience(settings.first_token_seconds, settings.stall_seconds)
+        super().__init__("ollama", url or settings.ollama_url, key=api_key, key_env=key_env, patience=patience)
         self._sdk = require("ollama", "ollama")
         # Ollama's package brings this one; ours is httpx2.
-        self._http = require("httpx", "ollama")
-        silence = max(settings.first_token_seconds, settings.stall_seconds) + 30
+        http = require("httpx", "ollama")
+        self._errors = (self._sdk.ResponseError, http.HTTPError, ConnectionError, ValueError, Fault)
         self._client = self._sdk.AsyncClient(
             host=self._url,
-            timeout=self._http.Timeout(silence, connect=_CONNECT_SECONDS),
+            timeout=http.Timeout(patience.transport_seconds, connect=CONNECT_SECONDS),
             trust_env=not is_loopback(self._url),
+            limits=http.Limits(max_keepalive_connections=0),
+            headers={"Authorization": f"Bearer {api_key}"} if api_key else None,
+            event_hooks={"response": [watch(is_event_stream=False)]},
         )
-
-    @property
-    def provider(self) -> str:
-        return "ollama"
-
-    async def reply(self, request: ModelRequest, *, on_delta: OnDelta | None = None) -> ModelReply:
-        """Answer one request: see `ports.model.Model.reply`. Ollama loads the model first if it is not loaded."""
-        began = time.monotonic()
-        answer = _Answer()
-        try:
-            async with asyncio.timeout(self._settings.first_token_seconds) as limit:
-                stream: Any = await self._client.chat(**self._arguments(request))
-                async with aclosing(stream) as parts:
-                    await self._read(parts, answer, limit, on_delta)
-        except TimeoutError as exc:
-            raise ModelUnavailable(
-                f"{self._where(request)} sent nothing for too long after {answer.pieces} piece(s); there is no reply.",
-                hint="Try again; raise stall_seconds or first_token_seconds for a slow machine.",
-            ) from exc
-        except TreadleError:
-            raise
-        except (
-            self._sdk.ResponseError,
-            self._sdk.RequestError,
-            self._http.HTTPError,
-            self._http.StreamError,
-            self._http.InvalidURL,
-            ConnectionError,
-            ValueError,
-        ) as exc:
-            raise await self._translated(exc, request, answer) from exc
-        return answer.finished(request, self._where(request), time.monotonic() - began)
 
     async def close(self) -> None:
         await self._client.close()
 
-    async def _read(
-        self, parts: AsyncIterator[Any], answer: _Answer, limit: asyncio.Timeout, on_delta: OnDelta | None
-    ) -> None:
-        loop = asyncio.get_running_loop()
-        async for part in parts:
-            limit.reschedule(loop.time() + self._settings.stall_seconds)
-            text = answer.add(part)
-            if text and on_delta is not None:
-                on_delta(text)
+    @asynccontextmanager
+    async def _open(self, request: ModelRequest) -> AsyncIterator[AsyncIterator[Any]]:
+        # Not `chat`: its types leave out what they do not know, such as objects within the arguments of a tool, and
+        # the ids of calls.
+        body = self._body(request)
+        stream = await self._client._request(dict, "POST", "/api/chat", json=body, stream=True)
+        async with aclosing(stream) as parts:
+            yield parts
 
-    def _arguments(self, request: ModelRequest) -> dict[str, Any]:
+    def _take(self, answer: Answer, piece: dict[str, Any]) -> str:
+        message = piece.get("message") or {}
+        text: str = message.get("content") or ""
+        thinking = message.get("thinking") or ""
+        calls = message.get("tool_calls") or ()
+        for call in calls:
+            function = call["function"]
+            arguments = function.get("arguments") or {}
+            known = CallPieces(call.get("id") or "", function["name"])
+            if isinstance(arguments, dict):
+                known.arguments = arguments
+            else:
+                known.json.append(str(arguments))
+            answer.calls.append(known)
+        if piece.get("done"):
+            answer.finish = _FINISH.get(piece.get("done_reason") or "stop", "stop")
+            answer.usage = Usage(piece.get("prompt_eval_count") or 0, piece.get("eval_count") or 0)
+        answer.text.append(text)
+        answer.thinking.append(thinking)
+        answer.pieces += bool(text or thinking or calls)
+        return text
+
+    def _fault(self, exc: BaseException) -> Fault | None:
+        # An error in the middle of a stream has no status of its own.
+        return Fault(500, exc.error) if isinstance(exc, self._sdk.ResponseError) else None
+
+    def _body(self, request: ModelRequest) -> dict[str, Any]:
         options: dict[str, Any] = {
-            "num_ctx": self._settings.context,
+            "num_ctx": self._contexts.get(request.model, self._settings.context),
             "num_predict": request.max_tokens,
             "temperature": request.temperature,
             "seed": request.seed,
         }
         if request.stop:
             options["stop"] = list(request.stop)
-        return {
+        body: dict[str, Any] = {
             "model": request.model,
             "messages": _messages(request.messages),
-            "tools": [
-                {
-                    "type": "function",
-                    "function": {"name": t.name, "description": t.description, "parameters": t.parameters},
-                }
-                for t in request.tools
-            ],
-            "format": request.json_schema,
             "options": options,
-            "keep_alive": self._settings.idle_seconds,
+            "keep_alive": self._keep_alive,
             "stream": True,
         }
-
-    def _where(self, request: ModelRequest) -> str:
-        return f"Model {request.model!r} (ollama at {self._url})"
-
-    async def _translated(self, exc: Exception, request: ModelRequest, answer: _Answer) -> TreadleError:
-        where = self._where(request)
-        if isinstance(exc, self._sdk.ResponseError):
-            status = exc.status_code
-            if status == 404:
-                return UnknownName("model", request.model, await self._known())
-            if status in (401, 403):
-                return Refused(f"{where} refused ({status}): {exc.error}.", hint="Sign in, or use a local model.")
-            # An error in the middle of a stream has no status of its own.
-            if status in (-1, 408, 429) or status >= 500:
-                return ModelUnavailable(f"{where} failed: {exc.error}; there is no reply.", hint="See Ollama's log.")
-            return ModelError(f"{where} did not accept the request ({status}): {exc.error}.")
-        if isinstance(exc, (self._http.HTTPError, self._http.StreamError, self._http.InvalidURL, ConnectionError)):
-            state = f"broke off after {answer.pieces} piece(s)" if answer.pieces else "was not reached"
-            return ModelUnavailable(
-                f"{where} {state}: {str(exc) or type(exc).__name__}; there is no reply.",
-                hint="Is Ollama running? Start it with `ollama serve`.",
-            )
-        return ModelError(f"{where} answered with something that is no reply: {exc}.")
+        if tools := [_tool(tool) for tool in request.tools if request.tool_choice in ("auto", "required", tool.name)]:
+            body["tools"] = tools
+        if request.json_schema is not None:
+            body["format"] = request.json_schema
+        if request.thinking is not None:
+            # Only gpt-oss knows levels; others refuse a word that is not true or false.
+            has_levels = "gpt-oss" in request.model
+            body["think"] = request.thinking if has_levels and request.thinking != "off" else request.thinking != "off"
+        return body
 
     async def _known(self) -> list[str]:
         try:
             listed = await self._client.list()
-        except (self._sdk.ResponseError, self._http.HTTPError, ConnectionError, ValueError):
+        except self._errors:
             return []
         return [model.model for model in listed.models if model.model]
 
 
-@dataclass(slots=True)
-class _Answer:
-    """What has arrived of an answer."""
-
-    text: list[str] = field(default_factory=list)
-    thinking: list[str] = field(default_factory=list)
-    calls: list[ToolCall] = field(default_factory=list)
-    usage: Usage = field(default_factory=Usage)
-    done: str = ""
-    pieces: int = 0
-
-    def add(self, part: Any) -> str:
-        """Take one part in; return the text it brought."""
-        text = part.message.content or ""
-        thinking = part.message.thinking or ""
-        for call in part.message.tool_calls or ():
-            name, arguments = call.function.name, dict(call.function.arguments)
-            self.calls.append(ToolCall(id=f"call_{len(self.calls)}", name=name, arguments=arguments))
-        if part.done:
-            self.done = part.done_reason or "stop"
-            self.usage = Usage(part.prompt_eval_count or 0, part.eval_count or 0)
-        self.text.append(text)
-        self.thinking.append(thinking)
-        self.pieces += bool(text or thinking or part.message.tool_calls)
-        return text
-
-    def finished(self, request: ModelRequest, where: str, seconds: float) -> ModelReply:
-        if not self.done:
-            raise ModelUnavailable(
-                f"{where} broke off after {self.pieces} piece(s); there is no reply.", hint="Try again."
-            )
-        return ModelReply(
-            text="".join(self.text),
-            model=request.model,
-            finish_reason="tool_calls" if self.calls else _FINISH.get(self.done, "stop"),
-            usage=self.usage,
-            tool_calls=tuple(self.calls),
-            thinking="".join(self.thinking),
-            seconds=seconds,
-        )
+def _tool(tool: ToolDefinition) -> dict[str, Any]:
+    function = {"name": tool.name, "description": tool.description, "parameters": tool.parameters}
+    return {"type": "function", "function": function}
 
 
 def _messages(messages: tuple[Message, ...]) -> list[dict[str, Any]]:
-    """Write messages in Ollama's way: arguments are objects, and a tool's result names the tool instead of the call."""
+    """Write messages in Ollama's way: arguments are objects, and a tool's result names the tool besides the call."""
     names = {call.id: call.name for message in messages for call in message.tool_calls}
     told = []
     for message in messages:
         item: dict[str, Any] = {"role": message.role, "content": message.content}
         if message.role == "tool":
             item["tool_name"] = names.get(message.tool_call_id or "", "")
+            item["tool_call_id"] = message.tool_call_id or ""
+        if message.thinking:
+            item["thinking"] = message.thinking
+        if message.images:
+            item["images"] = [base64.b64encode(image.data).decode() for image in message.images]
         if message.tool_calls:
-            item["tool_calls"] = [{"function": {"name": c.name, "arguments": c.arguments}} for c in message.tool_calls]
+            item["tool_calls"] = [
+                {"id": c.id, "function": {"name": c.name, "arguments": c.arguments}} for c in message.tool_calls
+            ]
         told.append(item)
     return told

@@ -1,35 +1,31 @@
-"""Any server that speaks OpenAI's chat completions: llama.cpp, vLLM, OpenRouter, OpenAI itself.
-
-Always streams, never retries: whether to ask again is decided above, where it is known what was recorded.
-"""
+"""Any server that speaks OpenAI's chat completions: llama.cpp, vLLM, OpenRouter, OpenAI itself."""
 
 from __future__ import annotations
 
-import asyncio
+import base64
 import json
-import time
-from collections.abc import AsyncIterator
-from contextlib import suppress
-from dataclasses import dataclass, field
+from collections.abc import AsyncIterator, Iterator, Mapping
+from contextlib import asynccontextmanager, suppress
 from typing import Any
+from urllib.parse import urlsplit
 
 import httpx2
 
-from treadle.domain.messages import FinishReason, Message, ModelReply, ModelRequest, ToolCall, Usage
-from treadle.errors import ConfigError, ModelError, ModelUnavailable, Refused, TreadleError, UnknownName
+from treadle.domain.messages import FinishReason, Image, Message, ModelRequest, ToolDefinition, Usage
 from treadle.models.extras import require
-from treadle.ports.model import OnDelta
+from treadle.models.faults import Fault, of_body, watch
+from treadle.models.loopback import is_loopback
+from treadle.models.streaming import CONNECT_SECONDS, Answer, Patience, StreamedModel
 
-_CONNECT_SECONDS = 5.0
 _FINISH: dict[str, FinishReason] = {
-    "stop": "stop",
     "length": "length",
     "tool_calls": "tool_calls",
     "function_call": "tool_calls",
+    "content_filter": "refused",
 }
 
 
-class OpenAIChat:
+class OpenAIChat(StreamedModel):
     """Implements `ports.model.Model` over one base URL."""
 
     def __init__(
@@ -37,10 +33,11 @@ class OpenAIChat:
         base_url: str,
         *,
         api_key: str = "",
+        key_env: str = "",
         provider: str = "openai",
         first_token_seconds: float = 900.0,
         stall_seconds: float = 120.0,
-        trust_env: bool = True,
+        trust_env: bool | None = None,
         extra: str = "openai",
     ) -> None:
         """Open nothing yet.
@@ -48,219 +45,143 @@ class OpenAIChat:
         Args:
             first_token_seconds: How long the server may be silent before its answer begins.
             stall_seconds: How long it may be silent in the middle of an answer.
-            trust_env: Whether proxies named in the environment are used; wrong for loopback.
+            trust_env: Whether proxies named in the environment are used. Default: not for loopback.
             extra: The extra that is named if the openai package is missing.
         """
-        self._provider = provider
-        self._base_url = base_url
-        self._first_token_seconds = first_token_seconds
-        self._stall_seconds = stall_seconds
+        patience = Patience(first_token_seconds, stall_seconds)
+        super().__init__(provider, base_url, key=api_key, key_env=key_env, patience=patience)
+        self._is_vendor = urlsplit(base_url).hostname == "api.openai.com"
         self._openai = require("openai", extra)
-        # The silence that counts is measured below, in pieces of the answer: a server's keep-alive comments are no sign
-        # of progress. The transport only has to outlast it.
-        silence = max(first_token_seconds, stall_seconds) + 30
-        self._http = httpx2.AsyncClient(
-            trust_env=trust_env,
-            timeout=httpx2.Timeout(silence, connect=_CONNECT_SECONDS),
-            follow_redirects=True,
-            # A connection that the server is just closing would lose a request that nobody may repeat; beside an
-            # answer a new connection costs nothing.
-            limits=httpx2.Limits(max_keepalive_connections=0),
-        )
         self._client = self._openai.AsyncOpenAI(
-            base_url=base_url, api_key=api_key or "none", max_retries=0, http_client=self._http
+            base_url=base_url,
+            api_key=api_key or "none",
+            max_retries=0,
+            http_client=httpx2.AsyncClient(
+                trust_env=not is_loopback(base_url) if trust_env is None else trust_env,
+                timeout=httpx2.Timeout(patience.transport_seconds, connect=CONNECT_SECONDS),
+                follow_redirects=True,
+                # A connection that the server is just closing would lose a request that nobody may repeat; beside an
+                # answer a new connection costs nothing.
+                limits=httpx2.Limits(max_keepalive_connections=0),
+                event_hooks={"response": [watch(is_event_stream=True)]},
+            ),
         )
-
-    @property
-    def provider(self) -> str:
-        return self._provider
-
-    async def reply(self, request: ModelRequest, *, on_delta: OnDelta | None = None) -> ModelReply:
-        """Answer one request: see `ports.model.Model.reply`."""
-        began = time.monotonic()
-        answer = _Answer()
-        try:
-            async with asyncio.timeout(self._first_token_seconds) as limit:
-                stream = await self._client.chat.completions.create(**_arguments(request))
-                try:
-                    await self._read(stream, answer, limit, on_delta)
-                finally:
-                    # Closing the connection is what tells the server to stop.
-                    with suppress(httpx2.HTTPError, httpx2.StreamError):
-                        await stream.close()
-        except TimeoutError as exc:
-            seconds = self._stall_seconds if answer.pieces else self._first_token_seconds
-            raise ModelUnavailable(
-                f"{self._where(request)} sent nothing for {seconds:g} s after {answer.pieces} piece(s); "
-                "there is no reply.",
-                hint="Try again; raise stall_seconds or first_token_seconds for a slow machine.",
-            ) from exc
-        except TreadleError:
-            raise
-        except (self._openai.OpenAIError, httpx2.HTTPError, httpx2.StreamError, httpx2.InvalidURL, ValueError) as exc:
-            raise self._translated(exc, request, answer) from exc
-        return answer.finished(request, self._where(request), time.monotonic() - began)
 
     async def close(self) -> None:
         await self._client.close()
 
-    async def _read(
-        self, stream: AsyncIterator[Any], answer: _Answer, limit: asyncio.Timeout, on_delta: OnDelta | None
-    ) -> None:
-        loop = asyncio.get_running_loop()
-        async for chunk in stream:
-            text = answer.add(chunk)
-            # The first chunk of many servers only names the role and comes before they have read the prompt.
-            if answer.pieces:
-                limit.reschedule(loop.time() + self._stall_seconds)
-            if text and on_delta is not None:
-                on_delta(text)
+    @asynccontextmanager
+    async def _open(self, request: ModelRequest) -> AsyncIterator[AsyncIterator[Any]]:
+        stream = await self._client.chat.completions.create(**self._arguments(request))
+        try:
+            yield stream
+        finally:
+            with suppress(httpx2.HTTPError, httpx2.StreamError):
+                await stream.close()
 
-    def _where(self, request: ModelRequest) -> str:
-        return f"Model {request.model!r} ({self._provider} at {self._base_url})"
-
-    def _translated(self, exc: Exception, request: ModelRequest, answer: _Answer) -> TreadleError:
-        """Say in our words what went wrong. Every class of the openai package has its row; a test sees to that."""
-        where = self._where(request)
-        api = self._openai
-        if isinstance(exc, httpx2.InvalidURL):
-            return ConfigError(f"The address {self._base_url!r} is none: {exc}.", hint="Correct openai_base_url.")
-        if isinstance(exc, api.APITimeoutError):
-            return ModelUnavailable(f"{where} did not answer in time; there is no reply.", hint="Try again.")
-        if isinstance(exc, (api.APIConnectionError, httpx2.HTTPError, httpx2.StreamError)):
-            state = f"broke off after {answer.pieces} piece(s)" if answer.pieces else "was not reached"
-            cause = str(exc.__cause__ or exc) or type(exc).__name__
-            return ModelUnavailable(f"{where} {state}: {cause}; there is no reply.", hint="Is the server running?")
-        if isinstance(exc, api.APIStatusError):
-            return _of_status(exc, where, request)
-        return ModelError(f"{where} answered with something that is no reply: {_short(exc)}.")
-
-
-@dataclass(slots=True)
-class _Answer:
-    """What has arrived of an answer."""
-
-    text: list[str] = field(default_factory=list)
-    thinking: list[str] = field(default_factory=list)
-    calls: dict[int, dict[str, str]] = field(default_factory=dict)
-    finish: str = ""
-    usage: Usage = field(default_factory=Usage)
-    model: str = ""
-    pieces: int = 0
-
-    def add(self, chunk: Any) -> str:
-        """Take one chunk in; return the text it brought."""
-        self.model = getattr(chunk, "model", "") or self.model
-        if (usage := getattr(chunk, "usage", None)) is not None:
-            self.usage = Usage(usage.prompt_tokens or 0, usage.completion_tokens or 0)
-        if not chunk.choices:
+    def _take(self, answer: Answer, piece: Any) -> str:
+        answer.model = getattr(piece, "model", "") or answer.model
+        if (usage := getattr(piece, "usage", None)) is not None:
+            answer.usage = _usage(usage)
+        if not piece.choices:
             return ""
-        choice = chunk.choices[0]
-        self.finish = choice.finish_reason or self.finish
-        text = choice.delta.content or ""
-        thinking = getattr(choice.delta, "reasoning_content", None) or getattr(choice.delta, "reasoning", None) or ""
-        for call in choice.delta.tool_calls or ():
-            self._add_call(call)
-        self.text.append(text)
-        self.thinking.append(thinking)
-        self.pieces += bool(text or thinking or choice.delta.tool_calls)
+        choice = piece.choices[0]
+        if choice.finish_reason:
+            answer.finish = _FINISH.get(choice.finish_reason, "stop")
+        delta = choice.delta
+        text: str = delta.content or getattr(delta, "refusal", None) or ""
+        thinking = getattr(delta, "reasoning_content", None) or getattr(delta, "reasoning", None) or ""
+        if getattr(delta, "refusal", None):
+            answer.finish = "refused"
+        for call in delta.tool_calls or ():
+            said = call.function
+            known = answer.call_at(call.index, call.id or "", (said and said.name) or "")
+            known.json.append((said and said.arguments) or "")
+        answer.text.append(text)
+        answer.thinking.append(thinking)
+        answer.pieces += bool(text or thinking or delta.tool_calls)
         return text
 
-    def _add_call(self, call: Any) -> None:
-        # Some servers leave out the index; then a new id begins a new call.
-        index = call.index if call.index is not None else len(self.calls) - (0 if call.id else 1)
-        known = self.calls.setdefault(max(index, 0), {"id": "", "name": "", "arguments": ""})
-        known["id"] = call.id or known["id"]
-        if call.function is not None:
-            known["name"] += call.function.name or ""
-            known["arguments"] += call.function.arguments or ""
+    def _fault(self, exc: BaseException) -> Fault | None:
+        if isinstance(exc, self._openai.APIError) and isinstance(exc.body, Mapping):
+            return of_body(exc.body, getattr(exc, "status_code", 500))
+        return None
 
-    def finished(self, request: ModelRequest, where: str, seconds: float) -> ModelReply:
-        if self.finish == "content_filter":
-            raise ModelError(f"{where} refused to answer (content filter); there is no reply.")
-        if not self.finish:
-            raise ModelUnavailable(
-                f"{where} broke off after {self.pieces} piece(s); there is no reply.", hint="Try again."
-            )
-        calls = tuple(_tool_call(index, call, where) for index, call in sorted(self.calls.items()))
-        finish = "tool_calls" if calls and self.finish == "stop" else _FINISH.get(self.finish, "stop")
-        return ModelReply(
-            text="".join(self.text),
-            model=self.model or request.model,
-            finish_reason=finish,
-            usage=self.usage,
-            tool_calls=calls,
-            thinking="".join(self.thinking),
-            seconds=seconds,
-        )
-
-
-def _tool_call(index: int, call: dict[str, str], where: str) -> ToolCall:
-    try:
-        # Small models put line breaks into strings; that much can be forgiven without guessing.
-        arguments = json.loads(call["arguments"] or "{}", strict=False)
-    except ValueError as exc:
-        raise ModelError(
-            f"{where} called tool {call['name']!r} with broken JSON: {call['arguments'][:200]!r}."
-        ) from exc
-    if not isinstance(arguments, dict):
-        raise ModelError(f"{where} called tool {call['name']!r} with {arguments!r} instead of an object.")
-    return ToolCall(id=call["id"] or f"call_{index}", name=call["name"], arguments=arguments)
+    def _arguments(self, request: ModelRequest) -> dict[str, Any]:
+        arguments: dict[str, Any] = {
+            "model": request.model,
+            "messages": list(_messages(request.messages)),
+            "max_completion_tokens" if self._is_vendor else "max_tokens": request.max_tokens,
+            "temperature": request.temperature,
+            "seed": request.seed,
+            "stream": True,
+            "stream_options": {"include_usage": True},
+        }
+        if request.stop:
+            arguments["stop"] = list(request.stop)
+        if request.tools:
+            arguments["tools"] = [_tool(tool) for tool in request.tools]
+            arguments["tool_choice"] = _choice(request.tool_choice)
+        if request.json_schema is not None:
+            schema = {"name": "answer", "schema": request.json_schema, "strict": _is_strict(request.json_schema)}
+            arguments["response_format"] = {"type": "json_schema", "json_schema": schema}
+        if request.thinking is not None:
+            arguments["reasoning_effort"] = "none" if request.thinking == "off" else request.thinking
+            if not self._is_vendor:  # what llama.cpp and vLLM hand to the template of the model
+                arguments["extra_body"] = {"chat_template_kwargs": {"enable_thinking": request.thinking != "off"}}
+        return arguments
 
 
-def _of_status(exc: Any, where: str, request: ModelRequest) -> TreadleError:
-    status: int = exc.status_code
-    said = _short(exc)
-    if status in (401, 403):
-        return Refused(
-            f"{where} refused the key ({status}): {said}.", hint="Check the variable named by openai_api_key_env."
-        )
-    if status == 404:
-        error = UnknownName("model", request.model, ())
-        error.hint = f"{where} says: {said}."
-        return error
-    if status in (408, 409, 425, 429) or status >= 500:
-        return ModelUnavailable(f"{where} answered {status}: {said}; there is no reply.", hint="Try again in a while.")
-    hint = "Shorten the prompt, or raise the context." if "context" in said.lower() else ""
-    return ModelError(f"{where} did not accept the request ({status}): {said}.", hint=hint)
+def _usage(usage: Any) -> Usage:
+    details = getattr(usage, "prompt_tokens_details", None)
+    return Usage(usage.prompt_tokens or 0, usage.completion_tokens or 0, getattr(details, "cached_tokens", None) or 0)
 
 
-def _short(exc: Exception) -> str:
-    body = getattr(exc, "body", None)
-    said = body.get("message") if isinstance(body, dict) else None
-    return str(said or exc).strip().rstrip(".")[:500]
+def _tool(tool: ToolDefinition) -> dict[str, Any]:
+    function = {"name": tool.name, "description": tool.description, "parameters": tool.parameters}
+    return {"type": "function", "function": function}
 
 
-def _arguments(request: ModelRequest) -> dict[str, Any]:
-    arguments: dict[str, Any] = {
-        "model": request.model,
-        "messages": [_message(message) for message in request.messages],
-        "max_tokens": request.max_tokens,
-        "temperature": request.temperature,
-        "seed": request.seed,
-        "stream": True,
-        "stream_options": {"include_usage": True},
-    }
-    if request.stop:
-        arguments["stop"] = list(request.stop)
-    if request.tools:
-        arguments["tools"] = [
-            {
-                "type": "function",
-                "function": {"name": tool.name, "description": tool.description, "parameters": tool.parameters},
-            }
-            for tool in request.tools
-        ]
-    if request.json_schema is not None:
-        schema = {"name": "answer", "schema": request.json_schema, "strict": True}
-        arguments["response_format"] = {"type": "json_schema", "json_schema": schema}
-    return arguments
+def _choice(choice: str) -> str | dict[str, Any]:
+    named = {"type": "function", "function": {"name": choice}}
+    return choice if choice in ("auto", "none", "required") else named
+
+
+def _is_strict(schema: Any) -> bool:
+    """Whether OpenAI takes it as strict: each object names all its members as required, and no others are allowed."""
+    if isinstance(schema, list):
+        return all(map(_is_strict, schema))
+    if not isinstance(schema, dict):
+        return True
+    members = schema.get("properties")
+    is_object = schema.get("type") == "object" or members is not None
+    is_closed = schema.get("additionalProperties") is False
+    if is_object and not (is_closed and set(schema.get("required", ())) == set(members or ())):
+        return False
+    return all(map(_is_strict, schema.values()))
+
+
+def _messages(messages: tuple[Message, ...]) -> Iterator[dict[str, Any]]:
+    """Write messages in OpenAI's way. A tool's result may hold no images there, so they follow the results."""
+    shown: list[Image] = []
+    for message in messages:
+        if message.role != "tool" and shown:
+            yield {"role": "user", "content": [_image(image) for image in shown]}
+            shown = []
+        if message.role == "tool":
+            shown.extend(message.images)
+        yield _message(message)
+    if shown:
+        yield {"role": "user", "content": [_image(image) for image in shown]}
 
 
 def _message(message: Message) -> dict[str, Any]:
     told: dict[str, Any] = {"role": message.role, "content": message.content}
     if message.role == "tool":
         told["tool_call_id"] = message.tool_call_id or ""
+    elif message.images:
+        text = [{"type": "text", "text": message.content}] if message.content else []
+        told["content"] = [*text, *map(_image, message.images)]
     if message.tool_calls:
         told["tool_calls"] = [
             {
@@ -271,3 +192,8 @@ def _message(message: Message) -> dict[str, Any]:
             for call in message.tool_calls
         ]
     return told
+
+
+def _image(image: Image) -> dict[str, Any]:
+    url = f"data:{image.media_type};base64,{base64.b64encode(image.data).decode()}"
+    return {"type": "image_url", "image_url": {"url": url}}

@@ -13,9 +13,11 @@ import httpx2
 import pytest
 
 from treadle.domain.messages import Message, ModelReply, ModelRequest, ToolCall, ToolDefinition, Usage
-from treadle.errors import ConfigError, ModelError, ModelUnavailable, Refused, TreadleError, UnknownName
+from treadle.errors import ConfigError, ModelError, ModelUnavailable, RateLimited, Refused, TreadleError, UnknownName
 from treadle.models import extras
-from treadle.models.openai_chat import OpenAIChat, _Answer
+from treadle.models.faults import Asked
+from treadle.models.openai_chat import OpenAIChat
+from treadle.models.streaming import Answer
 
 openai = pytest.importorskip("openai")
 REQUEST = ModelRequest(model="toy", messages=(Message("user", "Hello"),))
@@ -142,7 +144,7 @@ def test_answer_cut_off_by_its_limit_says_so(web):
         (404, "no such model", UnknownName),
         (409, "conflict", ModelUnavailable),
         (422, "strange", ModelError),
-        (429, "slow down", ModelUnavailable),
+        (429, "slow down", RateLimited),
         (500, "oops", ModelUnavailable),
         (503, "loading", ModelUnavailable),
     ],
@@ -164,7 +166,8 @@ def test_every_exception_of_the_package_is_translated(web):
             raised = kind.__new__(kind)
             Exception.__init__(raised, name)
             raised.request, raised.body, raised.status_code = request, None, 418
-            assert isinstance(chat._translated(raised, REQUEST, _Answer()), TreadleError), name
+            told = asyncio.run(chat._translated(raised, Asked("toy", "openai", web.url), Answer()))
+            assert isinstance(told, TreadleError), name
     asyncio.run(chat.close())
 
 
