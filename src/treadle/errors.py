@@ -39,7 +39,8 @@ A message names the object, the state found, and the consequence.
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 
@@ -63,10 +64,40 @@ class UsageError(TreadleError):
     exit_code = 2
 
 
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """One thing that is wrong with the configuration."""
+
+    what: str
+    """A sentence that names what was found."""
+    hint: str = ""
+    file: str = ""
+    line: int = 0
+    """From 1; 0: not of one line."""
+    key: str = ""
+    """Path of the key in the file: `servers.epyc.services.vllm.port`."""
+
+    def __str__(self) -> str:
+        place = f"{self.file}:{self.line}" if self.line else self.file
+        return ": ".join(part for part in (place, self.key, self.what) if part)
+
+
 class ConfigError(UsageError):
-    """A setting or a configuration file cannot be used."""
+    """A setting or a configuration file cannot be used. `problems` holds all that is known to be wrong."""
 
     code = "config"
+
+    def __init__(self, message: str, *, hint: str | None = None, problems: Sequence[Problem] = ()) -> None:
+        super().__init__(message, hint=hint)
+        self.problems = tuple(problems) or (Problem(message, self.hint),)
+
+    @classmethod
+    def of(cls, problems: Sequence[Problem], consequence: str = "Nothing was started.") -> ConfigError:
+        """Tell of all problems at once."""
+        if len(problems) == 1:
+            return cls(f"{problems[0]} {consequence}", hint=problems[0].hint or None, problems=problems)
+        lines = "\n".join(f"  - {problem}" + (f" {problem.hint}" if problem.hint else "") for problem in problems)
+        return cls(f"The configuration has {len(problems)} problems. {consequence}\n{lines}", problems=problems)
 
 
 class CodecError(UsageError):
@@ -93,11 +124,14 @@ class UnknownName(UsageError):
     code = "unknown_name"
 
     def __init__(self, kind: str, name: str, known: Iterable[str]) -> None:
-        names = sorted(known)
-        near = difflib.get_close_matches(name, names, n=1, cutoff=0.5)
-        listed = ", ".join(names) or "none"
-        hint = f"Did you mean {near[0]!r}?" if near else f"Known: {listed}."
-        super().__init__(f"There is no {kind} {name!r}.", hint=hint)
+        super().__init__(f"There is no {kind} {name!r}.", hint=nearest(name, known))
+
+
+def nearest(name: str, known: Iterable[str]) -> str:
+    """Say which of the known names may be meant."""
+    names = sorted(known)
+    near = difflib.get_close_matches(name, names, n=1, cutoff=0.5)
+    return f"Did you mean {near[0]!r}?" if near else f"Known: {', '.join(names) or 'none'}."
 
 
 class NotFound(TreadleError):

@@ -38,13 +38,16 @@ class Service:
     """Unique in the inventory, as models refer to it: `SERVER.SERVICE`."""
     kind: ServiceKind
     url: str = ""
-    """Empty for `llama_cpp`, and for a vendor's own address."""
+    """As the SDK of its kind takes it: with `/v1` where chat completions are spoken, without `/api` for Ollama.
+
+    Empty for `llama_cpp`, and for a vendor's own address.
+    """
     api_key_env: str = ""
     """Name of the variable that holds the key; the key itself is nowhere in here."""
     gpus: tuple[Gpu, ...] = ()
     """The cards it may use. None: it computes on the processor."""
     memory_gb: float | None = None
-    """What its models may take together: the cards' memory, or this if it is less; None: nobody manages its memory."""
+    """What its models may take together: the cards' memory, or less if it is so configured; None: nobody says."""
     concurrency: int | None = None
     """Requests at once; None: no limit of ours."""
     requests_per_minute: int | None = None

@@ -1,0 +1,43 @@
+"""What the user has configured, as frozen values. The only package that reads `os.environ`.
+
+Precedence: flag > environment (`TREADLE_*`) > `.env` of the project > the project's `treadle.toml` >
+the user's `treadle.toml` > what is shipped. What a setting does belongs to the module that uses it, not here.
+"""
+
+from treadle.settings.reading import (
+    child_environment,
+    find_project,
+    is_debugging,
+    load_settings,
+    wants_no_color,
+)
+from treadle.settings.values import (
+    Backend,
+    BuildSettings,
+    InventorySettings,
+    ModelSettings,
+    Provider,
+    SandboxSettings,
+    Settings,
+    StoreSettings,
+    TierChoice,
+    Variables,
+)
+
+__all__ = [
+    "Backend",
+    "BuildSettings",
+    "InventorySettings",
+    "ModelSettings",
+    "Provider",
+    "SandboxSettings",
+    "Settings",
+    "StoreSettings",
+    "TierChoice",
+    "Variables",
+    "child_environment",
+    "find_project",
+    "is_debugging",
+    "load_settings",
+    "wants_no_color",
+]
