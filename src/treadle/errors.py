@@ -12,7 +12,8 @@
     ├── Unreachable             a server, a store or a disk did not answer exit 5
     │   ├── StoreUnavailable
     │   ├── ModelUnavailable
-    │   │   └── RateLimited     the server wants fewer requests; may say when to come again
+    │   │   ├── RateLimited     the server wants fewer requests; may say when to come again
+    │   │   └── CircuitOpen     it failed so often that it is left alone for a while
     │   └── SnapshotUnavailable the files of a run cannot be had on this machine
     ├── Conflict                somebody else changed it first            exit 1
     ├── LeaseLost               the task is no longer ours                exit 1
@@ -189,6 +190,13 @@ class RateLimited(ModelUnavailable):
 
     code = "rate_limited"
     hint = "Wait, or lower requests_per_minute, tokens_per_minute or concurrency of the service."
+
+
+class CircuitOpen(ModelUnavailable):
+    """The service failed again and again, and is left alone for a while; it was not asked."""
+
+    code = "circuit_open"
+    hint = "Look at the service (treadle validate --live), or wait."
 
 
 class SnapshotUnavailable(Unreachable):

@@ -14,9 +14,6 @@ from treadle.domain.messages import Message, ModelRequest
 from treadle.ports.context import NodeContext
 from treadle.ports.model import Model
 
-_CHARACTERS_PER_TOKEN = 3
-"""On the low side: what is reserved should cover the prompt."""
-
 
 @dataclass(frozen=True, slots=True)
 class Question:
@@ -63,13 +60,12 @@ class Asker:
             answer: dict[str, Any] = msgspec.to_builtins(await self.model.reply(request, on_delta=self.on_delta))
             return answer
 
-        size = sum(len(message.content) for message in request.messages) // _CHARACTERS_PER_TOKEN
         recorded = await self.ctx.step(
             key,
             reply,
             kind="model",
             request=request.plain(),
-            reserve={"tokens": size + question.max_tokens},
+            reserve={"tokens": request.largest_usage().total},
             settle=lambda answer: {"tokens": _tokens(answer)},
         )
         self.tokens += _tokens(recorded)

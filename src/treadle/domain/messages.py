@@ -17,6 +17,10 @@ Thinking = Literal["off", "low", "medium", "high"]
 
 _ADDED_TO_MESSAGE = ("images", "thinking", "opaque")
 """Fields that came later. What does not use them is written as before, so that recorded requests keep their digests."""
+_CHARACTERS_PER_TOKEN = 3
+"""On the low side: what is reserved should cover the prompt."""
+_TOKENS_PER_IMAGE = 1600
+"""On the high side."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,6 +131,14 @@ class ModelRequest:
         """Name the request by its content, so that a replay can tell whether it asks the same again."""
         return hashlib.sha256(msgspec.json.encode(self.plain(), order="sorted")).hexdigest()
 
+    def largest_usage(self) -> Usage:
+        """What it may take at most, as far as can be told beforehand: a guess of the prompt, and all of the answer."""
+        characters = sum(len(message.content) + len(message.thinking) for message in self.messages)
+        extra = [*self.tools, *([self.json_schema] if self.json_schema else [])]
+        characters += len(msgspec.json.encode(extra)) if extra else 0
+        images = sum(len(message.images) for message in self.messages)
+        return Usage(characters // _CHARACTERS_PER_TOKEN + images * _TOKENS_PER_IMAGE, self.max_tokens)
+
 
 @dataclass(frozen=True, slots=True)
 class ModelReply:
@@ -143,6 +155,11 @@ class ModelReply:
     """Wall time of the call."""
     opaque: Mapping[str, Any] | None = None
     """See `Message.opaque`."""
+
+    cost: float | None = None
+    """USD; None: the price is not known."""
+    passed_over: tuple[str, ...] = ()
+    """`MODEL: why` for each that was asked before this one, and did not answer."""
 
     def message(self) -> Message:
         """The reply as a message of the conversation that goes on."""

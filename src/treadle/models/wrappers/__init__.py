@@ -1,0 +1,25 @@
+"""Models over models: what is asked again, left alone, kept within limits, kept for later, priced, tried elsewhere."""
+
+from treadle.models.wrappers.breaker import Breaker, Circuit
+from treadle.models.wrappers.cached import Cached
+from treadle.models.wrappers.fallback import Fallback
+from treadle.models.wrappers.limited import Limited, Limiter
+from treadle.models.wrappers.named import Named, Priced
+from treadle.models.wrappers.retrying import Retrying
+from treadle.models.wrappers.stack import ModelOf, named, tier_model, wrapped
+
+__all__ = [
+    "Breaker",
+    "Cached",
+    "Circuit",
+    "Fallback",
+    "Limited",
+    "Limiter",
+    "ModelOf",
+    "Named",
+    "Priced",
+    "Retrying",
+    "named",
+    "tier_model",
+    "wrapped",
+]

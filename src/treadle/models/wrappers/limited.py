@@ -1,0 +1,142 @@
+"""Keep to what a service allows: requests at once, requests a minute, tokens a minute. Of this process alone."""
+
+from __future__ import annotations
+
+import asyncio
+import math
+from collections import deque
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, nullcontext
+from dataclasses import dataclass
+
+from treadle.domain.inventory import Service
+from treadle.domain.messages import ModelReply, ModelRequest
+from treadle.errors import ConfigError
+from treadle.models.wrappers.wrapper import Wrapper, now
+from treadle.ports.model import Model, OnDelta
+
+WINDOW_SECONDS = 60.0
+
+
+@dataclass(slots=True, eq=False)
+class _Call:
+    """One request in the window."""
+
+    at: float
+    tokens: int
+    ended_at: float = math.inf
+
+
+class Limiter:
+    """The limits of one service, and what was asked of it lately. One object for all that ask it from this process.
+
+    No stretch of 60 s sees more requests begin, or more tokens at work, than allowed. First come, first served.
+    """
+
+    def __init__(
+        self,
+        service: str,
+        *,
+        concurrency: int | None = None,
+        requests_per_minute: int | None = None,
+        tokens_per_minute: int | None = None,
+    ) -> None:
+        """Take the limits; None is no limit. Raises ConfigError for one that lets nothing through."""
+        limits = {
+            "concurrency": concurrency,
+            "requests_per_minute": requests_per_minute,
+            "tokens_per_minute": tokens_per_minute,
+        }
+        for name, limit in limits.items():
+            if limit is not None and limit < 1:
+                raise ConfigError(
+                    f"{name} of {service!r} is {limit}, so it could never be asked; nothing was started.",
+                    hint=f"Give at least 1, or leave {name} out for no limit.",
+                )
+        self.service = service
+        self._slots = asyncio.Semaphore(concurrency) if concurrency is not None else nullcontext()
+        self._requests = requests_per_minute or math.inf
+        self._tokens = tokens_per_minute or math.inf
+        self._turn = asyncio.Lock()
+        self._ended = asyncio.Event()
+        self._calls: deque[_Call] = deque()
+
+    @classmethod
+    def of(cls, service: Service) -> Limiter:
+        """The limits that the inventory has for a service. Raises ConfigError as the constructor."""
+        return cls(
+            service.name,
+            concurrency=service.concurrency,
+            requests_per_minute=service.requests_per_minute,
+            tokens_per_minute=service.tokens_per_minute,
+        )
+
+    @asynccontextmanager
+    async def slot(self, tokens: int) -> AsyncIterator[_Call]:
+        """Wait for a turn, and hold it. `tokens` is what the request may take at most.
+
+        Raises:
+            ConfigError: It may take more than a whole minute allows. It did not wait.
+        """
+        if tokens > self._tokens:
+            raise ConfigError(
+                f"A request to {self.service!r} may take {tokens} tokens, and tokens_per_minute is {self._tokens:g}; "
+                "it was not asked.",
+                hint="Raise tokens_per_minute, or ask for a shorter answer.",
+            )
+        async with self._slots:
+            async with self._turn:
+                while (seconds := self._seconds_until_free(tokens)) > 0:
+                    await self._wait(seconds)
+                call = _Call(now(), tokens)
+                self._calls.append(call)
+            try:
+                yield call
+            finally:
+                call.ended_at = now()
+                self._ended.set()
+
+    async def _wait(self, seconds: float) -> None:
+        """Wait until time has passed, or a call has ended and given back what it did not need."""
+        self._ended.clear()
+        try:
+            async with asyncio.timeout(None if seconds == math.inf else seconds):
+                await self._ended.wait()
+        except TimeoutError:
+            pass
+
+    def _seconds_until_free(self, tokens: int) -> float:
+        """0: now; infinity: not before a call ends."""
+        at, calls = now(), self._calls
+        while calls and max(calls[0].at, calls[0].ended_at) + WINDOW_SECONDS <= at:
+            calls.popleft()
+        begun = [call.at for call in calls if call.at + WINDOW_SECONDS > at]
+        until = begun[-int(self._requests)] + WINDOW_SECONDS if len(begun) >= self._requests else at
+        return max(until, self._tokens_free_at(tokens, at)) - at
+
+    def _tokens_free_at(self, tokens: int, at: float) -> float:
+        """When enough of the tokens have left the window; they stay until 60 s after their call has ended."""
+        held = sorted((call.ended_at + WINDOW_SECONDS, call.tokens) for call in self._calls)
+        held = [(free_at, taken) for free_at, taken in held if free_at > at]
+        left = self._tokens - sum(taken for _, taken in held)
+        free_at = at
+        for leaves_at, taken in held:
+            if left >= tokens:
+                break
+            free_at, left = leaves_at, left + taken
+        return free_at
+
+
+class Limited(Wrapper):
+    """Asks when the service's limits let it; waits its turn until then."""
+
+    def __init__(self, inner: Model, limiter: Limiter) -> None:
+        super().__init__(inner)
+        self._limiter = limiter
+
+    async def reply(self, request: ModelRequest, *, on_delta: OnDelta | None = None) -> ModelReply:
+        """Answer as the inner model does, in turn. Raises ConfigError for what no minute has room for."""
+        async with self._limiter.slot(request.largest_usage().total) as call:
+            reply = await self._inner.reply(request, on_delta=on_delta)
+            call.tokens = reply.usage.total or call.tokens
+            return reply
