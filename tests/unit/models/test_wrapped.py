@@ -12,7 +12,7 @@ from test_openai_chat import chunk, refuse, stream
 
 from treadle.domain.inventory import Inventory, ModelEntry, Price, Service
 from treadle.domain.messages import ModelReply
-from treadle.errors import CircuitOpen, ConfigError, ModelUnavailable
+from treadle.errors import CircuitOpen, ConfigError, ModelUnavailable, Refused
 from treadle.models.openai_chat import OpenAIChat
 from treadle.models.wrappers import tier_model, wrapped
 from treadle.ports.model import Model
@@ -53,7 +53,7 @@ def ask(model: Model, times: int = 1) -> ModelReply:
 
 def test_a_wrong_key_is_asked_about_once(web) -> None:
     web.answer = refuse(401, "bad key")
-    with pytest.raises(Exception, match="refused the key"):
+    with pytest.raises(Refused):
         ask(wrapped(adapter(web.url), Service("s", "openai")))
     assert len(web.asked) == 1
 

@@ -36,7 +36,7 @@ class Cached(Wrapper):
                 on_delta(known.text)
             return replace(known, usage=Usage(), seconds=0.0, cost=0.0)
         reply = await self._inner.reply(request, on_delta=on_delta)
-        if reply.finish_reason != "cancelled":
+        if reply.finish_reason not in ("cancelled", "refused"):
             await asyncio.to_thread(_write, place, reply)
         return reply
 
