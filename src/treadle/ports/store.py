@@ -401,8 +401,9 @@ class Presence(Protocol):
     async def wait(self, topic: str, seen: int, timeout: float) -> int:
         """Wait until something about `topic` changed, or `timeout` seconds; returns a mark to pass as `seen` next time.
 
-        Topics: TASKS (some task became ready) or a run id (it has new events). A hint only: it may return early, and
-        it may be late for changes made by another process, so a read must follow.
+        Topics: TASKS (some task became ready) or a run id (it has new events). No mark is 0: with that it returns at
+        once. A hint only: it may return early, and it may be late for changes made by another process, so a read must
+        follow.
         """
 
 

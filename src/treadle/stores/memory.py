@@ -42,8 +42,8 @@ from treadle.stores.memory_blobs import Blobs
 from treadle.stores.memory_limits import Gate, Limits
 from treadle.stores.memory_rows import Run, Task
 from treadle.stores.memory_schedules import Schedules
-from treadle.stores.memory_wake import Wake
 from treadle.stores.memory_workers import Workers, longest_held
+from treadle.stores.wake import Wake
 
 READY, LEASED, WAITING, FAILED = TaskState.READY, TaskState.LEASED, TaskState.WAITING, TaskState.FAILED
 

@@ -325,6 +325,11 @@ class PresenceSuite:
             await write
             await asyncio.wait_for(waiting, 10)
 
+    async def test_who_has_seen_nothing_yet_is_told_to_look_at_once(self, store: Store) -> None:
+        await store.create_run(new_run("r", "a"))
+        for topic in ("r", TASKS):
+            assert await asyncio.wait_for(store.wait(topic, 0, 30), 10) != 0
+
     async def test_waiting_for_nothing_ends_after_its_timeout(self, store: Store) -> None:
         mark = await store.wait("r", -1, 0)
         assert await asyncio.wait_for(store.wait("r", mark, 0.01), 10) == mark

@@ -14,6 +14,7 @@ from typing import Any
 
 from treadle.errors import TreadleError
 from treadle.ports.store import TASKS
+from treadle.stores import wake
 from treadle.stores.postgres.connection import ERRORS, Connection, connect
 from treadle.stores.postgres.pool import Pool, close
 
@@ -31,15 +32,13 @@ EVERYTHING = "*"
 SEPARATOR = "\x1f"
 
 
-class Wake:
-    """Marks by topic that rise when something changed, and futures that wait for it."""
+class Wake(wake.Wake):
+    """Tells other processes, and hears from them."""
 
     def __init__(self, pool: Pool) -> None:
+        super().__init__()
         self._pool = pool
         self._channel = f"{pool.where.schema}_news"
-        self._marks: dict[str, int] = {TASKS: 0}
-        self._waiters: dict[str, list[asyncio.Future[None]]] = {}
-        self._timers: dict[str, asyncio.TimerHandle] = {}
         self._news: set[str] = set()
         self._seen: dict[str, object] = {}
         self._listener: Connection | None = None
@@ -62,64 +61,32 @@ class Wake:
             task.cancel()
         await asyncio.gather(*self._tasks.values(), return_exceptions=True)
         self._tasks.clear()
-        self._touch_waited()
+        self.wake_all()
         listener, self._listener = self._listener, None
         if listener is not None:
             await close(listener)
 
-    # -- in this process -------------------------------------------------------------------------------------------
-
     def touch(self, topic: str) -> None:
         """This process changed something about a topic: wake who waits here, and let the others know."""
-        self._wake(topic)
+        self.wake(topic)
         self._news.add(topic)
         self._keep("tell", self._tell)
 
-    def _wake(self, topic: str) -> None:
-        if topic in self._marks:  # nobody has ever waited for the others
-            self._marks[topic] += 1
-        for waiter in self._waiters.pop(topic, ()):
-            if not waiter.done():
-                waiter.set_result(None)
-
-    def later(self, topic: str, seconds: float) -> None:
-        """Wake who waits for a topic here, after a while. Of several calls for a topic, the earliest counts."""
-        loop = asyncio.get_running_loop()
-        known = self._timers.get(topic)
-        if known is None or not loop.time() < known.when() <= loop.time() + seconds:
-            if known is not None:
-                known.cancel()
-            self._timers[topic] = loop.call_later(seconds, self._wake, topic)
-
-    def _touch_waited(self) -> None:
-        for topic in list(self._marks):
-            self._wake(topic)
-
     async def wait(self, topic: str, seen: int, timeout: float) -> int:
-        """See `ports.store.Store.wait`."""
         if self._closed:
             await asyncio.sleep(timeout)  # nobody will bring news
-        elif seen == self._marks.setdefault(topic, 0):
-            waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-            waiters = self._waiters.setdefault(topic, [])
-            waiters.append(waiter)
-            if self._listener is None:
-                self._keep("look", self._look)
-            try:
-                await asyncio.wait([waiter], timeout=timeout)
-            finally:
-                waiter.cancel()
-                if waiter in waiters:
-                    waiters.remove(waiter)
-        return self._marks.get(topic, 0)
+            return self._marks.get(topic, 1)
+        return await super().wait(topic, seen, timeout)
+
+    def _watch(self) -> None:
+        if self._listener is None:
+            self._keep("look", self._look)
 
     def _keep(self, name: str, work: _Work) -> None:
         """Have a task of this name at work, unless one is."""
         task = self._tasks.get(name)
         if (task is None or task.done()) and not self._closed:
             self._tasks[name] = asyncio.get_running_loop().create_task(work(), name=f"treadle-postgres-{name}")
-
-    # -- to and from other processes -------------------------------------------------------------------------------
 
     async def _tell(self) -> None:
         while self._news:
@@ -151,7 +118,7 @@ class Wake:
             self._keep("listen", self._listen_again)
             return
         self._listener = listener
-        self._touch_waited()  # what was told meanwhile has been missed
+        self.wake_all()  # what was told meanwhile has been missed
 
     async def _listen_again(self) -> None:
         while self._listener is None and not self._closed:
@@ -162,24 +129,24 @@ class Wake:
         if connection is self._listener and not self._closed:
             self._listener = None
             self._keep("listen", self._listen_again)
-            self._touch_waited()
+            self.wake_all()
 
     def _heard(self, connection: object, pid: int, channel: str, payload: object) -> None:
         if self._listener is not None and pid == self._listener.get_server_pid():
             return  # our own words
         for topic in str(payload).split(SEPARATOR):
             if topic == EVERYTHING:
-                self._touch_waited()
+                self.wake_all()
             else:
-                self._wake(topic)
+                self.wake(topic)
 
     async def _look(self) -> None:
         """While somebody waits and nobody listens: see whether there are new tasks, or news of the runs waited for.
 
         What was never looked at counts as news: it may have changed since whoever waits has read it.
         """
-        while self._listener is None and any(not w.done() for waiters in self._waiters.values() for w in waiters):
-            runs = [topic for topic in self._waiters if topic != TASKS]
+        while self._listener is None and self._is_waited_for():
+            runs = [topic for topic, waiters in self._waiters.items() if waiters and topic != TASKS]
             try:
                 [(newest, seqs)] = await self._pool.rows("changes", runs)
             except TreadleError:
@@ -187,7 +154,7 @@ class Wake:
             for topic, value in ((TASKS, newest), *zip(runs, seqs, strict=True)):
                 if value and self._seen.get(topic) != value:
                     self._seen[topic] = value
-                    self._wake(topic)
+                    self.wake(topic)
             await asyncio.sleep(LOOK_SECONDS * random.uniform(0.8, 1.2))
 
 
