@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 import typer
 
-from treadle.cli import build, control, doctor, graphs, limits, look, models, output, schedules, store, workers
+from treadle.cli import build, control, doctor, graphs, limits, look, models, output, pool, schedules, store, workers
 from treadle.errors import TreadleError
 
 ABORTED = 130
@@ -30,6 +30,7 @@ graphs.add_to(app)
 look.add_to(app)
 control.add_to(app)
 models.add_to(app)
+pool.add_to(app)
 workers.add_to(app)
 limits.add_to(app)
 schedules.add_to(app)

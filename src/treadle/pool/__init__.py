@@ -1,0 +1,1 @@
+"""The traffic controller of small GPUs: what to load, evict, run and hold back. `schedule` decides."""
