@@ -10,4 +10,6 @@ pytest.register_assert_rewrite(
     "treadle.testing.suite_tasks",
     "treadle.testing.suite_commits",
     "treadle.testing.suite_journal",
+    "treadle.testing.suite_models",
+    "treadle.testing.wires",
 )

@@ -139,9 +139,10 @@ def _tool(tool: ToolDefinition) -> dict[str, Any]:
 
 def _messages(messages: tuple[Message, ...]) -> list[dict[str, Any]]:
     """Write messages in Ollama's way: arguments are objects, and a tool's result names the tool besides the call."""
-    names = {call.id: call.name for message in messages for call in message.tool_calls}
+    names: dict[str, str] = {}  # as they stand so far: where a server gives no ids, ours begin anew in each answer
     told = []
     for message in messages:
+        names.update((call.id, call.name) for call in message.tool_calls)
         item: dict[str, Any] = {"role": message.role, "content": message.content}
         if message.role == "tool":
             item["tool_name"] = names.get(message.tool_call_id or "", "")

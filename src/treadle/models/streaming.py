@@ -75,6 +75,8 @@ class Answer:
     usage: Usage = field(default_factory=Usage)
     model: str = ""
     opaque: dict[str, Any] | None = None
+    parts: dict[int, Any] = field(default_factory=dict)
+    """What the adapter notes for itself."""
     pieces: int = 0
     """Pieces that brought something of the answer."""
 

@@ -1,0 +1,39 @@
+"""Every adapter passes the conformance suite, over the provider's own protocol and SDK; and so does the real model."""
+
+from __future__ import annotations
+
+from treadle.models.anthropic import AnthropicModel
+from treadle.models.gemini import GeminiModel
+from treadle.models.ollama import OllamaModel
+from treadle.models.openai_chat import OpenAIChat
+from treadle.settings import ModelSettings
+from treadle.testing.suite_models import KEY, KEY_ENV, AdapterSuite
+from treadle.testing.wires import AnthropicWire, GeminiWire, OllamaWire, OpenAIWire
+
+
+class TestOpenAI(AdapterSuite):
+    wire = OpenAIWire()
+
+    def make(self, url: str, **options: float) -> OpenAIChat:
+        return OpenAIChat(f"{url}/v1", api_key=KEY, key_env=KEY_ENV, **options)
+
+
+class TestOllama(AdapterSuite):
+    wire = OllamaWire()
+
+    def make(self, url: str, **options: float) -> OllamaModel:
+        return OllamaModel(ModelSettings(**options), url=url, api_key=KEY, key_env=KEY_ENV)
+
+
+class TestAnthropic(AdapterSuite):
+    wire = AnthropicWire()
+
+    def make(self, url: str, **options: float) -> AnthropicModel:
+        return AnthropicModel(url=url, api_key=KEY, key_env=KEY_ENV, **options)
+
+
+class TestGemini(AdapterSuite):
+    wire = GeminiWire()
+
+    def make(self, url: str, **options: float) -> GeminiModel:
+        return GeminiModel(url=url, api_key=KEY, key_env=KEY_ENV, **options)
