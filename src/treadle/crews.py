@@ -116,6 +116,7 @@ class Crews:
             return OpenAIChat(
                 settings.openai_base_url,
                 api_key=settings.openai_api_key,
+                key_env=settings.openai_api_key_env,
                 first_token_seconds=settings.first_token_seconds,
                 stall_seconds=settings.stall_seconds,
             )

@@ -14,26 +14,26 @@ from treadle.testing.wires import AnthropicWire, GeminiWire, OllamaWire, OpenAIW
 class TestOpenAI(AdapterSuite):
     wire = OpenAIWire()
 
-    def make(self, url: str, **options: float) -> OpenAIChat:
-        return OpenAIChat(f"{url}/v1", api_key=KEY, key_env=KEY_ENV, **options)
+    def make(self, url: str, key: str = KEY, **options: float) -> OpenAIChat:
+        return OpenAIChat(f"{url}/v1", api_key=key, key_env=KEY_ENV, **options)
 
 
 class TestOllama(AdapterSuite):
     wire = OllamaWire()
 
-    def make(self, url: str, **options: float) -> OllamaModel:
-        return OllamaModel(ModelSettings(**options), url=url, api_key=KEY, key_env=KEY_ENV)
+    def make(self, url: str, key: str = KEY, **options: float) -> OllamaModel:
+        return OllamaModel(ModelSettings(**options), url=url, api_key=key, key_env=KEY_ENV)
 
 
 class TestAnthropic(AdapterSuite):
     wire = AnthropicWire()
 
-    def make(self, url: str, **options: float) -> AnthropicModel:
-        return AnthropicModel(url=url, api_key=KEY, key_env=KEY_ENV, **options)
+    def make(self, url: str, key: str = KEY, **options: float) -> AnthropicModel:
+        return AnthropicModel(url=url, api_key=key, key_env=KEY_ENV, **options)
 
 
 class TestGemini(AdapterSuite):
     wire = GeminiWire()
 
-    def make(self, url: str, **options: float) -> GeminiModel:
-        return GeminiModel(url=url, api_key=KEY, key_env=KEY_ENV, **options)
+    def make(self, url: str, key: str = KEY, **options: float) -> GeminiModel:
+        return GeminiModel(url=url, api_key=key, key_env=KEY_ENV, **options)

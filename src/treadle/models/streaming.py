@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from treadle.domain.messages import FinishReason, ModelReply, ModelRequest, ToolCall, Usage
-from treadle.errors import BrokenAnswer, ConfigError, ModelError, ModelUnavailable, TreadleError
+from treadle.errors import BrokenAnswer, ConfigError, ModelError, ModelUnavailable, Refused, TreadleError
 from treadle.models.faults import Asked, Fault, chain, translated
 from treadle.ports.model import OnDelta
 
@@ -154,6 +154,9 @@ class StreamedModel(ABC):
         began = time.monotonic()
         answer = Answer()
         asked = Asked(request.model, self._provider, self._url, self._key_env)
+        if self._key_env and not self._key:
+            hint = f"Set {self._key_env} in the environment or in .env."
+            raise Refused(f"{asked} needs a key, and {self._key_env} holds none; nothing was asked.", hint=hint)
         try:
             async with asyncio.timeout(self._patience.first_token_seconds) as limit:
                 async with self._open(request) as stream:

@@ -5,8 +5,8 @@
 class TestMyAdapter(AdapterSuite):
     wire = MyWire()
 
-    def make(self, url, **options):
-        return MyModel(url, api_key=KEY, key_env=KEY_ENV, **options)
+    def make(self, url, key=KEY, **options):
+        return MyModel(url, api_key=key, key_env=KEY_ENV, **options)
 """
 
 from __future__ import annotations
@@ -102,8 +102,8 @@ class AdapterSuite(ModelSuite):
 
     wire: Wire
 
-    def make(self, url: str, **options: float) -> Model:
-        """Make the adapter for a server. Options: first_token_seconds, stall_seconds. Use KEY and KEY_ENV."""
+    def make(self, url: str, key: str = KEY, **options: float) -> Model:
+        """Make the adapter for a server. Options: first_token_seconds, stall_seconds. Blame a wrong key on KEY_ENV."""
         raise NotImplementedError("Override `make` of AdapterSuite.")
 
     @pytest.fixture
@@ -116,7 +116,7 @@ class AdapterSuite(ModelSuite):
     @asynccontextmanager
     async def played(self, play: Play, **options: float) -> AsyncIterator[tuple[Model, LoopbackServer]]:
         async with LoopbackServer(play) as server:
-            model = self.make(server.url, **options)
+            model = self.make(server.url, KEY, **options)
             try:
                 yield model, server
             finally:
@@ -288,6 +288,14 @@ class AdapterSuite(ModelSuite):
         assert isinstance(told, Refused)
         assert KEY_ENV in f"{told} {told.hint}"
         assert KEY not in f"{told} {told.hint} {told!r}"
+
+    async def test_missing_key_is_told_before_anything_is_asked(self) -> None:
+        async with LoopbackServer(self.refuses(401)) as server:
+            model = self.make(server.url, key="")
+            with pytest.raises(Refused, match=KEY_ENV):
+                await model.reply(REQUEST)
+            await model.close()
+        assert not server.asked
 
     async def test_page_with_status_200_is_no_reply_and_says_what_came(self) -> None:
         async def play(exchange: Exchange) -> None:
