@@ -13,7 +13,8 @@
     │   ├── StoreUnavailable
     │   ├── ModelUnavailable
     │   │   ├── RateLimited     the server wants fewer requests; may say when to come again
-    │   │   └── CircuitOpen     it failed so often that it is left alone for a while
+    │   │   ├── CircuitOpen     it failed so often that it is left alone for a while
+    │   │   └── ModelTooLarge   it can never fit into the memory that models may take
     │   └── SnapshotUnavailable the files of a run cannot be had on this machine
     ├── Conflict                somebody else changed it first            exit 1
     ├── LeaseLost               the task is no longer ours                exit 1
@@ -197,6 +198,12 @@ class CircuitOpen(ModelUnavailable):
 
     code = "circuit_open"
     hint = "Look at the service (treadle validate --live), or wait."
+
+
+class ModelTooLarge(ModelUnavailable):
+    """The model does not fit into the memory that models may take, even alone; it was not loaded."""
+
+    code = "model_too_large"
 
 
 class SnapshotUnavailable(Unreachable):

@@ -17,12 +17,12 @@ import httpx2
 import pytest
 
 from treadle.domain.messages import Message, ModelRequest
-from treadle.errors import ModelFileCorrupt, ModelUnavailable, TreadleError
-from treadle.models import host, pull
+from treadle.errors import ModelFileCorrupt, ModelTooLarge, ModelUnavailable, TreadleError
+from treadle.models import gguf, host, host_start, pull
 from treadle.models.catalog import ModelFile, locate
 from treadle.models.embedded import EmbeddedModel
-from treadle.models.locks import FileLock, is_held
-from treadle.models.place import Place
+from treadle.models.locks import FileLock
+from treadle.models.place import PROTOCOL, Place, Runtime
 from treadle.settings import ModelSettings, load_settings
 
 pytest.importorskip("xllamacpp")
@@ -48,7 +48,11 @@ def settings(small_model: Path, tmp_path: Path) -> Iterator[ModelSettings]:
     )
     yield found
     asyncio.run(host.unload(found))
-    assert not is_held(Place(found.runtime_dir).life)
+    assert Runtime(found.runtime_dir).places() == []
+
+
+def place_of(settings: ModelSettings) -> Place:
+    return Runtime(settings.runtime_dir).place(locate("smollm2", settings).path)
 
 
 def question(text: str = "Say hello.", max_tokens: int = 8) -> ModelRequest:
@@ -82,8 +86,8 @@ def test_address_and_token_are_for_this_user_only(settings):
     assert endpoint.api_key not in repr(endpoint)
     assert endpoint.base_url.startswith("http://127.0.0.1:")
     assert httpx2.post(f"{endpoint.base_url}/chat/completions", json={}, trust_env=False).status_code == 401
-    place = Place(settings.runtime_dir)
-    for path in (place.address, place.log, place.gate, place.use, place.life):
+    place = place_of(settings)
+    for path in (place.address, place.log, place.door, place.use, place.life, Runtime(settings.runtime_dir).gate):
         assert stat.S_IMODE(path.stat().st_mode) == 0o600, path
     assert stat.S_IMODE(place.folder.stat().st_mode) == 0o700
     arguments = Path(f"/proc/{endpoint.pid}/cmdline")
@@ -140,10 +144,11 @@ def test_host_killed_in_the_middle_of_an_answer_is_unavailable_and_then_back(set
 
 
 def test_stale_address_of_a_dead_host_is_ignored(settings):
-    place = Place(settings.runtime_dir)
-    place.prepare()
+    place = place_of(settings)
+    Runtime(settings.runtime_dir).prepare()
+    place.folder.mkdir()
     stale = {
-        "protocol": 1,
+        "protocol": PROTOCOL,
         "pid": os.getpid(),
         "base_url": "http://127.0.0.1:9",
         "api_key": "x",
@@ -152,15 +157,16 @@ def test_stale_address_of_a_dead_host_is_ignored(settings):
     path = settings.cache_dir / "SmolLM2-135M-Instruct.Q4_1.gguf"
     found = path.stat()
     stale |= {"path": str(path.resolve()), "size": found.st_size, "mtime_ns": found.st_mtime_ns, "context": 9999}
-    place.address.write_text(json.dumps({**stale, "parallel": 1, "threads": 1, "started": 0.0}))
+    more = {"memory_bytes": 1, "device": "ram"}
+    place.address.write_text(json.dumps({**stale, "parallel": 1, "threads": 1, "started": 0.0, **more}))
     assert asyncio.run(host.ps(settings)) == []
     assert asyncio.run(one_answer(settings))
 
 
 def test_live_host_that_lost_its_address_file_is_ended_and_replaced(settings, monkeypatch):
-    monkeypatch.setattr(host, "_LOST_SECONDS", 0.3)
+    monkeypatch.setattr(host_start, "_LOST_SECONDS", 0.3)
     first = asyncio.run(host.ensure(locate("smollm2", settings), settings))
-    Place(settings.runtime_dir).address.write_text("{broken")
+    place_of(settings).address.write_text("{broken")
     assert asyncio.run(host.ps(settings)) == []
     assert asyncio.run(host.ensure(locate("smollm2", settings), settings)).pid != first.pid
 
@@ -168,7 +174,7 @@ def test_live_host_that_lost_its_address_file_is_ended_and_replaced(settings, mo
 def test_model_that_loads_for_too_long_is_given_up_and_ended(settings):
     with pytest.raises(ModelUnavailable, match="did not load within"):
         asyncio.run(host.ensure(locate("smollm2", settings), replace(settings, load_seconds=0.2)))
-    assert not is_held(Place(settings.runtime_dir).life)
+    assert Runtime(settings.runtime_dir).places() == []
 
 
 def test_cancelled_request_frees_its_slot(settings):
@@ -188,10 +194,52 @@ def test_cancelled_request_frees_its_slot(settings):
     asyncio.run(run())
 
 
-def test_another_model_waits_for_requests_in_flight_and_then_takes_the_place(settings, tmp_path):
-    other_path = tmp_path / "other.gguf"
-    os.link(settings.cache_dir / "SmolLM2-135M-Instruct.Q4_1.gguf", other_path)
-    other = ModelFile(str(other_path), other_path)
+def copy_of(settings: ModelSettings, folder: Path, name: str) -> ModelFile:
+    """The small model once more, as another model."""
+    path = folder / f"{name}.gguf"
+    os.link(locate("smollm2", settings).path, path)
+    return ModelFile(str(path), path)
+
+
+def holds_no_memory(pid: int) -> bool:
+    """Its entry may stay until init has reaped it; its memory does not."""
+    memory = Path(f"/proc/{pid}/statm")
+    return not memory.exists() or memory.read_text().split()[1] == "0"
+
+
+def room_for(settings: ModelSettings, count: int) -> ModelSettings:
+    path = locate("smollm2", settings).path
+    cache = gguf.prompt_cache_bytes(path, settings.context)
+    one = gguf.footprint(path, context=settings.context, parallel=settings.parallel, prompt_cache_bytes=cache)
+    return replace(settings, memory_gb=(count + 0.5) * one.total / 1e9)
+
+
+async def names(settings: ModelSettings) -> set[str]:
+    return {Path(item.model).stem for item in await host.ps(settings)}
+
+
+def test_models_that_fit_are_loaded_side_by_side_and_idle_ones_go_least_recently_used_first(settings, tmp_path):
+    a, b, c = (copy_of(settings, tmp_path, name) for name in "abc")
+    settings = room_for(settings, 2)
+
+    async def run() -> None:
+        first = await host.ensure(a, settings)
+        second = await host.ensure(b, settings)
+        assert first.pid != second.pid
+        assert await names(settings) == {"a", "b"}
+        assert (await host.ensure(a, settings)).pid == first.pid
+        await host.ensure(c, settings)
+        assert await names(settings) == {"a", "c"}
+        assert holds_no_memory(second.pid)
+        assert await host.unload(settings, str(a.path)) == [a.name]
+        assert await names(settings) == {"c"}
+
+    asyncio.run(run())
+
+
+def test_model_that_does_not_fit_beside_one_in_use_waits_for_its_requests(settings, tmp_path):
+    a, b = (copy_of(settings, tmp_path, name) for name in "ab")
+    settings = room_for(settings, 1)
     order: list[str] = []
 
     async def run() -> None:
@@ -203,21 +251,88 @@ def test_another_model_waits_for_requests_in_flight_and_then_takes_the_place(set
             waited.set()
 
         async def want_other() -> int:
-            async with host.use(other, settings, on_note=on_note) as endpoint:
-                order.append("other")
+            async with host.use(b, settings, on_note=on_note) as endpoint:
+                order.append("b")
                 return endpoint.pid
 
-        async with host.use(locate("smollm2", settings), settings) as endpoint:
+        async with host.use(a, settings) as endpoint:
             task = asyncio.create_task(want_other())
             await waited.wait()
-            assert [item.model for item in await host.ps(settings)] == ["smollm2:135m"]
-            order.append("first")
+            assert await names(settings) == {"a"}
+            order.append("a")
         assert await task != endpoint.pid
-        assert any("smollm2:135m" in note for note in notes)
-        assert [item.model for item in await host.ps(settings)] == [str(other_path)]
+        assert any(str(a.path) in note for note in notes)
+        assert await names(settings) == {"b"}
 
     asyncio.run(run())
-    assert order == ["first", "other"]
+    assert order == ["a", "b"]
+
+
+def test_users_of_a_loaded_model_do_not_wait_for_those_who_wait_for_room(settings, tmp_path):
+    a, b = (copy_of(settings, tmp_path, name) for name in "ab")
+    settings = room_for(settings, 1)
+
+    async def run() -> None:
+        waited = asyncio.Event()
+        async with host.use(a, settings) as endpoint:
+            task = asyncio.create_task(host.ensure(b, settings, on_note=lambda note: waited.set()))
+            await waited.wait()
+            async with host.use(a, settings) as again:
+                assert again.pid == endpoint.pid
+            assert not task.done()
+            task.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await task
+        # Whoever was cancelled while it waited holds no lock.
+        await host.ensure(b, settings)
+
+    asyncio.run(run())
+
+
+def test_without_leave_to_evict_no_room_is_an_error_that_names_what_is_loaded(settings, tmp_path):
+    a, b = (copy_of(settings, tmp_path, name) for name in "ab")
+    settings = room_for(settings, 1)
+
+    async def run() -> None:
+        await host.ensure(a, settings)
+        with pytest.raises(ModelUnavailable, match=r"loaded are .*a\.gguf") as told:
+            async with host.use(b, settings, may_evict=False):
+                pass
+        assert not isinstance(told.value, ModelTooLarge)
+        assert await names(settings) == {"a"}
+
+    asyncio.run(run())
+
+
+def test_model_that_can_never_fit_is_refused_and_evicts_nobody(settings, tmp_path):
+    a = copy_of(settings, tmp_path, "a")
+    asyncio.run(host.ensure(a, settings))
+    with pytest.raises(ModelTooLarge, match=r"may take 0\.05 GB here \(model\.memory_gb\)") as told:
+        asyncio.run(host.ensure(locate("smollm2", settings), replace(settings, memory_gb=0.05)))
+    assert "TREADLE_MODEL_MEMORY_GB" in told.value.hint
+    assert asyncio.run(names(settings)) == {"a"}
+
+
+def test_budget_holds_for_processes_that_want_different_models_at_the_same_time(settings, tmp_path):
+    models = [copy_of(settings, tmp_path, name) for name in "abcd"]
+    settings = room_for(settings, 2)
+    code = (
+        "import asyncio, sys; from pathlib import Path; from treadle.models import host\n"
+        "from treadle.models.catalog import ModelFile; from treadle.settings import ModelSettings\n"
+        "s = ModelSettings(runtime_dir=Path(sys.argv[1]), threads=1, context=1024, memory_gb=float(sys.argv[2]))\n"
+        "for name in sys.argv[3:]: asyncio.run(host.ensure(ModelFile(name, Path(name)), s))"
+    )
+    env = {**os.environ, "PYTHONPATH": str(SRC)}
+    start = [sys.executable, "-c", code, str(settings.runtime_dir), str(settings.memory_gb)]
+    wanted = [[m.name for m in (models[i:] + models[:i])[:3]] for i in range(3)]
+    users = [subprocess.Popen([*start, *mine], env=env) for mine in wanted]
+    seen = []
+    while any(user.poll() is None for user in users):
+        loaded = asyncio.run(host.ps(settings))
+        assert sum(max(item.memory_bytes, item.rss_bytes) for item in loaded) <= settings.memory_gb * 1e9
+        seen.append(len(loaded))
+    assert [user.returncode for user in users] == [0, 0, 0]
+    assert max(seen) == 2
 
 
 def test_larger_context_is_loaded_anew_and_a_smaller_one_is_not(settings):
@@ -235,7 +350,7 @@ def test_idle_host_ends_by_itself(settings):
         brief = replace(settings, idle_seconds=1.0)
         await host.ensure(locate("smollm2", brief), brief)
         # Nothing is called while it waits: its death is seen from its lock.
-        life = FileLock(Place(brief.runtime_dir).life)
+        life = FileLock(place_of(brief).life)
         async with asyncio.timeout(20):
             await life.take()
         life.release()
@@ -249,9 +364,7 @@ def test_unload_frees_the_process_and_is_idempotent(settings):
         assert await host.unload(settings, "qwen2.5-coder:0.5b") == []
         assert await host.unload(settings, "smollm2") == ["smollm2:135m"]
         assert await host.unload(settings) == []
-        # Its entry may stay until init has reaped it; its memory does not.
-        memory = Path(f"/proc/{endpoint.pid}/statm")
-        assert not memory.exists() or memory.read_text().split()[1] == "0"
+        assert holds_no_memory(endpoint.pid)
 
     asyncio.run(run())
 

@@ -8,7 +8,8 @@ from treadle.domain.messages import ModelReply, ModelRequest
 from treadle.errors import ModelUnavailable
 from treadle.models import host
 from treadle.models.catalog import DEFAULT_MODEL, locate
-from treadle.models.host import Endpoint, OnNote
+from treadle.models.host import Endpoint
+from treadle.models.host_start import OnNote
 from treadle.models.openai_chat import OpenAIChat
 from treadle.ports.model import OnDelta
 from treadle.settings import ModelSettings
@@ -50,7 +51,7 @@ class EmbeddedModel:
                 try:
                     return await chat.reply(request, on_delta=listen)
                 except ModelUnavailable:
-                    if heard or is_restarted or not await host.has_died(endpoint, self._settings):
+                    if heard or is_restarted or not await host.has_died(endpoint):
                         raise
             is_restarted = True
 
@@ -61,10 +62,10 @@ class EmbeddedModel:
             await chat.close()
 
     async def _chat(self, endpoint: Endpoint) -> OpenAIChat:
-        """Return the client for this very host; those of hosts that are gone are closed."""
+        """Return the client for this very host; that of an earlier host of the same model is closed."""
         if (known := self._chats.get(endpoint)) is not None:
             return known
-        gone = list(self._chats.values())
+        gone = [old for old in self._chats if old.place == endpoint.place]
         chat = OpenAIChat(
             endpoint.base_url,
             api_key=endpoint.api_key,
@@ -74,7 +75,7 @@ class EmbeddedModel:
             trust_env=False,
             extra="local",
         )
-        self._chats = {endpoint: chat}
+        self._chats[endpoint] = chat
         for old in gone:
-            await old.close()
+            await self._chats.pop(old).close()
         return chat

@@ -19,7 +19,6 @@ from treadle.models.locks import FileLock, last_use
 from treadle.models.place import Host, HostSpec, Place
 
 _HTTP_THREADS = 8
-_PROMPT_CACHE_MIB = 512
 _COUNTERS = ("prompt_tokens_total", "tokens_predicted_total", "requests_processing", "requests_deferred")
 
 
@@ -68,14 +67,16 @@ def _load(spec: HostSpec) -> Any:
     params.api_keys = [spec.api_key]
     params.n_threads_http = _HTTP_THREADS + spec.parallel
     params.endpoint_metrics = True
-    params.cache_ram_mib = _PROMPT_CACHE_MIB
+    params.cache_ram_mib = spec.prompt_cache_bytes >> 20
+    # Read into memory, not mapped: weights that llama.cpp packs anew would be there twice.
+    params.load_mode = xllamacpp.llama_load_mode.LLAMA_LOAD_MODE_NONE
     params.ui = False
     return xllamacpp.Server(params)
 
 
 def _wait_until_idle(server: Any, idle_seconds: float, place: Place) -> None:
-    """Return with the gate and the use lock held, so that nobody is between finding the host and using it."""
-    gate, use = FileLock(place.gate), FileLock(place.use)
+    """Return with the door and the use lock held, so that nobody is between finding the host and using it."""
+    door, use = FileLock(place.door), FileLock(place.use)
     counters, active = _counters(server), time.time()
     while True:
         time.sleep(min(max(idle_seconds / 20, 0.05), 5.0))
@@ -85,10 +86,10 @@ def _wait_until_idle(server: Any, idle_seconds: float, place: Place) -> None:
             counters, active = seen, time.time()
         if time.time() - max(active, last_use(place.use)) < idle_seconds:
             continue
-        if gate.try_take() and use.try_take() and time.time() - last_use(place.use) >= idle_seconds:
+        if door.try_take() and use.try_take() and time.time() - last_use(place.use) >= idle_seconds:
             return
         use.release()
-        gate.release()
+        door.release()
 
 
 def _counters(server: Any) -> dict[str, float]:

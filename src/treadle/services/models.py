@@ -7,7 +7,8 @@ from dataclasses import dataclass
 
 from treadle.models import choose, host, pull
 from treadle.models.catalog import DEFAULT_MODEL, ModelFile
-from treadle.models.host import Loaded, OnNote
+from treadle.models.host import Loaded
+from treadle.models.host_start import OnNote
 from treadle.models.pull import OnProgress
 from treadle.settings import Settings
 

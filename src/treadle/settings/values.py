@@ -53,6 +53,9 @@ class ModelSettings:
     """Tokens, prompt and answer together, that each request may have."""
     parallel: int = field(default=2, metadata=_about(low=1, high=64))
     """Requests that the embedded model answers at the same time. Each slot costs memory for `context` tokens."""
+    memory_gb: float = field(default=0.0, metadata=_about(low=0))
+    """What the embedded models may take together, in GB (10**9 bytes). Default (0): 70% of the RAM, or 90% of the VRAM
+    if the installed llama.cpp computes on graphics cards."""
     idle_seconds: float = field(default=300.0, metadata=_about(low=1))
     """The embedded model is unloaded after this many seconds without a request."""
     load_seconds: float = field(default=180.0, metadata=_about(low=1))
