@@ -17,9 +17,10 @@ import httpx2
 import pytest
 
 from treadle.domain.messages import Message, ModelRequest
-from treadle.errors import ModelFileCorrupt, ModelTooLarge, ModelUnavailable, TreadleError
+from treadle.errors import ModelFileCorrupt, ModelTooLarge, ModelUnavailable, TreadleError, UnknownName
 from treadle.models import gguf, host, host_start, pull
 from treadle.models.catalog import ModelFile, locate
+from treadle.models.drivers.embedded import EmbeddedServer
 from treadle.models.embedded import EmbeddedModel
 from treadle.models.locks import FileLock
 from treadle.models.place import PROTOCOL, Place, Runtime
@@ -209,8 +210,7 @@ def holds_no_memory(pid: int) -> bool:
 
 def room_for(settings: ModelSettings, count: int) -> ModelSettings:
     path = locate("smollm2", settings).path
-    cache = gguf.prompt_cache_bytes(path, settings.context)
-    one = gguf.footprint(path, context=settings.context, parallel=settings.parallel, prompt_cache_bytes=cache)
+    one = gguf.loaded(path, context=settings.context, parallel=settings.parallel)
     return replace(settings, memory_gb=(count + 0.5) * one.total / 1e9)
 
 
@@ -302,6 +302,28 @@ def test_without_leave_to_evict_no_room_is_an_error_that_names_what_is_loaded(se
         assert await names(settings) == {"a"}
 
     asyncio.run(run())
+
+
+async def test_driver_loads_answers_and_unloads_and_tells_the_truth_about_memory(settings, tmp_path):
+    settings = room_for(settings, 1)
+    other = copy_of(settings, tmp_path, "other").name
+    server = EmbeddedServer(settings, contexts={"smollm2": 512})
+    size = await server.size_bytes("smollm2")
+    resident = await server.load("smollm2")
+    assert (resident.model, resident.context, resident.in_flight) == ("smollm2:135m", 512, 0)
+    assert (await server.load("smollm2:135m")).bytes == resident.bytes == size
+    assert (await server.model.reply(question())).text
+    (memory,) = await server.memory()
+    assert memory.used_bytes == size <= memory.total_bytes
+    with pytest.raises(ModelUnavailable):
+        await server.load(other)
+    assert [item.model for item in await server.residents()] == ["smollm2:135m"]
+    await server.unload("smollm2")
+    await server.unload("smollm2")
+    assert (await server.load(other)).model == other
+    with pytest.raises(UnknownName):
+        await server.size_bytes("nonesuch")
+    await server.close()
 
 
 def test_model_that_can_never_fit_is_refused_and_evicts_nobody(settings, tmp_path):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 
 from treadle.domain.messages import ModelReply, ModelRequest
@@ -18,8 +19,12 @@ from treadle.settings import ModelSettings
 class EmbeddedModel:
     """Implements `ports.model.Model` with llama.cpp on this machine. An empty model name means the default."""
 
-    def __init__(self, settings: ModelSettings, *, on_note: OnNote | None = None) -> None:
+    def __init__(
+        self, settings: ModelSettings, *, on_note: OnNote | None = None, contexts: Mapping[str, int] | None = None
+    ) -> None:
+        """`contexts`: tokens per request by model, where they differ from the configured ones."""
         self._settings = settings
+        self._contexts = contexts or {}
         self._on_note = on_note
         self._chats: dict[Endpoint, OpenAIChat] = {}
 
@@ -37,6 +42,7 @@ class EmbeddedModel:
         """
         model = locate(request.model or DEFAULT_MODEL, self._settings)
         request = replace(request, model=model.name)
+        settings = replace(self._settings, context=self._contexts.get(model.name, self._settings.context))
         heard: list[str] = []
         is_restarted = False
 
@@ -46,7 +52,7 @@ class EmbeddedModel:
                 on_delta(text)
 
         while True:
-            async with host.use(model, self._settings, on_note=self._on_note) as endpoint:
+            async with host.use(model, settings, on_note=self._on_note) as endpoint:
                 chat = await self._chat(endpoint)
                 try:
                     return await chat.reply(request, on_delta=listen)

@@ -68,6 +68,12 @@ def prompt_cache_bytes(path: Path, context: int) -> int:
     return 0 if shape is None else min(_PROMPT_CACHE_BYTES, shape.kv_bytes_per_token * context)
 
 
+def loaded(path: Path, *, context: int, parallel: int) -> Footprint:
+    """Estimate what the model takes as the model host loads it. Raises OSError."""
+    cache = prompt_cache_bytes(path, context)
+    return footprint(path, context=context, parallel=parallel, prompt_cache_bytes=cache)
+
+
 def footprint(path: Path, *, context: int, parallel: int, prompt_cache_bytes: int) -> Footprint:
     """Estimate what the model takes with `parallel` slots of `context` tokens each, and a prompt cache of this size.
 

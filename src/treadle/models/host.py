@@ -298,8 +298,7 @@ def _no_room(spec: HostSpec, allowed: Budget, loaded: Sequence[Host]) -> ModelUn
 def _spec(model: ModelFile, settings: ModelSettings, place: Place, allowed: Budget) -> HostSpec:
     path = model.path.resolve()
     found = path.stat()
-    cache = gguf.prompt_cache_bytes(path, settings.context)
-    takes = gguf.footprint(path, context=settings.context, parallel=settings.parallel, prompt_cache_bytes=cache)
+    takes = gguf.loaded(path, context=settings.context, parallel=settings.parallel)
     return HostSpec(
         folder=str(place.folder),
         model=model.name,
@@ -311,7 +310,7 @@ def _spec(model: ModelFile, settings: ModelSettings, place: Place, allowed: Budg
         threads=settings.threads,
         idle_seconds=settings.idle_seconds,
         memory_bytes=takes.total,
-        prompt_cache_bytes=cache,
+        prompt_cache_bytes=gguf.prompt_cache_bytes(path, settings.context),
         device=allowed.device,
         api_key=secrets.token_urlsafe(32),
     )
