@@ -5,6 +5,7 @@ The heartbeat is a thread, so that a stalled event loop does not lose what the w
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import os
 import socket
@@ -12,7 +13,8 @@ import threading
 import time
 from collections.abc import Callable, Mapping
 
-from treadle.errors import StoreUnavailable, TreadleError
+from treadle.domain.task import Claim
+from treadle.errors import LeaseLost, StoreUnavailable, TreadleError
 from treadle.ports.store import Renewer
 
 logger = logging.getLogger("treadle.lease")
@@ -103,6 +105,52 @@ class Heartbeat:
                 pause = min(turn / 4, left) if left > 0 else turn
             if lost:
                 self._on_lost(lost)
+
+
+class Leases:
+    """What a worker holds, and the renewing of it."""
+
+    def __init__(self, open_renewer: Callable[[], Renewer], worker: str, lease_seconds: float) -> None:
+        self.held: dict[int, int] = {}
+        """Task id -> lease_seq of what is being run."""
+        self._worker = worker
+        self._lease_seconds = lease_seconds
+        self._renewals = Renewals(open_renewer, worker)
+        self._heartbeat: Heartbeat | None = None
+
+    def start(self, on_lost: Callable[[frozenset[int]], None]) -> None:
+        """Renew from now on by itself. `on_lost` is called in the event loop that runs now."""
+        loop = asyncio.get_running_loop()
+
+        def lost(task_ids: frozenset[int]) -> None:
+            loop.call_soon_threadsafe(on_lost, task_ids)
+
+        self._heartbeat = Heartbeat(self._renewals, self._worker, self.held, self._lease_seconds, lost)
+        self._heartbeat.start()
+
+    def stop(self) -> None:
+        """Renew no more. Idempotent."""
+        if self._heartbeat is not None:
+            self._heartbeat.stop()
+            self._heartbeat = None
+        self._renewals.close()
+
+    def let_go(self, task_id: int, lease_seq: int) -> bool:
+        """Hold a task no more, unless it was lost and claimed again meanwhile, under a new lease."""
+        if self.held.get(task_id) != lease_seq:
+            return False
+        del self.held[task_id]
+        return True
+
+    async def renew(self, claim: Claim) -> None:
+        """Renew one lease now. Raises LeaseLost, and holds it no more."""
+        held, lease = {claim.task_id: claim.lease_seq}, self._lease_seconds
+        if await asyncio.to_thread(self._renewals.renew, held, lease, lease / RENEWALS):
+            self.let_go(claim.task_id, claim.lease_seq)
+            raise LeaseLost(
+                f"Task {claim.activation!r} attempt {claim.attempt} is no longer leased to {self._worker!r}; "
+                f"its result was not recorded."
+            )
 
 
 def is_dead(worker: str) -> bool:

@@ -22,7 +22,7 @@ from treadle.engine.commit import commit_surely
 from treadle.engine.context import Context
 from treadle.engine.elsewhere import INPUT, Places, Return, hand_over, key_of, last_return, refuse_repeat, run_offered
 from treadle.engine.execute import Outcome, conclude
-from treadle.engine.lease import RENEWALS, Heartbeat, Renewals
+from treadle.engine.lease import Leases
 from treadle.engine.listeners import Listeners
 from treadle.engine.presence import Presence
 from treadle.engine.processes import Processes
@@ -54,8 +54,8 @@ class Worker:
         self.registry = registry or NodeRegistry()
         self.settings = settings or WorkerSettings()
         self.name = name or f"{socket.gethostname()}-{os.getpid()}-{uuid.uuid4().hex[:6]}"
-        self.held: dict[int, int] = {}
-        """Task id -> lease_seq of what is being run."""
+        self._leases = Leases(store.renewer, self.name, self.settings.lease_seconds)
+        self.held = self._leases.held
         self.presence = Presence(self.name, self.settings)
         self._chance = chance
         self.places = Places(self.registry, self.settings)
@@ -80,8 +80,6 @@ class Worker:
         self._may_be_ready = True
         """Whether there may be tasks to claim: the last look was too small to find all, or there was news since."""
         self._server: asyncio.Task[None] | None = None
-        self._heartbeat: Heartbeat | None = None
-        self._renewals: Renewals | None = None
         self._due = math.inf
         """When the store may have to be swept before its next turn: something is delayed until then."""
 
@@ -110,17 +108,10 @@ class Worker:
         if self._server is not None:
             return
         self.state = WorkerState.SERVING
-        loop = asyncio.get_running_loop()
-        settings = self.settings
-        if settings.heartbeat:
-
-            def lost(task_ids: frozenset[int]) -> None:
-                loop.call_soon_threadsafe(self._drop, task_ids)
-
-            self._heartbeat = Heartbeat(self._renewing(), self.name, self.held, settings.lease_seconds, lost)
-            self._heartbeat.start()
-        if settings.serve:
-            self._server = loop.create_task(self._serve(), name=f"serve {self.name}")
+        if self.settings.heartbeat:
+            self._leases.start(self._drop)
+        if self.settings.serve:
+            self._server = asyncio.get_running_loop().create_task(self._serve(), name=f"serve {self.name}")
 
     async def drain(self) -> None:
         """Claim no more and hand nothing on here; returns when all that runs has ended. `stop` may cut it short."""
@@ -143,12 +134,7 @@ class Worker:
         await asyncio.gather(*chains, return_exceptions=True)
         self.processes.close()
         held = dict(self.held)
-        if self._heartbeat is not None:
-            self._heartbeat.stop()
-            self._heartbeat = None
-        if self._renewals is not None:
-            self._renewals.close()
-            self._renewals = None
+        self._leases.stop()
         try:
             await self._give_back(held)
         except Unreachable as error:
@@ -222,6 +208,11 @@ class Worker:
         self._may_be_ready = self._may_be_ready or len(claims) == free
         return len(claims) == free
 
+    def _freed(self) -> None:
+        """A slot is free: fill it, unless the last look has found that nothing is left to claim."""
+        if self._may_be_ready:
+            self._slot_free.set()
+
     def _serving(self) -> bool:
         return self.state is WorkerState.SERVING
 
@@ -271,7 +262,7 @@ class Worker:
 
     def _chain_ended(self, chain: asyncio.Task[None]) -> None:
         self._chains.discard(chain)
-        self._slot_free.set()
+        self._freed()
         self._views.leave(chain.get_name())
         if not chain.cancelled() and chain.exception() is not None:
             logger.error("A slot of worker %s broke", self.name, exc_info=chain.exception())
@@ -300,9 +291,7 @@ class Worker:
             self._let_go(task_id, lease_seq)
 
     def _let_go(self, task_id: int, lease_seq: int) -> None:
-        """Hold a task no more, unless it was lost and claimed again meanwhile, under a new lease."""
-        if self.held.get(task_id) == lease_seq:
-            del self.held[task_id]
+        if self._leases.let_go(task_id, lease_seq):
             self._once.discard(task_id)
 
     async def _one(self, claim: Claim) -> Claim | None:
@@ -380,7 +369,7 @@ class Worker:
             )  # -1: this slot is free, though its commit is not done
             self._promised += promised
             if promised < 0:
-                self._slot_free.set()
+                self._freed()
             try:
                 result = await self._commit(commit)
             finally:
@@ -433,7 +422,7 @@ class Worker:
         for delay in (commit.move.delay_seconds, *(task.delay_seconds for task in commit.tasks)):
             if delay is not None:
                 self.expect(delay)
-        self._slot_free.set()
+        self._freed()
 
     async def _commit(self, commit: Commit) -> CommitResult:
         settings = self.settings
@@ -481,17 +470,11 @@ class Worker:
         self._ends.setdefault(run_id, []).append(future)
         return future
 
-    def _renewing(self) -> Renewals:
-        if self._renewals is None:
-            self._renewals = Renewals(self.store.renewer, self.name)
-        return self._renewals
-
     async def heartbeat(self, claim: Claim) -> None:
         """Renew one lease now. Raises LeaseLost."""
-        held, lease = {claim.task_id: claim.lease_seq}, self.settings.lease_seconds
-        if await asyncio.to_thread(self._renewing().renew, held, lease, lease / RENEWALS):
-            self._let_go(claim.task_id, claim.lease_seq)
-            raise LeaseLost(
-                f"Task {claim.activation!r} attempt {claim.attempt} is no longer leased to {self.name!r}; "
-                f"its result was not recorded."
-            )
+        try:
+            await self._leases.renew(claim)
+        except LeaseLost:
+            if claim.task_id not in self.held:
+                self._once.discard(claim.task_id)
+            raise
