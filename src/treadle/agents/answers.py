@@ -1,11 +1,9 @@
-"""Reading what models answer: code out of prose, JSON out of almost-JSON. Lenient, because small models are."""
+"""Reading what models answer: code out of prose. Lenient, because small models are."""
 
 from __future__ import annotations
 
 import ast
-import json
 import re
-from typing import Any
 
 _FENCE = re.compile(
     r"^[ \t]*(?:```|~~~)[ \t]*([\w+.-]*)[^\n]*\n(.*?)(?:^[ \t]*(?:```|~~~)[ \t]*$|\Z)", re.MULTILINE | re.DOTALL
@@ -44,48 +42,6 @@ def is_python(source: str) -> bool:
     except (SyntaxError, ValueError, MemoryError, RecursionError):
         return False
     return True
-
-
-def json_value(text: str) -> Any:
-    """Return the JSON value in an answer, or None. Bears fences, prose, trailing commas and Python's spelling."""
-    opened = [position for position in (text.find("{"), text.find("[")) if position >= 0]
-    if not opened:
-        return None
-    body = text[min(opened) :]
-    body = body[: max(body.rfind("}"), body.rfind("]")) + 1] or body
-    for attempt in (body, re.sub(r",\s*([}\]])", r"\1", body), _close(body)):
-        try:
-            return json.loads(attempt)
-        except ValueError:
-            pass
-        try:
-            return ast.literal_eval(attempt)
-        except (SyntaxError, ValueError, TypeError, MemoryError, RecursionError):
-            pass
-    return None
-
-
-def _close(text: str) -> str:
-    """Close what a cut-off answer left open, after the last item that is complete."""
-    for cut in range(len(text), max(0, len(text) - 500), -1):
-        kept = text[:cut].rstrip().rstrip(",:")
-        closed = kept + _closers(kept)
-        try:
-            if json.loads(closed):
-                return closed
-        except ValueError:
-            continue
-    return text
-
-
-def _closers(text: str) -> str:
-    waiting: list[str] = []
-    for char in re.sub(r'"(?:[^"\\]|\\.)*"', "", text):
-        if char in "{[":
-            waiting.append("}" if char == "{" else "]")
-        elif waiting and char == waiting[-1]:
-            waiting.pop()
-    return "".join(reversed(waiting))
 
 
 def _without_prose(text: str) -> str:

@@ -8,9 +8,9 @@ from typing import Any
 
 import msgspec
 
-from treadle.agents.answers import json_value
 from treadle.agents.prompt import SYSTEM
 from treadle.domain.messages import Message, ModelRequest
+from treadle.models.almost_json import json_value
 from treadle.ports.context import NodeContext
 from treadle.ports.model import Model
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from treadle.agents.answers import code_block, complete_prefix, json_value
+from treadle.agents.answers import code_block, complete_prefix
 
 CODE = "import re\n\ndef f(x):\n    return x\n"
 
@@ -35,25 +35,3 @@ def test_cut_off_code_keeps_what_was_finished() -> None:
     assert complete_prefix(cut) == "def f(x):\n    return x\n\n\n"
     assert complete_prefix("assert f(1) == 1\nassert f(2) ==") == "assert f(1) == 1\n"
     assert complete_prefix("not python at all") == ""
-
-
-@pytest.mark.parametrize(
-    "answer",
-    [
-        '{"a": [1, 2]}',
-        'Here you are:\n```json\n{"a": [1, 2]}\n```\nEnjoy!',
-        '{"a": [1, 2,],}',
-        "{'a': [1, 2]}",
-        '{"a": [1, 2',
-        '{"a": [1, 2], "b": "cut o',
-    ],
-)
-def test_json_is_read_although_it_is_broken(answer: str) -> None:
-    value = json_value(answer)
-    assert isinstance(value, dict)
-    assert value["a"][:1] == [1]
-
-
-def test_no_json_is_none() -> None:
-    assert json_value("I would say four functions.") is None
-    assert json_value("{ this is: not json") is None

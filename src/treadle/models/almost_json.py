@@ -1,0 +1,74 @@
+"""JSON out of what models write: within prose and fences, with commas too many and quotes too few. Lenient, because
+small models are; what was guessed is checked against a schema, if there is one."""
+
+from __future__ import annotations
+
+import ast
+import json
+import re
+from functools import lru_cache
+from importlib import import_module
+from typing import Any
+
+_BEGINS_AS_JSON = re.compile(r"""\{\s*(?:["']|[\w-]+\s*:)|\[\s*["'\d{\[-]""")
+_REPAIRED_AT_MOST = 50_000
+"""Characters. Repairing takes long for more, and holds up everything else meanwhile."""
+
+
+def json_value(text: str) -> Any:
+    """Return the JSON object or list in an answer, or None. Bears prose around it, Python's spelling, a missing end."""
+    opened = [position for position in (text.find("{"), text.find("[")) if position >= 0]
+    if not opened:
+        return None
+    rest = text[min(opened) :]
+    body = rest[: max(rest.rfind("}"), rest.rfind("]")) + 1]
+    for attempt in (body, re.sub(r",\s*([}\]])", r"\1", body)):
+        try:
+            # Line breaks within strings can be forgiven without guessing.
+            return json.loads(attempt, strict=False)
+        except (ValueError, RecursionError):
+            pass
+        try:
+            return ast.literal_eval(attempt)
+        except (SyntaxError, ValueError, TypeError, MemoryError, RecursionError):
+            pass
+    return _repaired(rest)
+
+
+def json_object(text: str) -> dict[str, Any] | None:
+    """Return the JSON object that the whole text is meant to be, such as the arguments of a tool; or None."""
+    value = json_value(text) if text.lstrip()[:1] == "{" else None
+    return value if isinstance(value, dict) else None
+
+
+def problem_with(value: Any, schema: dict[str, Any]) -> str:
+    """Say in words for a model what is wrong with a value; empty if nothing is.
+
+    References to other addresses are not followed: a schema that has one is a problem.
+    """
+    jsonschema = import_module("jsonschema")  # takes a third of a second, and most processes never need it
+    try:
+        error = jsonschema.exceptions.best_match(_validator(json.dumps(schema)).iter_errors(value))
+    except (jsonschema.exceptions.SchemaError, jsonschema.exceptions._WrappedReferencingError) as exc:
+        return f"its schema cannot be used: {exc}"
+    return f"{error.json_path}: {error.message[:300]}" if error is not None else ""
+
+
+@lru_cache(maxsize=64)
+def _validator(schema: str) -> Any:
+    jsonschema, plain = import_module("jsonschema"), json.loads(schema)
+    kind = jsonschema.validators.validator_for(plain, default=jsonschema.Draft202012Validator)
+    kind.check_schema(plain)
+    return kind(plain, registry=import_module("referencing").Registry())
+
+
+def _repaired(text: str) -> Any:
+    """Mend what can be guessed, but take no prose in brackets for it."""
+    if len(text) > _REPAIRED_AT_MOST or not _BEGINS_AS_JSON.match(text):
+        return None
+    try:
+        value = import_module("json_repair").loads(text)
+    except (ValueError, RecursionError):
+        return None
+    is_as_opened = isinstance(value, dict if text[0] == "{" else list)
+    return value if is_as_opened and value else None
