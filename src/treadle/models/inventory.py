@@ -51,10 +51,15 @@ def load_inventory(settings: Settings) -> Inventory | None:
     files = inventory_files(settings)
     if not files:
         return None
-    found = read_inventory(files, settings.variables)
+    found = read_inventory(files, overrides(settings))
     if found.problems:
         raise ConfigError.of(found.problems)
     return found.inventory
+
+
+def overrides(settings: Settings) -> Variables:
+    """The variables that may override addresses: a project's `.env` cannot send a user's own inventory elsewhere."""
+    return settings.variables.of_user() if settings.is_of_user("inventory.servers") else settings.variables
 
 
 def read_inventory(files: tuple[Path, ...], variables: Variables | None = None) -> Found:

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Literal
 
 from treadle.errors import TreadleError
-from treadle.models import choose, pull
+from treadle.models import choose, pull, shipped
 from treadle.models.catalog import DEFAULT_MODEL
 from treadle.sandboxes.choose import Availability, probe
 from treadle.settings import Settings
@@ -96,7 +96,7 @@ def _embedded(settings: Settings) -> Finding:
 
 async def _ollama(settings: Settings) -> Finding:
     url = settings.model.ollama_url
-    tags = await choose.ollama_tags(url)
+    tags = await shipped.ollama_tags(url)
     if tags is None:
         return Finding("ollama", "ok", f"not running at {url}; not needed")
     names = ", ".join(tag.name for tag in tags) or "no model"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from treadle.models import choose, host, pull
+from treadle.models import choose, host, pull, shipped
 from treadle.models.catalog import DEFAULT_MODEL, ModelFile
 from treadle.models.host import Loaded
 from treadle.models.host_start import OnNote
@@ -38,7 +38,7 @@ class Models:
     async def list(self) -> Sequence[ModelView]:
         """The catalogue in its order, then what a local Ollama has."""
         found = [_catalog_view(item) for item in pull.installed(self._settings.model)]
-        tags = await choose.ollama_tags(self._settings.model.ollama_url)
+        tags = await shipped.ollama_tags(self._settings.model.ollama_url)
         return [*found, *(ModelView(t.name, "ollama", t.bytes, "here", 0, False, "in Ollama", "") for t in tags or [])]
 
     async def choice(self) -> choose.Choice:

@@ -26,9 +26,8 @@ from treadle.settings.keys import (
     parsed,
     unknown,
 )
-from treadle.settings.values import Settings, Variables
+from treadle.settings.values import FILE, Settings, Variables
 
-FILE = "treadle.toml"
 _TEST_PREFIX = "TREADLE_TEST_"
 """Variables with this prefix belong to our tests and are no settings."""
 

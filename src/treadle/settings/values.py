@@ -12,6 +12,8 @@ Provider = Literal["auto", "embedded", "ollama", "openai", "anthropic", "gemini"
 TierChoice = Literal["auto", "tiny", "small", "large", "frontier"]
 Backend = Literal["auto", "bubblewrap", "landlock", "none"]
 
+FILE = "treadle.toml"
+
 
 def _about(
     env: str = "",
@@ -137,6 +139,10 @@ class Variables:
         """Tell whether the project's own file gives the variable, and not the user's environment."""
         return not self._environ.get(name) and bool(self._dotenv.get(name))
 
+    def of_user(self) -> Variables:
+        """Without those of the project's file."""
+        return Variables(self._environ)
+
     def __repr__(self) -> str:
         return "Variables()"
 
@@ -158,3 +164,8 @@ class Settings:
     variables: Variables = field(default_factory=Variables, repr=False, compare=False)
     origins: Mapping[str, str] = field(default_factory=dict)
     """`section.key` to where its value was given, in words: `the flag --model`, `TREADLE_MODEL in the environment`."""
+
+    def is_of_user(self, path: str) -> bool:
+        """Tell whether the user, and no file of the project, gave a setting: a cloned repository is not the user."""
+        origin = self.origins.get(path, "")
+        return bool(origin) and not origin.endswith((str(self.project / FILE), str(self.project / ".env")))

@@ -11,7 +11,8 @@ import pytest
 
 from treadle.errors import ConfigError, ModelUnavailable, UnknownName
 from treadle.models.catalog import DEFAULT_MODEL
-from treadle.models.choose import Choice, OllamaTag, choose, ollama_tags, pick_coding_model
+from treadle.models.choose import Choice, choose
+from treadle.models.shipped import OllamaTag, ollama_tags, pick_coding_model
 from treadle.settings import load_settings
 
 GIB = 1 << 30
