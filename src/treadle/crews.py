@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import secrets
 import shutil
 from collections.abc import Callable
@@ -15,6 +16,7 @@ from treadle.errors import ConfigError
 from treadle.settings import Settings
 
 if TYPE_CHECKING:
+    from treadle.domain.inventory import ModelEntry, Service
     from treadle.ports.model import Model
     from treadle.ports.sandbox import Sandbox
     from treadle.ports.store import Store
@@ -51,7 +53,7 @@ class Crews:
         workspace = await Workspace.open(folder, run_id, self.snapshots(folder, run_id))
         backend = self._settings.sandbox.backend if is_guest else plan.sandbox
         return Crew(
-            model=self._model(plan.provider, self.script if is_guest else plan.script),
+            model=self._model(plan, self.script if is_guest else plan.script),
             model_name=plan.model,
             sandbox=await self.open_sandbox(workspace.folder, backend),
             workspace=workspace,
@@ -100,29 +102,28 @@ class Crews:
         )
         return await open_sandbox(folder, backend=backend, limits=limits)
 
-    def _model(self, provider: str, script: str) -> Model:
-        settings = self._settings.model
-        if provider == "scripted":
+    def _model(self, plan: BuildPlan, script: str) -> Model:
+        """What answers a build: the place where a tier's models, their wrappers and the pool come together."""
+        if plan.provider == "scripted":
             from treadle.models.script_file import ScriptFile
 
             return ScriptFile(Path(script))
-        if provider == "ollama":
-            from treadle.models.ollama import OllamaModel
+        from treadle.models.choose import recorded
+        from treadle.models.wrappers.named import Named
 
-            return OllamaModel(settings)
-        if provider == "openai":
-            from treadle.models.openai_chat import OpenAIChat
+        service, entry = recorded(self._settings, plan.provider, plan.model)
+        return Named(self._adapter(service, entry), entry)
 
-            return OpenAIChat(
-                settings.openai_base_url,
-                api_key=settings.openai_api_key,
-                key_env=settings.openai_api_key_env,
-                first_token_seconds=settings.first_token_seconds,
-                stall_seconds=settings.stall_seconds,
-            )
-        from treadle.models.embedded import EmbeddedModel
+    def _adapter(self, service: Service, entry: ModelEntry) -> Model:
+        from treadle.models.adapters import adapter_of
+        from treadle.models.keys import key_of
 
-        return EmbeddedModel(settings, on_note=lambda note: self.on_note(note))
+        settings = dataclasses.replace(self._settings.model, context=entry.context)
+        if service.kind == "llama_cpp":
+            from treadle.models.embedded import EmbeddedModel
+
+            return EmbeddedModel(settings, on_note=lambda note: self.on_note(note))
+        return adapter_of(service, [entry], key_of(service, self._settings), settings)
 
 
 def _publisher(plan: BuildPlan, workspace: Workspace, run_id: str) -> Publisher:

@@ -42,7 +42,8 @@ def build(
     repo: Path | None = typer.Option(None, "--repo", metavar="PATH", help="Work on a branch of this repository."),
     check: str = typer.Option("", "--check", metavar="CMD", help="Shell command that must pass in the end."),
     model: str | None = typer.Option(None, "--model", metavar="NAME", help="See `treadle models list`."),
-    provider: str | None = typer.Option(None, "--provider", metavar="NAME", help="auto, embedded, ollama or openai."),
+    provider: str | None = typer.Option(None, "--provider", metavar="NAME", help="auto, embedded, ollama, openai, ..."),
+    tier: str | None = typer.Option(None, "--tier", metavar="NAME", help="tiny, small, large or frontier."),
     sandbox: str | None = typer.Option(None, "--sandbox", metavar="NAME", help="auto, bubblewrap, landlock or none."),
     budget_tokens: int | None = typer.Option(None, "--budget-tokens", metavar="N", help="Tokens to spend at most."),
     max_rounds: int | None = typer.Option(None, "--max-rounds", metavar="N", help="Repairs to try at most."),
@@ -66,6 +67,7 @@ def build(
         settings = session.settings_of(
             model=model,
             provider=provider_name,
+            tier=tier,
             sandbox=session.sandbox_name(sandbox),
             budget_tokens=budget_tokens,
             max_rounds=max_rounds,
@@ -129,7 +131,8 @@ async def _fetch_model(application: Application, plan: BuildPlan) -> None:
     try:
         missing = await application.builds.missing_model(plan)
     except ModelFileCorrupt as error:
-        if Path(plan.model).suffix == ".gguf":
+        missing = application.builds.model_file(plan)
+        if missing.entry is None:
             raise
         output.note(f"{error} It is fetched again.")
     else:
@@ -137,7 +140,7 @@ async def _fetch_model(application: Application, plan: BuildPlan) -> None:
             return
     bar = ProgressBar()
     try:
-        await Models(application.settings).pull(plan.model, bar.show)
+        await Models(application.settings).pull(missing.name, bar.show)
     finally:
         bar.close()
 

@@ -75,6 +75,7 @@ def worker(
     ),
     model: str | None = typer.Option(None, "--model", metavar="NAME", help="Of builds: take those with this model."),
     provider: str | None = typer.Option(None, "--provider", metavar="NAME", help="As for `treadle build`."),
+    tier: str | None = typer.Option(None, "--tier", metavar="NAME", help="As for `treadle build`."),
     sandbox: str | None = typer.Option(None, "--sandbox", metavar="NAME", help="As for `treadle build`."),
     store: str | None = STORE,
 ) -> None:
@@ -91,7 +92,9 @@ def worker(
                 hint="Give --import pkg.module, or neither: builds have queues of their own.",
             )
         name, script = session.script_in(provider)
-        settings = session.settings_of(model=model, provider=name, sandbox=session.sandbox_name(sandbox), store=store)
+        settings = session.settings_of(
+            model=model, provider=name, tier=tier, sandbox=session.sandbox_name(sandbox), store=store
+        )
         session.run(lambda: _help_with_builds(settings, script, capacity, lease))
         return
 

@@ -24,7 +24,7 @@ from treadle.errors import ConfigError, Conflict, NotFound, UsageError
 from treadle.graph.build import Graph
 from treadle.models import verify
 from treadle.models.catalog import ModelFile, locate
-from treadle.models.choose import Choice, choose
+from treadle.models.choose import Choice, choose, recorded
 from treadle.ports.sandbox import Sandbox
 from treadle.services.guests import KINDS, Guest, model_queue, placed_graph, queue_of
 from treadle.services.runs import BUILD
@@ -202,7 +202,7 @@ class Builds:
             )
         choice = await self._choice(script)
         if choice.provider == "embedded":
-            await verify.check(locate(choice.model, self._settings.model))
+            await verify.check(locate(choice.served_as, self._settings.model))
         return Guest(choice, await self._working_sandbox(), str(script.absolute()) if script else "")
 
     async def _working_sandbox(self) -> str:
@@ -220,11 +220,16 @@ class Builds:
         """
         if plan.provider != "embedded" or plan.elsewhere:
             return None
-        model = locate(plan.model, self._settings.model)
+        model = self.model_file(plan)
         if not model.is_present:
             return model
         await verify.check(model)
         return None
+
+    def model_file(self, plan: BuildPlan) -> ModelFile:
+        """The file of a plan's embedded model. Raises as `models.catalog.locate`."""
+        _, entry = recorded(self._settings, plan.provider, plan.model)
+        return locate(entry.served_as, self._settings.model)
 
     async def start(self, plan: BuildPlan, run_id: str) -> None:
         """Start the run of a build; the plan is recorded with it."""

@@ -68,8 +68,9 @@ async def test_what_a_machine_without_its_model_cannot_do_another_does() -> None
             worker.add_graph(graph.compile())
         await bare.start()
         run_id = await home.start(graph, options=RunOptions(run_id="r1"))
+        seen = 0
         while not asked:
-            await store.wait(run_id, 0, 0.02)
+            seen = await store.wait(run_id, seen, 0.02)
         await able.start()
         assert (await home.wait(run_id, timeout=20))["done"] is True
         await able.stop()
