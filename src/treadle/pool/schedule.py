@@ -173,7 +173,9 @@ def _worthwhile(floor: Floor) -> Swap | None:
     if device.changing:
         return None
     for facts in floor.view.facts.values():
-        if facts.pinned and facts.devices[0] == device.name and facts.model not in device.residents:
+        if facts.resting or not facts.pinned or facts.model in device.residents:
+            continue
+        if facts.devices[0] == device.name:
             victims = cheapest(floor, facts.model) if can_hold(floor.view, device, facts) else None
             return (facts.model, victims) if victims is not None else None
     if floor.ready and device.loads_alone:
@@ -214,7 +216,7 @@ def _ahead(floor: Floor) -> Swap | None:
     """Find a model that will be wanted before any that would leave for it."""
     for expected in sorted(floor.soon.values(), key=lambda s: s.at):
         model = expected.model
-        if model in floor.device.residents:
+        if model in floor.device.residents or floor.facts(model).resting:
             continue
         if expected.at - floor.now > floor.facts(model).load_s + _SOON_S:
             break

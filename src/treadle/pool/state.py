@@ -25,6 +25,8 @@ class Facts:
     """How long one request usually takes."""
     asked: float = 1.0
     """How often it has been asked lately, against the others."""
+    resting: bool = False
+    """Loading it failed a moment ago: it is not loaded unasked."""
     keep_s: float = 300.0
     """How long Ollama would keep it idle; only the policy `ollama` looks at it."""
 
