@@ -26,6 +26,7 @@ from treadle.engine.orchestrator import Orchestrator
 from treadle.stores.memory import MemoryStore
 
 BARE, SAVER = "no checkpointer", "InMemorySaver, sync"
+SYNC_API = "no checkpointer, sync API"
 Shape = Callable[[engine_graphs.Kit], Any]
 
 
@@ -37,7 +38,9 @@ class Options:
     """Where databases are made; None: the system's temporary folder."""
 
 
-async def _measure(shape: Shape, state: Any, units: int, rounds: int, repeat: int, slices: int) -> tuple[Rates, str]:
+async def _measure(
+    shape: Shape, state: Any, units: int, rounds: int, repeat: int, slices: int, *, has_sync_nodes: bool = False
+) -> tuple[Rates, str]:
     """Rates of one graph in Treadle's memory store, and in LangGraph with and without its saver in memory.
 
     Also says where the results of the two differ in size, which would make the comparison worthless.
@@ -57,7 +60,10 @@ async def _measure(shape: Shape, state: Any, units: int, rounds: int, repeat: in
     async def saved() -> None:
         await fresh.graphs[SAVER].ainvoke(state, thread(), durability="sync")
 
-    work = {"treadle": treadle, BARE: plain, SAVER: saved}
+    async def sync_api() -> None:
+        bare.invoke(state, thread())
+
+    work = {"treadle": treadle, BARE: plain, SAVER: saved} | ({SYNC_API: sync_api} if has_sync_nodes else {})
     async with fresh:
         rates = await interleave(work, units, rounds=rounds, repeat=repeat, slices=slices, renew=fresh.renew)
     return rates, _difference(results["treadle"], results["peer"])
@@ -93,10 +99,13 @@ def _difference(ours: Any, theirs: Any) -> str:
 
 async def _row(
     name: str, unit: str, shape: Shape, state: Any, units: int, options: Options, bounds: tuple[float, float],
-    *, repeat: int = 1, slices: int = 1,
+    *, repeat: int = 1, slices: int = 1, has_sync_nodes: bool = False,
 ) -> Row:  # fmt: skip
-    rates, difference = await _measure(shape, state, units, options.rounds, repeat, slices)
-    row = versus(name, unit, rates, {BARE: BARE, SAVER: SAVER}, least=bounds[0], aim=bounds[1])
+    rates, difference = await _measure(
+        shape, state, units, options.rounds, repeat, slices, has_sync_nodes=has_sync_nodes
+    )
+    peers = {peer: peer for peer in (BARE, SAVER, SYNC_API) if peer in rates}
+    row = versus(name, unit, rates, peers, least=bounds[0], aim=bounds[1])
     if difference:
         row.others["NOTE"] = difference
     return row
@@ -176,12 +185,15 @@ async def _react_rates(calls: int, options: Options) -> Rates:
 
 async def wide_state(options: Options) -> list[Row]:
     rows = []
-    for sync, how in ((True, "sync nodes"), (False, "async nodes")):
+    shapes = {"sync nodes": (True, False), "sync nodes marked inline": (True, True), "async nodes": (False, False)}
+    for how, (sync, inline) in shapes.items():
         bounds = (3.0, 5.0)
-        name, shape = f"wide_state 25x300, {how}, in memory", _wide(sync)
-        rows.append(
-            await _row(name, "nodes/s", shape, engine_graphs.ticket(5), 36, options, bounds, repeat=3, slices=2)
-        )
+        name, shape = f"wide_state 25x300, {how}, in memory", _wide(sync, inline)
+        row = _row(
+            name, "nodes/s", shape, engine_graphs.ticket(5), 36, options, bounds,
+            repeat=3, slices=2, has_sync_nodes=sync,
+        )  # fmt: skip
+        rows.append(await row)
     return rows
 
 
@@ -189,8 +201,8 @@ def _sized(shape: Callable[[engine_graphs.Kit, int], Any], count: int) -> Shape:
     return lambda kit: shape(kit, count)
 
 
-def _wide(sync: bool) -> Shape:
-    return lambda kit: engine_graphs.wide_state(kit, 300, sync=sync)
+def _wide(sync: bool, inline: bool) -> Shape:
+    return lambda kit: engine_graphs.wide_state(kit, 300, sync=sync, inline=inline)
 
 
 SECTIONS: dict[str, Callable[[Options], Awaitable[list[Row]]]] = {

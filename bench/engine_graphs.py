@@ -272,11 +272,15 @@ def copy(read: str, write: list[str], length: int, state: Any) -> dict[str, Any]
     return {key: several if key in LISTS else single if key in DICTS else "".join(text()) for key in write}
 
 
-def wide_state(kit: Kit, length: int, *, sync: bool = True) -> Any:
-    """`sync`: plain functions, as in LangGraph's benchmark; both libraries run them in threads."""
+def wide_state(kit: Kit, length: int, *, sync: bool = True, inline: bool = False) -> Any:
+    """`sync`: plain functions, as in LangGraph's benchmark; both libraries run them in threads.
+
+    `inline`: marked so that Treadle runs them on the event loop; LangGraph's sync API does so if a node is alone.
+    """
+    mark = _marked if inline else lambda function: function
     graph = kit.graph(Ticket, f"wide{length}")
     for name, (read, write) in COPIES.items():
-        graph.add_node(name, partial(copy, read, write, length) if sync else _copying(read, write, length))
+        graph.add_node(name, mark(partial(copy, read, write, length)) if sync else _copying(read, write, length))
     graph.add_edge(kit.start, "one")
     graph.add_edge("one", "two")
     graph.add_edge("two", "three")
@@ -287,6 +291,12 @@ def wide_state(kit: Kit, length: int, *, sync: bool = True) -> Any:
         "six", lambda state: kit.end if len(state.messages) > length else "one", [kit.end, "one"]
     )
     return graph
+
+
+def _marked(function: Callable[..., Any]) -> Callable[..., Any]:
+    from treadle.graph.marks import inline
+
+    return inline(function)
 
 
 def _copying(read: str, write: list[str], length: int) -> Callable[[Any], Any]:

@@ -25,7 +25,8 @@ if TYPE_CHECKING:
     from treadle.engine.retention import prune as prune
     from treadle.engine.signals import interrupt as interrupt
     from treadle.graph.build import Graph as Graph
-    from treadle.graph.cpu import cpu_bound as cpu_bound
+    from treadle.graph.marks import cpu_bound as cpu_bound
+    from treadle.graph.marks import inline as inline
     from treadle.graph.spec import END as END
     from treadle.graph.spec import START as START
     from treadle.graph.spec import CachePolicy as CachePolicy
@@ -50,9 +51,10 @@ _HOMES = {
     "Send": "treadle.graph.spec",
     "State": "treadle.domain.state",
     "Worker": "treadle.app",
-    "cpu_bound": "treadle.graph.cpu",
+    "cpu_bound": "treadle.graph.marks",
     "export_run": "treadle.engine.retention",
     "import_run": "treadle.engine.retention",
+    "inline": "treadle.graph.marks",
     "interrupt": "treadle.engine.signals",
     "open_store": "treadle.app",
     "prune": "treadle.engine.retention",
@@ -79,6 +81,7 @@ __all__ = [
     "errors",
     "export_run",
     "import_run",
+    "inline",
     "interrupt",
     "open_store",
     "prune",

@@ -23,7 +23,7 @@ from treadle.engine.results import RunOptions, WorkerSettings
 from treadle.engine.worker import Worker as EngineWorker
 from treadle.errors import ConfigError, UnknownName, UsageError
 from treadle.graph.build import as_compiled
-from treadle.graph.cpu import is_cpu_bound
+from treadle.graph.marks import is_cpu_bound
 from treadle.services.runs import Runs
 from treadle.settings import Settings
 

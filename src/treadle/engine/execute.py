@@ -14,8 +14,7 @@ from treadle.engine.child import call_in_child
 from treadle.engine.context import Context, ThreadContext
 from treadle.engine.signals import current_context
 from treadle.errors import NodeError, NodeTimeout, UnknownName, UsageError
-from treadle.graph.build import takes_context
-from treadle.graph.cpu import is_cpu_bound
+from treadle.graph.marks import is_cpu_bound, is_inline, takes_context
 from treadle.graph.plan import Live, Target
 from treadle.graph.spec import END, Branch, Command, CompiledGraph, Node, Send
 
@@ -40,11 +39,12 @@ class Callee:
     is_async: bool
     wants_context: bool
     cpu_bound: bool
+    inline: bool
 
     @classmethod
     def of(cls, func: Callable[..., Any]) -> Callee:
         target = func if inspect.isroutine(func) or inspect.isclass(func) else getattr(func, "__call__", func)  # noqa: B004
-        return cls(func, inspect.iscoroutinefunction(target), takes_context(func), is_cpu_bound(func))
+        return cls(func, inspect.iscoroutinefunction(target), takes_context(func), is_cpu_bound(func), is_inline(func))
 
 
 async def execute(live: Live, callee: Callee | None, context: Context) -> Outcome:
@@ -86,6 +86,8 @@ async def call(callee: Callee, given: Any, context: Context, node: str, timeout:
             return await context.processes.call(callee, given, context, node, timeout)
         if timeout is not None:
             return await call_in_child(callee, given, context, node, timeout)
+        if callee.inline:
+            return callee.func(given)
         if callee.wants_context:
             context_view = ThreadContext(context, asyncio.get_running_loop())
             return await asyncio.to_thread(callee.func, given, context_view)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 import itertools
 import typing
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -63,7 +62,7 @@ class Graph:
             func: The function, or a graph that runs as one node. None: whoever has a function for `node_type` runs it.
             retry: A policy, or a number of attempts. Default: no retry.
             timeout: Seconds per attempt. A sync function with a timeout runs in a child process, which is killed.
-                One that keeps a core busy is better marked `@cpu_bound`.
+                One that keeps a core busy is better marked `@cpu_bound`, one that never waits `@inline`.
             queue: Only workers that serve it take the node; a function of (state, run id) may name it.
             effects: `at_most_once`: the node never runs again by itself, neither after a crash nor by `retry`.
             queue: Workers take tasks from queues by name; limits hold per queue.
@@ -205,18 +204,6 @@ def _annotated_targets(function: Any) -> tuple[str, ...]:
         if typing.get_origin(arg) is Literal:
             return tuple(a for a in typing.get_args(arg) if isinstance(a, str))
     return ()
-
-
-def takes_context(function: Callable[..., Any]) -> bool:
-    """Whether a node or condition wants the context as its second argument."""
-    try:
-        parameters = list(inspect.signature(function).parameters.values())
-    except (TypeError, ValueError):
-        return False
-    positional = [p for p in parameters if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)]
-    return len(positional) >= 2 and (
-        positional[1].name in ("ctx", "context") or positional[1].default is positional[1].empty
-    )
 
 
 def as_compiled(graph: Graph | CompiledGraph) -> CompiledGraph:

@@ -12,8 +12,9 @@ from treadle.domain import codec
 from treadle.domain.events import Event, NodeFinished, Payload, RunStarted
 from treadle.domain.state import State, Values
 from treadle.errors import UsageError
-from treadle.graph.build import Graph, as_compiled, takes_context
+from treadle.graph.build import Graph, as_compiled
 from treadle.graph.fold import pack_route
+from treadle.graph.marks import takes_context
 from treadle.graph.plan import Live, Position, Target
 from treadle.graph.spec import Command, Send
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
+import functools
 import operator
 import threading
 import time
@@ -20,6 +21,7 @@ from treadle.engine.registry import NodeRegistry
 from treadle.engine.results import RunOptions
 from treadle.errors import Conflict, NotFound, RunFailed, UnknownName, UsageError
 from treadle.graph.build import Graph
+from treadle.graph.marks import inline
 from treadle.graph.spec import END, START, CachePolicy, Command, Send
 from treadle.ports.store import Store
 
@@ -168,6 +170,31 @@ async def test_a_sync_node_runs_beside_the_event_loop(orchestrator: Orchestrator
 
     result = await orchestrator.execute(chain(work, timeout=timeout), {"in": [1, 2]}, timeout=SOON)
     assert result == {"in": [1, 2], "trail": ["w"], "apart": True, "sum": 3}
+
+
+@pytest.mark.parametrize("wrap", [lambda f: f, functools.partial], ids=["function", "partial"])
+async def test_an_inline_node_runs_on_the_event_loop_and_its_failure_is_that_of_any_node(
+    orchestrator: Orchestrator, wrap: Any
+) -> None:
+    def work(state: State) -> dict[str, Any]:
+        return {"thread": threading.get_ident(), "share": 1 / state["n"]}
+
+    graph = Graph("g").add_node("work", inline(wrap(work))).set_entry_point("work").set_finish_point("work")
+    assert await orchestrator.execute(graph, {"n": 4}, timeout=SOON) == {
+        "n": 4, "thread": threading.get_ident(), "share": 0.25,
+    }  # fmt: skip
+    with pytest.raises(RunFailed, match="ZeroDivisionError"):
+        await orchestrator.execute(graph, {"n": 0}, timeout=SOON)
+
+
+def test_what_waits_cannot_be_inline() -> None:
+    async def waits(state: State) -> None: ...
+
+    def asks(state: State, ctx: Any) -> None: ...
+
+    for function, what in ((waits, "async"), (asks, "ctx"), ([].append, "cannot be marked")):
+        with pytest.raises(UsageError, match=what):
+            inline(function)
 
 
 async def test_a_sync_node_uses_the_context_from_its_thread(orchestrator: Orchestrator) -> None:
