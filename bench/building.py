@@ -19,7 +19,7 @@ from treadle.ports.sandbox import Limits
 from treadle.sandboxes.choose import open_sandbox
 from treadle.settings import load_settings
 from treadle.stores.memory import MemoryStore
-from treadle.workflows import BuildSettings, Crew, build_graph
+from treadle.workflows import BuildSettings, Crew, CrewTier, build_graph
 from treadle.workspace import NewRepository, Publisher, RepositoryBranch, Workspace, open_repository
 
 
@@ -86,7 +86,7 @@ async def build(
     publisher: Publisher = NewRepository(folder / "out", workspace.snapshots)
     if repo is not None:
         publisher = RepositoryBranch(await open_repository(repo), workspace.snapshots, "bench")
-    crew = Crew(metered, name, sandbox, workspace, publisher, settings=settings or BuildSettings())
+    crew = Crew((CrewTier(metered, name),), sandbox, workspace, publisher, settings=settings or BuildSettings())
     async with Orchestrator(MemoryStore()) as orchestrator:
         start = {"goal": goal, "check": check}
         state = await orchestrator.execute(build_graph(crew), start, options=RunOptions(run_id="bench"))

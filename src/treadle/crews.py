@@ -44,7 +44,7 @@ class Crews:
         """Is told what a model is waited for."""
 
     async def make(self, plan: BuildPlan, run_id: str) -> Crew:
-        from treadle.workflows.crew import BuildSettings, Crew
+        from treadle.workflows.crew import BuildSettings, Crew, CrewTier
         from treadle.workspace import HandedOverElsewhere, Workspace
 
         home, is_guest = prepare_home(self._settings), not self.is_home_of(plan)
@@ -53,8 +53,7 @@ class Crews:
         workspace = await Workspace.open(folder, run_id, self.snapshots(folder, run_id))
         backend = self._settings.sandbox.backend if is_guest else plan.sandbox
         return Crew(
-            model=self._model(plan, self.script if is_guest else plan.script),
-            model_name=plan.model,
+            tiers=(CrewTier(self._model(plan, self.script if is_guest else plan.script), plan.model),),
             sandbox=await self.open_sandbox(workspace.folder, backend),
             workspace=workspace,
             publisher=HandedOverElsewhere(plan.host) if is_guest else _publisher(plan, workspace, run_id),

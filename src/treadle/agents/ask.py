@@ -8,11 +8,13 @@ from typing import Any
 
 import msgspec
 
+from treadle.agents.budget import Share, shares
 from treadle.agents.prompt import SYSTEM
 from treadle.domain.messages import Message, ModelRequest
+from treadle.errors import BudgetExceeded
 from treadle.models.almost_json import json_value
 from treadle.ports.context import NodeContext
-from treadle.ports.model import Model
+from treadle.ports.model import Model, Pricing, free
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,16 +36,24 @@ class Asker:
     ctx: NodeContext
     model: Model
     model_name: str
+    pricing: Pricing | None = free
+    """Of the dearest model that may answer; None: not known."""
     on_delta: Callable[[str], None] | None = None
     tokens: int = 0
     """Spent through this asker so far, replayed answers included."""
+    cost: float = 0.0
+    """USD, of the answers whose price is known."""
     models: set[str] = field(default_factory=set)
+    last_model: str = ""
+    """Who answered last."""
 
     async def ask(self, key: str, question: Question) -> str:
         """Return the model's answer. Recorded under `key`: a node entered again is given the same answer, unasked.
 
         Raises:
-            BudgetExceeded: The run's tokens do not cover the question. It was not asked.
+            BudgetExceeded: The run's tokens, money or seconds do not cover the question. It was not asked, or stopped
+                when the seconds were over.
+            ConfigError: The run has a budget of money, and the model's price is not known. It was not asked.
             ModelUnavailable, ModelError: See `ports.model.Model.reply`.
         """
         request = ModelRequest(
@@ -56,21 +66,31 @@ class Asker:
             json_schema=question.json_schema,
         )
 
+        recorded = await self._recorded(key, request)
+        self.tokens += _tokens(recorded)
+        self.cost += recorded.get("cost") or 0.0
+        self.last_model = str(recorded["model"])
+        self.models.add(self.last_model)
+        return str(recorded["text"])
+
+    async def _recorded(self, key: str, request: ModelRequest) -> dict[str, Any]:
+        tries = shares(request, self.pricing, await self.ctx.budget())
+        for share in tries[:-1]:
+            try:
+                return await self._step(key, request, share)
+            except BudgetExceeded:
+                if share.was_asked:
+                    raise
+        return await self._step(key, request, tries[-1])
+
+    async def _step(self, key: str, request: ModelRequest, share: Share) -> dict[str, Any]:
         async def reply() -> dict[str, Any]:
-            answer: dict[str, Any] = msgspec.to_builtins(await self.model.reply(request, on_delta=self.on_delta))
+            answer: dict[str, Any] = msgspec.to_builtins(await share.ask(self.model, request, self.on_delta))
             return answer
 
-        recorded = await self.ctx.step(
-            key,
-            reply,
-            kind="model",
-            request=request.plain(),
-            reserve={"tokens": request.largest_usage().total},
-            settle=lambda answer: {"tokens": _tokens(answer)},
+        return await self.ctx.step(
+            key, reply, kind="model", request=request.plain(), reserve=share.reserve, settle=share.settle
         )
-        self.tokens += _tokens(recorded)
-        self.models.add(str(recorded["model"]))
-        return str(recorded["text"])
 
     async def ask_json(self, key: str, question: Question, *, tries: int = 2) -> Any:
         """Return the JSON value that the model answers with, or None if none of the tries had a usable one."""

@@ -46,6 +46,10 @@ def build(
     tier: str | None = typer.Option(None, "--tier", metavar="NAME", help="tiny, small, large or frontier."),
     sandbox: str | None = typer.Option(None, "--sandbox", metavar="NAME", help="auto, bubblewrap, landlock or none."),
     budget_tokens: int | None = typer.Option(None, "--budget-tokens", metavar="N", help="Tokens to spend at most."),
+    budget_money: float | None = typer.Option(None, "--budget-money", metavar="USD", help="Money to spend at most."),
+    budget_seconds: float | None = typer.Option(
+        None, "--budget-seconds", metavar="S", help="Seconds that models may take to answer, in all."
+    ),
     max_rounds: int | None = typer.Option(None, "--max-rounds", metavar="N", help="Repairs to try at most."),
     json: bool = typer.Option(False, "--json", help="One event per line on stdout, then the report."),
     verbose: bool = typer.Option(False, "--verbose", "-v", help="Show model answers as they are written."),
@@ -70,6 +74,8 @@ def build(
             tier=tier,
             sandbox=session.sandbox_name(sandbox),
             budget_tokens=budget_tokens,
+            budget_money=budget_money,
+            budget_seconds=budget_seconds,
             max_rounds=max_rounds,
             store=store,
         )
@@ -177,7 +183,8 @@ async def _explained(application: Application, run_id: str, error: RunFailed) ->
     if code == ModelFileCorrupt.code:
         error.hint = "The file is damaged, or of a kind that cannot be used. Build again with another --model."
     elif code == BudgetExceeded.code:
-        error.hint = f"Go on with more: treadle retry {run_id} --budget-tokens N."
+        kind = next((kind for kind in ("money", "seconds") if kind in str(error)), "tokens")
+        error.hint = f"Go on with more: treadle retry {run_id} --budget-{kind} N."
     error.exit_code = _EXIT_CODES.get(code, error.exit_code)
     return error
 
@@ -221,8 +228,25 @@ def _facts(plan: BuildPlan, report: dict[str, Any], seconds: float, rate: float)
     facts.append(("took", f"{output.duration(seconds)}, {rounds} repair round{'' if rounds == 1 else 's'}"))
     speed = f" at {rate:.0f} tokens/s" if rate else ""
     facts.append(("tokens", f"{int(report.get('tokens', 0)):,} of {plan.budget_tokens:,}{speed}"))
+    if report.get("cost") or plan.budget_money is not None:
+        limit = "" if plan.budget_money is None else f" of {plan.budget_money:g}"
+        facts.append(("cost", f"{report.get('cost', 0.0):.4f}{limit} USD"))
+    facts += _by_tier(report)
     facts.append(("model", f"{report.get('model', plan.model)} ({plan.provider}), {plan.model_reason}"))
     return facts
+
+
+def _by_tier(report: dict[str, Any]) -> list[tuple[str, str]]:
+    """Which model wrote in which rounds, where there was more than one tier."""
+    made: dict[tuple[str, str], list[int]] = {}
+    for version in report.get("versions", []):
+        made.setdefault((version["tier"], version["model"]), []).append(version["round"])
+    if len({tier for tier, _ in made}) < 2:
+        return []
+    return [
+        (f"tier {tier}", f"{model} in round {', '.join(str(n) for n in sorted(set(rounds)))}")
+        for (tier, model), rounds in made.items()
+    ]
 
 
 def _reason(report: dict[str, Any]) -> list[str]:

@@ -101,6 +101,8 @@ def retry(
     run: str | None = RUN,
     task: str | None = typer.Option(None, "--task", metavar="TASK", help="Only this task; by default all that failed."),
     budget_tokens: int | None = typer.Option(None, "--budget-tokens", min=1, help="Raise the run's budget first."),
+    budget_money: float | None = typer.Option(None, "--budget-money", min=0, metavar="USD", help="The same."),
+    budget_seconds: float | None = typer.Option(None, "--budget-seconds", min=1, metavar="S", help="The same."),
     graph: str | None = GRAPH,
     json: bool = JSON,
     verbose: bool = VERBOSE,
@@ -110,8 +112,9 @@ def retry(
     """Try the failed tasks of a run again."""
 
     async def change(given: resume.Given) -> str:
-        if budget_tokens is not None:
-            await given.raise_budget("tokens", budget_tokens)
+        for kind, limit in {"tokens": budget_tokens, "money": budget_money, "seconds": budget_seconds}.items():
+            if limit is not None:
+                await given.raise_budget(kind, limit)
         await given.orchestrator.retry(given.row.run_id, await given.application.runs.activation(given.row, task))
         return given.row.run_id
 

@@ -212,9 +212,12 @@ def show_report(report: RunReport) -> None:
         output.data(
             f"tokens  {output.tokens(total)} ({timeline.input_tokens:,} in, {timeline.output_tokens:,} out{rate})"
         )
+    from treadle.services.runs import amount
+
     for budget in report.budgets:
         if budget.limit is not None:
-            output.data(f"budget  {budget.kind}: {budget.spent:,.0f} of {budget.limit:,.0f} spent")
+            spent, limit = amount(budget.kind, budget.spent), amount(budget.kind, budget.limit)
+            output.data(f"budget  {budget.kind}: {spent} of {limit} spent")
     if report.owners:
         output.data(f"worker  {', '.join(report.owners)}")
     elif report.is_idle:

@@ -47,7 +47,9 @@ def _show_happening(happening: Happening) -> None:
             _block("trace", happening.trace)
         case "model":
             spent = f", {happening.tokens[0]} + {happening.tokens[1]} tokens"
-            output.data(f"\n{when}  {output.styled('model', 'cyan')} {happening.name}{spent}{took}")
+            by = happening.result.get("model", "") if isinstance(happening.result, dict) else ""
+            output.data(f"\n{when}  {output.styled('model', 'cyan')} {happening.name}, {by}{spent}{took}")
+            _block("did not answer", happening.text)
             for message in happening.messages:
                 _block(str(message.get("role", "message")), str(message.get("content", "")))
             _block("reply", happening.reply)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from decimal import Decimal
 from importlib import import_module
 from typing import Any
@@ -11,11 +11,8 @@ from urllib.parse import urlsplit
 from treadle.domain.inventory import ModelEntry, Price, Service
 from treadle.domain.messages import Usage
 from treadle.models.loopback import is_on_own_network
+from treadle.ports.model import Pricing
 
-Pricing = Callable[[Usage, float], float]
-"""USD for tokens, and seconds of answering."""
-
-UNKNOWN_PRICE_HINT = "Give its price in servers.yaml, or run: pip install 'treadle[prices]'; or set no money budget."
 _OWN = frozenset({"llama_cpp", "llama_server", "vllm"})
 _VENDORS = {"anthropic": "anthropic", "gemini": "google"}
 
@@ -39,6 +36,14 @@ def is_free(entry: ModelEntry, service: Service) -> bool:
     if service.kind == "openai":
         return is_on_own_network(service.url) and not service.api_key_env
     return service.kind in _OWN
+
+
+def dearest(pricings: Sequence[Pricing | None]) -> Pricing | None:
+    """What an answer takes at most, whichever of several models gives it; None if that of one is not known."""
+    known = [pricing for pricing in pricings if pricing is not None]
+    if len(known) < len(pricings):
+        return None
+    return lambda usage, seconds: max((pricing(usage, seconds) for pricing in known), default=0.0)
 
 
 def _fixed(price: Price) -> Pricing:

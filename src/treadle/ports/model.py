@@ -5,10 +5,18 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Protocol
 
-from treadle.domain.messages import ModelReply, ModelRequest
+from treadle.domain.messages import ModelReply, ModelRequest, Usage
 
 OnDelta = Callable[[str], None]
 """Called with each piece of text as it arrives."""
+
+Pricing = Callable[[Usage, float], float]
+"""What a model takes for tokens, and for seconds of answering, in USD."""
+
+
+def free(usage: Usage, seconds: float) -> float:
+    """The pricing of what costs nothing."""
+    return 0.0
 
 
 class Model(Protocol):

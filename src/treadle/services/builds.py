@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 import importlib.util
+import math
 import os
 import re
 import socket
@@ -87,6 +88,16 @@ class BuildPlan:
     """Id of the `.treadle` folder that the build belongs to; empty if no other machine reaches its store."""
     host: str = ""
     """Where that folder is, for people."""
+    budget_money: float | None = None
+    """USD; None: no limit."""
+    budget_seconds: float | None = None
+    """Of models answering, in all; None: no limit."""
+
+    @property
+    def budgets(self) -> dict[str, float]:
+        """The limits of the run, by kind."""
+        limits = {"tokens": self.budget_tokens, "money": self.budget_money, "seconds": self.budget_seconds}
+        return {kind: float(limit) for kind, limit in limits.items() if limit is not None}
 
     @property
     def kind(self) -> Kind:
@@ -167,6 +178,8 @@ class Builds:
             home=self._maker.home(),
             host=f"{self._settings.project} on {socket.gethostname()}",
             budget_tokens=self._settings.build.budget_tokens,
+            budget_money=_limit(self._settings.build.budget_money),
+            budget_seconds=_limit(self._settings.build.budget_seconds),
             max_rounds=self._settings.build.max_rounds,
             script=str(request.script.absolute()) if request.script else "",
             may_move=request.out is None and repository is None,
@@ -336,7 +349,11 @@ def slug(goal: str) -> str:
 
 def _options(plan: BuildPlan, run_id: str, labels: Mapping[str, str]) -> RunOptions:
     recorded = {"kind": BUILD, "goal": plan.goal, _PLAN: msgspec.json.encode(plan).decode(), **labels}
-    return RunOptions(run_id=run_id, labels=recorded, budgets={"tokens": float(plan.budget_tokens)})
+    return RunOptions(run_id=run_id, labels=recorded, budgets=plan.budgets)
+
+
+def _limit(budget: float) -> float | None:
+    return None if budget == math.inf else budget
 
 
 async def _place(request: BuildRequest, goal: str) -> tuple[Path | None, RepositoryAt | None]:

@@ -22,7 +22,7 @@ from treadle.domain.events import (
 from treadle.domain.task import RunRow, RunStatus, TaskRow
 from treadle.errors import NotFound, UsageError
 from treadle.ports.store import Budget, Change, Store
-from treadle.services.timeline import TaskView, Timeline, node_of, speed, usage_of
+from treadle.services.timeline import TaskView, Timeline, node_of, passed_over, speed, usage_of
 
 BUILD = "build"
 """The `kind` among the labels of a build's run."""
@@ -94,6 +94,11 @@ class LogLine:
     text: str
     level: str = "info"
     """`info`, `good` or `bad`."""
+
+
+def amount(kind: str, value: float) -> str:
+    """An amount of a budget, for people."""
+    return f"{value:,.4f} USD" if kind == "money" else f"{value:,.0f}"
 
 
 class Runs:
@@ -173,10 +178,11 @@ class Runs:
         spent = next((b.spent + b.reserved for b in await self._store.budgets(row.run_id) if b.kind == kind), 0.0)
         if limit < spent:
             raise UsageError(
-                f"Run {row.run_id!r} has spent {spent:,.0f} {kind}, more than {limit:,.0f}; nothing was changed.",
+                f"Run {row.run_id!r} has spent {amount(kind, spent)} {kind}, more than {amount(kind, limit)}; "
+                "nothing was changed.",
                 hint="Name a higher limit.",
             )
-        said = Draft(LogWritten(f"the budget of {kind} is {limit:,.0f} now"))
+        said = Draft(LogWritten(f"the budget of {kind} is {amount(kind, limit)} now"))
         await self._store.change(Change(row.run_id, [said], budgets={kind: limit}))
 
     async def activation(self, row: RunRow, task: str | None) -> str | None:
@@ -236,12 +242,13 @@ def log_line(event: Event, name: str = "") -> LogLine | None:
             then = "" if payload.retry_seconds is None else f"; again in {payload.retry_seconds:.1f} s"
             return LogLine(event.at, task, f"failed, attempt {payload.attempt}: {payload.error}{then}", "bad")
         case ModelReplied():
-            asked, answered = usage_of(codec.bare(payload.result))
+            result = codec.bare(payload.result)
+            asked, answered = usage_of(result)
             fast = speed(answered, payload.seconds)
             rate = f", {fast:.0f} tokens/s" if fast else ""
             step = "" if event.step == node_of(task) else f"{event.step}: "
             text = f"{step}model replied, {asked} + {answered} tokens in {payload.seconds:.1f} s{rate}"
-            return LogLine(event.at, task, text)
+            return LogLine(event.at, task, "; ".join([text, *(f"not {why}" for why in passed_over(result))]))
         case ToolReturned():
             return LogLine(event.at, task, f"{event.step}: {outcome_of(codec.bare(payload.result))}")
         case LogWritten():

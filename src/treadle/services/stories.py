@@ -12,7 +12,7 @@ from treadle.domain.task import RunRow
 from treadle.errors import TreadleError, UnknownName
 from treadle.ports.store import Store
 from treadle.services.runs import Runs
-from treadle.services.timeline import TaskView, Timeline, usage_of
+from treadle.services.timeline import TaskView, Timeline, passed_over, usage_of
 from treadle.workspace import Snapshots
 
 _TREE_LENGTH = 40
@@ -34,7 +34,7 @@ class Happening:
     request: Any = None
     result: Any = None
     text: str = ""
-    """A log line, or why it failed."""
+    """A log line, or why it failed; of a model's answer, which models were asked before and did not answer."""
     trace: str = ""
     diff: str = ""
     """What changed in the workspace."""
@@ -149,7 +149,7 @@ def _model(event: Event, payload: ModelReplied) -> Happening:
     reply = str(result.get("text", "")) if isinstance(result, dict) else str(result)
     return Happening(
         event.at, "model", event.step or "model", payload.seconds, messages=messages, reply=reply,
-        tokens=usage_of(result), request=request, result=result,
+        tokens=usage_of(result), request=request, result=result, text="\n".join(passed_over(result)),
     )  # fmt: skip
 
 

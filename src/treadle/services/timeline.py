@@ -264,6 +264,11 @@ def speed(tokens: int, seconds: float) -> float:
     return tokens / seconds if seconds > 0.05 else 0.0
 
 
+def passed_over(result: Any) -> list[str]:
+    """Models that were asked before the one that answered, each with why it did not."""
+    return [str(why) for why in result.get("passed_over", ())] if isinstance(result, dict) else []
+
+
 def usage_of(result: Any) -> tuple[int, int]:
     """Input and output tokens of a recorded reply; zeros where it does not say."""
     usage = result.get("usage") if isinstance(result, dict) else None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -103,6 +104,10 @@ class BuildSettings:
 
     budget_tokens: int = field(default=200_000, metadata=_about(flag="budget_tokens", low=1))
     """Tokens of input and output together."""
+    budget_money: float = field(default=math.inf, metadata=_about(flag="budget_money", low=0))
+    """USD, for models that cost something. 0: only those that cost nothing."""
+    budget_seconds: float = field(default=math.inf, metadata=_about(flag="budget_seconds", low=1))
+    """Seconds that models may take to answer, all answers together."""
     max_rounds: int = field(default=4, metadata=_about(flag="max_rounds", low=1, high=100))
     """Attempts at one task: the first answer and its repairs."""
 

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from typing import Annotated, Any, TypedDict
+from typing import Annotated, Any, TypedDict, TypeVar
 
 from treadle.agents.ask import Asker
 from treadle.agents.prompt import Prompts
 from treadle.agents.trial import Outcome, run_command, run_tests
 from treadle.ports.context import NodeContext
-from treadle.ports.model import Model
+from treadle.ports.model import Model, Pricing, free
 from treadle.ports.sandbox import Limits, Sandbox
 from treadle.workspace import Publisher, Workspace
 
@@ -20,7 +19,7 @@ class BuildSettings:
     """How hard a build tries."""
 
     max_rounds: int = 4
-    """Times that a failure is reflected on before the build stops."""
+    """Times that a failure is reflected on in one tier, before the build climbs or stops."""
     seed: int = 0
     temperature: float = 0.0
     """Of the first version of code and tests. Later ones are always sampled warmer, to differ."""
@@ -33,11 +32,26 @@ class BuildSettings:
 
 
 @dataclass(frozen=True, slots=True)
-class Crew:
-    """A model, a sandbox over the workspace's folder, and where the result goes."""
+class CrewTier:
+    """Who answers as long as a build is in one tier."""
 
     model: Model
     model_name: str
+    """What requests name: the first model of the tier. A reply says which one answered."""
+    name: str = ""
+    """`tiny`, `small`, ...; empty where there are no tiers."""
+    pricing: Pricing | None = free
+    """Of its dearest model; None: not known."""
+    queue: str = ""
+    """Where nodes wait for any machine that has its model."""
+
+
+@dataclass(frozen=True, slots=True)
+class Crew:
+    """The models of a build, a sandbox over the workspace's folder, and where the result goes."""
+
+    tiers: tuple[CrewTier, ...]
+    """At least one. A build begins in the first, and climbs when its checks keep failing."""
     sandbox: Sandbox
     workspace: Workspace
     publisher: Publisher
@@ -54,13 +68,17 @@ class Crew:
         limits = replace(self.settings.limits, wall_seconds=self.settings.check_seconds)
         return await run_command(self.sandbox, command, limits)
 
-    def asker(self, ctx: NodeContext) -> Asker:
-        """Ask the crew's model on behalf of a node. What it says is shown as it comes, if the context can show it."""
-        return Asker(ctx, self.model, self.model_name, on_delta=getattr(ctx, "emit_token", None))
+    def asker(self, ctx: NodeContext, state: BuildState) -> Asker:
+        """Ask the model of the build's tier on behalf of a node. What it says is shown as it comes, where possible."""
+        tier = self.tiers[state.get("tier", 0)]
+        return Asker(ctx, tier.model, tier.model_name, tier.pricing, on_delta=getattr(ctx, "emit_token", None))
 
 
-def add(before: int, more: int) -> int:
-    """Count together: the reducer of `tokens`."""
+Number = TypeVar("Number", int, float)
+
+
+def add(before: Number, more: Number) -> Number:
+    """Count together: the reducer of `tokens` and `cost`."""
     return before + more
 
 
@@ -86,11 +104,17 @@ class BuildState(TypedDict, total=False):
     """Candidates and test sets asked for so far; makes each question another one."""
     move: dict[str, Any]
     """What to do next, and about what."""
+    tier: int
+    """Which of the crew's tiers answers now."""
+    tier_began: int
+    """The round in which it took over."""
     tokens: Annotated[int, add]
+    cost: Annotated[float, add]
+    """USD, as far as prices are known."""
     models: list[str]
     report: dict[str, Any]
 
 
-def merged(state: Mapping[str, Any], names: set[str]) -> list[str]:
-    """Add the models that answered to those that did before."""
-    return sorted({*state.get("models", []), *names})
+def spent(state: BuildState, asker: Asker) -> dict[str, Any]:
+    """What asking took in a node, and who answered in the build so far."""
+    return {"tokens": asker.tokens, "cost": asker.cost, "models": sorted({*state.get("models", []), *asker.models})}

@@ -13,6 +13,7 @@ from treadle.agents.testcases import Case
 from treadle.agents.trial import Outcome, essence
 from treadle.ports.context import NodeContext
 from treadle.workflows.crew import BuildState, Crew
+from treadle.workflows.escalation import versions
 from treadle.workflows.new_project import candidates_of, cases_of, project_files
 from treadle.workflows.tactics import choose
 from treadle.workspace import CommitNote
@@ -122,7 +123,9 @@ def base_report(state: BuildState, crew: Crew, *, solved: bool) -> Update:
         "reason": "" if solved else str(state.get("move", {}).get("problem", "")) or "The rounds are used up.",
         "rounds": state.get("round", 0),
         "tokens": state.get("tokens", 0),
-        "model": ", ".join(state.get("models", [])) or crew.model_name,
+        "cost": round(state.get("cost", 0.0), 6),
+        "model": ", ".join(state.get("models", [])) or crew.tiers[0].model_name,
+        "versions": versions(crew, state["candidates"]),
         "check": state.get("check") or "",
         "tree": state["tree"],
         "see": f"mkdir attempt && git --git-dir {store} archive {state['tree']} | tar -x -C attempt",
@@ -133,7 +136,7 @@ def provenance(state: BuildState, crew: Crew) -> dict[str, str]:
     """The trailers of a commit: which task, model and prompts made it, and for how many tokens."""
     return {
         "Treadle-Task": str(state["plan"][0]["id"]),
-        "Treadle-Model": ", ".join(state.get("models", [])) or crew.model_name,
+        "Treadle-Model": ", ".join(state.get("models", [])) or crew.tiers[0].model_name,
         "Treadle-Prompts": crew.prompts.digest()[:16],
         "Treadle-Tokens": str(state.get("tokens", 0)),
     }

@@ -6,6 +6,7 @@ import ast
 from dataclasses import asdict
 from typing import Any
 
+from treadle.agents.ask import Asker
 from treadle.agents.brief import Brief, make_brief
 from treadle.agents.coder import Draft, Sampling, fix_code, write_code
 from treadle.agents.source import find_flaw, public_names, stub
@@ -13,8 +14,9 @@ from treadle.agents.testcases import Case, from_examples, pool, render_tests
 from treadle.agents.tester import TestDraft, header, names_to_test, write_tests
 from treadle.agents.trial import Outcome, essence
 from treadle.ports.context import NodeContext
-from treadle.workflows.crew import BuildState, Crew, merged
-from treadle.workflows.tactics import Candidate, Move, Standing, choose, credible, decide
+from treadle.workflows.crew import BuildState, Crew, spent
+from treadle.workflows.escalation import authorship, climb, of_this_tier, rounds_in_tier
+from treadle.workflows.tactics import Candidate, Move, Standing, begin_anew, choose, credible, decide
 
 Update = dict[str, Any]
 
@@ -27,14 +29,14 @@ class NewProject:
 
     async def analyse(self, state: BuildState, ctx: NodeContext) -> Update:
         """Make the goal definite: which file, which functions, which examples."""
-        asker = self.crew.asker(ctx)
+        asker = self.crew.asker(ctx, state)
         brief = await make_brief(state["goal"], asker, self.crew.prompts, seed=self.crew.settings.seed)
         for assumption in brief.assumptions:
             ctx.log(f"Assumed: {assumption}.")
         tree = await ctx.step("base", self.crew.publisher.base_tree, kind="tool", request={"base": True})
         given = [case.as_dict() for case in from_examples(brief.examples)]
         start: Update = {"candidates": [], "cases": given, "dropped": [], "round": 0, "attempts": 0}
-        return start | {"brief": brief.as_dict(), "tree": tree, "base": tree, **self._spent(state, asker)}
+        return start | {"brief": brief.as_dict(), "tree": tree, "base": tree, **spent(state, asker)}
 
     async def plan(self, state: BuildState, ctx: NodeContext) -> Update:
         """Lay the work out. One module with its tests is one task: more pieces would only cost more."""
@@ -49,15 +51,15 @@ class NewProject:
 
     async def write(self, state: BuildState, ctx: NodeContext) -> Update:
         """Write a version of the code, independent of those before."""
-        asker, brief = self.crew.asker(ctx), Brief.of(state["brief"])
-        attempt = sum(1 for candidate in state["candidates"] if candidate["origin"] == "write")
+        asker, brief = self.crew.asker(ctx, state), Brief.of(state["brief"])
+        attempt = sum(1 for candidate in of_this_tier(state) if candidate["origin"] == "write")
         sampling, known = self._sampling(attempt), state.get("move", {}).get("known", [])
         draft = await write_code(brief, asker, self.crew.prompts, key="write", sampling=sampling, known=known)
-        return self._candidate(state, draft, "write") | self._spent(state, asker)
+        return self._candidate(state, draft, "write", asker) | spent(state, asker)
 
     async def fix(self, state: BuildState, ctx: NodeContext) -> Update:
         """Correct the best version so far, given what is wrong with it."""
-        asker, brief, move = self.crew.asker(ctx), Brief.of(state["brief"]), state["move"]
+        asker, brief, move = self.crew.asker(ctx, state), Brief.of(state["brief"]), state["move"]
         draft = await fix_code(
             brief,
             asker,
@@ -65,9 +67,9 @@ class NewProject:
             key="fix",
             source=state["candidates"][move["best"]]["source"],
             problem=move["problem"],
-            sampling=self._sampling(state["round"]),
+            sampling=self._sampling(rounds_in_tier(state)),
         )
-        return self._candidate(state, draft, "fix") | self._spent(state, asker)
+        return self._candidate(state, draft, "fix", asker) | spent(state, asker)
 
     async def check_syntax(self, state: BuildState, ctx: NodeContext) -> Update:
         """Look at the newest version without running it: its syntax, the names it must define, its imports."""
@@ -83,7 +85,7 @@ class NewProject:
 
     async def write_tests(self, state: BuildState, ctx: NodeContext) -> Update:
         """Write tests from the goal, and keep those that fail on a stub of the code."""
-        asker, brief = self.crew.asker(ctx), Brief.of(state["brief"])
+        asker, brief = self.crew.asker(ctx, state), Brief.of(state["brief"])
         known = cases_of(state)
         source = state["candidates"][choose(candidates_of(state), known)]["source"]
         attempt = state["attempts"]
@@ -92,14 +94,14 @@ class NewProject:
             sampling = self._sampling(attempt)
             draft = await write_tests(brief, source, asker, self.crew.prompts, key="tests", sampling=sampling)
         if draft.source and draft.source not in [candidate["source"] for candidate in candidates]:
-            candidates.append(_new_candidate(draft.source, "write"))
+            candidates.append(_new_candidate(draft.source, "write") | authorship(state, asker.last_model))
         cases = pool(known, draft.cases, [test["name"] for test in state["dropped"]])
         outcome = await self._run(ctx, "stub", state, stub(source), cases)
         hollow = [case.name for case in cases if case.name in outcome.passed]
         dropped = [*state["dropped"], *({"name": name, "why": "passes on a stub of the code"} for name in hollow)]
         kept = [case.as_dict() for case in cases if case.name not in hollow]
         update = {"candidates": candidates, "cases": kept, "dropped": dropped, "attempts": attempt + 1}
-        return update | self._spent(state, asker)
+        return update | spent(state, asker)
 
     async def test(self, state: BuildState, ctx: NodeContext) -> Update:
         """Run the tests in force, and the user's check, on every version that has not seen them all."""
@@ -122,7 +124,11 @@ class NewProject:
         """Decide what to do about the state of code and tests. By rule: a small model's opinion on this is noise."""
         cases = cases_of(state)
         candidates = candidates_of(state)
-        move = decide(Standing(candidates, cases, state["round"], self.crew.settings.max_rounds))
+        standing = Standing(candidates, cases, rounds_in_tier(state), self.crew.settings.max_rounds)
+        move = decide(standing)
+        climbed = climb(self.crew, state, ctx, move.problem) if move.action == "stop" else {}
+        if climbed:
+            move = begin_anew(standing)
         ctx.log(f"Next: {move.action}.", problem=move.problem, dropped=dict(move.dropped))
         kept = [case.as_dict() for case in cases if case.name not in move.dropped]
         dropped = [*state["dropped"], *({"name": name, "why": why} for name, why in move.dropped.items())]
@@ -133,19 +139,17 @@ class NewProject:
             "cases": kept,
             "dropped": dropped,
             "round": state["round"] + is_round,
+            **climbed,
         }
 
     def _sampling(self, attempt: int) -> Sampling:
         return Sampling(attempt, self.crew.settings.seed, self.crew.settings.temperature)
 
-    def _candidate(self, state: BuildState, draft: Draft, origin: str) -> Update:
-        new = _new_candidate(draft.source, origin)
+    def _candidate(self, state: BuildState, draft: Draft, origin: str, asker: Asker) -> Update:
+        new = _new_candidate(draft.source, origin) | authorship(state, asker.last_model)
         hints = draft.hints if self.crew.settings.tests else ()
         cases = pool(cases_of(state), hints, [test["name"] for test in state["dropped"]])
         return {"candidates": [*state["candidates"], new], "cases": [case.as_dict() for case in cases]}
-
-    def _spent(self, state: BuildState, asker: Any) -> Update:
-        return {"tokens": asker.tokens, "models": merged(state, asker.models)}
 
     async def _run(self, ctx: NodeContext, key: str, state: BuildState, source: str, cases: list[Case]) -> Outcome:
         """Run tests on a version of the code. The tree in the state is not changed by it."""

@@ -19,8 +19,9 @@ from treadle.agents.relevance import (
 from treadle.agents.source import Flaw, find_flaw
 from treadle.agents.splice import splice
 from treadle.ports.context import NodeContext
-from treadle.workflows.crew import BuildState, Crew, merged
+from treadle.workflows.crew import BuildState, Crew, spent
 from treadle.workflows.ending import base_report, provenance
+from treadle.workflows.escalation import authorship, climb, of_this_tier, rounds_in_tier
 from treadle.workspace import CommitNote
 
 Update = dict[str, Any]
@@ -76,11 +77,12 @@ class Repair:
         """Ask for the corrected part of one suspect and put it into the file."""
         suspects = [_suspect(plain) for plain in state["brief"]["suspects"]]
         if not suspects:
-            return {"candidates": [*state["candidates"], {"path": "", "source": "", "flaw": "No file looks involved."}]}
-        attempt = len(state["candidates"])
+            nothing = {"path": "", "source": "", "flaw": "No file looks involved."} | authorship(state, "")
+            return {"candidates": [*state["candidates"], nothing]}
+        attempt = len(of_this_tier(state))
         suspect = suspects[_turn(attempt, len(suspects))]
         texts = await self._texts(ctx, state["tree"])
-        asker = self.crew.asker(ctx)
+        asker = self.crew.asker(ctx, state)
         failure = read_failure(state["brief"]["output"], texts)
         text = self.crew.prompts["repair"].render(
             goal=state["goal"],
@@ -92,12 +94,8 @@ class Repair:
         sampling = Sampling(attempt, self.crew.settings.seed, self.crew.settings.temperature)
         answer = code_block(await asker.ask("fix", sampling.of(text, MAX_TOKENS, cold=len(suspects[:2]))))
         source, flaw = _spliced(texts[suspect.path], answer)
-        new = {"path": suspect.path, "source": source, "flaw": flaw}
-        return {
-            "candidates": [*state["candidates"], new],
-            "tokens": asker.tokens,
-            "models": merged(state, asker.models),
-        }
+        new = {"path": suspect.path, "source": source, "flaw": flaw} | authorship(state, asker.last_model)
+        return {"candidates": [*state["candidates"], new], **spent(state, asker)}
 
     async def check_syntax(self, state: BuildState, ctx: NodeContext) -> Update:
         """Go on only with a change that parses."""
@@ -122,12 +120,15 @@ class Repair:
         return update
 
     async def reflect(self, state: BuildState, ctx: NodeContext) -> Update:
-        """Try again, the next suspect or another answer, while there are rounds."""
-        problem = state["move"]["problem"]
-        is_last = state["round"] >= self.crew.settings.max_rounds or not state["brief"]["suspects"]
-        if is_last:
+        """Try again, the next suspect or another answer, while there are rounds; then with the next tier."""
+        problem, climbed = state["move"]["problem"], Update()
+        if not state["brief"]["suspects"]:
             return _stop(problem or "The check still fails.")
-        return {"round": state["round"] + 1, "move": {"action": "fix", "problem": problem}}
+        if rounds_in_tier(state) >= self.crew.settings.max_rounds:
+            climbed = climb(self.crew, state, ctx, problem)
+            if not climbed:
+                return _stop(problem or "The check still fails.")
+        return {"round": state["round"] + 1, "move": {"action": "fix", "problem": problem}, **climbed}
 
     async def commit(self, state: BuildState, ctx: NodeContext) -> Update:
         """Put the change on its branch and report."""

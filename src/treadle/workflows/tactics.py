@@ -8,7 +8,7 @@ each other weight (after CodeT, Chen et al. 2022), and a test that the best cand
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 from treadle.agents.testcases import Case
@@ -75,6 +75,12 @@ def decide(standing: Standing) -> Move:
     if is_last:
         return Move("stop", best, essence)
     return Move(_second_opinion(standing.candidates, candidate, disputed), best, essence)
+
+
+def begin_anew(standing: Standing) -> Move:
+    """Decide for a model that takes over from another one: it writes afresh, and corrects nobody's code."""
+    move = decide(replace(standing, round=0))
+    return replace(move, action="write") if move.action == "fix" else move
 
 
 def credible(candidate: Candidate, cases: Iterable[Case]) -> list[str]:

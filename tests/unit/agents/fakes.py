@@ -25,6 +25,7 @@ class FakeContext:
         self.kinds: list[tuple[str, str]] = []
         self.settled = 0.0
         self.lines: list[str] = []
+        self.budgets: dict[str, Any] = {}
 
     async def step(
         self, key: str, fn: Callable[[], Any], *, kind: str = "step", request: Any = None, **options: Any
@@ -41,6 +42,9 @@ class FakeContext:
             raise JournalMismatch(key)
         await asyncio.sleep(0)
         return msgspec.json.decode(self.journal[key][1])
+
+    async def budget(self) -> dict[str, Any]:
+        return self.budgets
 
     def log(self, message: str, **fields: Any) -> None:
         self.lines.append(message)

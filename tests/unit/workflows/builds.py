@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from treadle.domain.events import LogWritten
 from treadle.domain.messages import ModelRequest
 from treadle.engine.orchestrator import Orchestrator
 from treadle.engine.results import RunOptions
@@ -13,14 +14,20 @@ from treadle.models.scripted import ScriptedModel
 from treadle.ports.model import Model
 from treadle.sandboxes.choose import open_sandbox
 from treadle.stores.memory import MemoryStore
-from treadle.workflows import BuildSettings, Crew, build_graph
+from treadle.workflows import BuildSettings, Crew, CrewTier, build_graph
 from treadle.workspace import NewRepository, Publisher, RepositoryBranch, Workspace, open_repository
 
 Answer = Callable[[str], str]
 
 
 async def make_crew(
-    folder: Path, model: Model, *, repo: Path | None = None, sandbox: str = "none", **settings: Any
+    folder: Path,
+    model: Model,
+    *,
+    repo: Path | None = None,
+    sandbox: str = "none",
+    above: tuple[CrewTier, ...] = (),
+    **settings: Any,
 ) -> Crew:
     workspace = await Workspace.open(folder / ".treadle", "r1")
     publisher: Publisher = NewRepository(folder / "out", workspace.snapshots)
@@ -28,7 +35,8 @@ async def make_crew(
         publisher = RepositoryBranch(await open_repository(repo), workspace.snapshots, "r1")
     tried = BuildSettings(**{"max_rounds": 3, "test_seconds": 15.0, **settings})
     confined = await open_sandbox(workspace.folder, backend=sandbox)
-    return Crew(model, "m", confined, workspace, publisher, settings=tried)
+    first = CrewTier(model, "m", "tiny" if above else "")
+    return Crew((first, *above), confined, workspace, publisher, settings=tried)
 
 
 async def build(crew: Crew, goal: str, check: str = "") -> dict[str, Any]:
@@ -36,6 +44,15 @@ async def build(crew: Crew, goal: str, check: str = "") -> dict[str, Any]:
     async with Orchestrator(MemoryStore()) as orchestrator:
         start = {"goal": goal, "check": check}
         return dict(await orchestrator.execute(build_graph(crew), start, options=RunOptions(run_id="r1")))
+
+
+async def build_with_log(crew: Crew, goal: str, check: str = "") -> tuple[dict[str, Any], list[LogWritten]]:
+    """Run one build, and return its last state and what it logged."""
+    store = MemoryStore()
+    async with Orchestrator(store) as orchestrator:
+        start = {"goal": goal, "check": check}
+        state = dict(await orchestrator.execute(build_graph(crew), start, options=RunOptions(run_id="r1")))
+    return state, [event.payload for event in await store.events("r1") if isinstance(event.payload, LogWritten)]
 
 
 def scripted(code: list[str], tests: list[str], fixes: list[str] | None = None) -> ScriptedModel:

@@ -6,9 +6,8 @@ from dataclasses import replace
 
 from treadle.domain.inventory import ModelEntry
 from treadle.domain.messages import ModelReply, ModelRequest
-from treadle.models.prices import Pricing
 from treadle.models.wrappers.wrapper import Wrapper
-from treadle.ports.model import Model, OnDelta
+from treadle.ports.model import Model, OnDelta, Pricing
 
 
 class Named(Wrapper):
