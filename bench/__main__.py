@@ -6,6 +6,7 @@ import sys
 from importlib import import_module
 
 NAMES = {
+    "adapters": "what the adapters of model providers add to the vendors' SDKs, and 1,000 streams at once",
     "backlog": "claims from PostgreSQL while a million tasks wait",
     "engine": "the graph engine beside LangGraph: speed, bytes, waiting, kills",
     "cluster": "PostgreSQL and workers beside LangGraph, DBOS, procrastinate, pgqueuer and Celery",

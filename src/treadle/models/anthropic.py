@@ -14,7 +14,7 @@ from treadle.domain.messages import FinishReason, Image, Message, ModelRequest, 
 from treadle.models.extras import require
 from treadle.models.faults import Fault, of_body, watch
 from treadle.models.loopback import is_loopback
-from treadle.models.streaming import CONNECT_SECONDS, Answer, CallPieces, Patience, StreamedModel
+from treadle.models.streaming import CONNECT_SECONDS, KEEP_SECONDS, Answer, CallPieces, Patience, StreamedModel
 
 VENDOR_URL = "https://api.anthropic.com"
 _OPAQUE = "anthropic"
@@ -61,7 +61,7 @@ class AnthropicModel(StreamedModel):
                 trust_env=not is_loopback(url),
                 timeout=httpx2.Timeout(patience.transport_seconds, connect=CONNECT_SECONDS),
                 follow_redirects=True,
-                limits=httpx2.Limits(max_keepalive_connections=0),
+                limits=httpx2.Limits(keepalive_expiry=KEEP_SECONDS),
                 event_hooks={"response": [watch(is_event_stream=True)]},
             ),
         )

@@ -15,7 +15,7 @@ from treadle.domain.messages import FinishReason, Message, ModelRequest, Usage
 from treadle.models.extras import require
 from treadle.models.faults import Fault, of_body, watch
 from treadle.models.loopback import is_loopback
-from treadle.models.streaming import CONNECT_SECONDS, Answer, CallPieces, Patience, StreamedModel
+from treadle.models.streaming import CONNECT_SECONDS, KEEP_SECONDS, Answer, CallPieces, Patience, StreamedModel
 
 VENDOR_URL = "https://generativelanguage.googleapis.com/"
 _OPAQUE = "gemini"
@@ -66,7 +66,7 @@ class GeminiModel(StreamedModel):
             trust_env=not is_loopback(url),
             timeout=httpx2.Timeout(patience.transport_seconds, connect=CONNECT_SECONDS),
             follow_redirects=True,
-            limits=httpx2.Limits(max_keepalive_connections=0),
+            limits=httpx2.Limits(keepalive_expiry=KEEP_SECONDS),
             event_hooks={"response": [_note, watch(is_event_stream=True)]},
         )
         milliseconds = int(patience.transport_seconds * 1000)

@@ -11,7 +11,7 @@ from treadle.domain.messages import FinishReason, Message, ModelRequest, ToolDef
 from treadle.models.extras import require
 from treadle.models.faults import Fault, watch
 from treadle.models.loopback import is_loopback
-from treadle.models.streaming import CONNECT_SECONDS, Answer, CallPieces, Patience, StreamedModel
+from treadle.models.streaming import CONNECT_SECONDS, KEEP_SECONDS, Answer, CallPieces, Patience, StreamedModel
 from treadle.settings import ModelSettings
 
 _FINISH: dict[str, FinishReason] = {"length": "length"}
@@ -55,7 +55,7 @@ class OllamaModel(StreamedModel):
             host=self._url,
             timeout=http.Timeout(patience.transport_seconds, connect=CONNECT_SECONDS),
             trust_env=not is_loopback(self._url),
-            limits=http.Limits(max_keepalive_connections=0),
+            limits=http.Limits(keepalive_expiry=KEEP_SECONDS),
             headers={"Authorization": f"Bearer {api_key}"} if api_key else None,
             event_hooks={"response": [watch(is_event_stream=False)]},
         )

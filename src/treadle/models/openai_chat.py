@@ -15,7 +15,7 @@ from treadle.domain.messages import FinishReason, Image, Message, ModelRequest, 
 from treadle.models.extras import require
 from treadle.models.faults import Fault, of_body, watch
 from treadle.models.loopback import is_loopback
-from treadle.models.streaming import CONNECT_SECONDS, Answer, Patience, StreamedModel
+from treadle.models.streaming import CONNECT_SECONDS, KEEP_SECONDS, Answer, Patience, StreamedModel
 
 _FINISH: dict[str, FinishReason] = {
     "length": "length",
@@ -60,9 +60,7 @@ class OpenAIChat(StreamedModel):
                 trust_env=not is_loopback(base_url) if trust_env is None else trust_env,
                 timeout=httpx2.Timeout(patience.transport_seconds, connect=CONNECT_SECONDS),
                 follow_redirects=True,
-                # A connection that the server is just closing would lose a request that nobody may repeat; beside an
-                # answer a new connection costs nothing.
-                limits=httpx2.Limits(max_keepalive_connections=0),
+                limits=httpx2.Limits(keepalive_expiry=KEEP_SECONDS),
                 event_hooks={"response": [watch(is_event_stream=True)]},
             ),
         )

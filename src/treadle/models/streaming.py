@@ -20,7 +20,11 @@ from treadle.errors import BrokenAnswer, ConfigError, ModelError, ModelUnavailab
 from treadle.models.faults import Asked, Fault, chain, translated
 from treadle.ports.model import OnDelta
 
-CONNECT_SECONDS = 5.0
+CONNECT_SECONDS = 30.0
+"""Long, because a process that begins many requests at once is late to notice that it is connected."""
+KEEP_SECONDS = 2.0
+"""How long an idle connection is kept. Shorter than any server's own limit (5 s are common): a connection that the
+server is just closing loses the request that is sent on it, and nobody may repeat that."""
 _TRANSPORT = {"HTTPError", "StreamError", "OSError", "APIConnectionError"}
 """Classes of httpx, of httpx2 and of the SDKs for a connection that failed."""
 
