@@ -190,8 +190,8 @@ def about() -> list[str]:
     packages = ", ".join(f"{package} {version(package)}" for package in PACKAGES.values())
     return [
         f"Python {platform.python_version()}; {packages}",
-        f"medians of {CALLS} calls of {SHORT} pieces, and of {LONG_CALLS} of {LONG}, in turns with the SDK's own call, which "
-        "streams as its documentation shows it; the server is a process of its own on loopback",
+        f"medians of {CALLS} calls of {SHORT} pieces, and of {LONG_CALLS} of {LONG}, in turns with the SDK's own call, "
+        "which streams as its documentation shows it; the server is a process of its own on loopback",
         f"{STREAMS} streams of {PIECES} pieces in one process, each with tokens of its own",
     ]
 

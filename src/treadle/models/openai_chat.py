@@ -89,8 +89,7 @@ class OpenAIChat(StreamedModel):
         delta = choice.delta
         text: str = delta.content or getattr(delta, "refusal", None) or ""
         thinking = getattr(delta, "reasoning_content", None) or getattr(delta, "reasoning", None) or ""
-        if getattr(delta, "refusal", None):
-            answer.finish = "refused"
+        answer.is_refusal = answer.is_refusal or bool(getattr(delta, "refusal", None))
         for call in delta.tool_calls or ():
             said = call.function
             known = answer.call_at(call.index, call.id or "", (said and said.name) or "")

@@ -76,6 +76,8 @@ class Answer:
     calls: list[CallPieces] = field(default_factory=list)
     _at: dict[int, CallPieces] = field(default_factory=dict)
     finish: FinishReason | None = None
+    is_refusal: bool = False
+    """Whether the text is the model's refusal, whatever it says about its end."""
     usage: Usage = field(default_factory=Usage)
     model: str = ""
     opaque: dict[str, Any] | None = None
@@ -110,10 +112,13 @@ class Answer:
                 f"{asked} broke off after {self.pieces} piece(s); there is no reply.", hint="Try again."
             )
         calls, broken = self._calls()
+        finish = "tool_calls" if self.calls and self.finish == "stop" else self.finish
+        if self.is_refusal:
+            finish = "refused"
         reply = ModelReply(
             text="".join(self.text),
             model=self.model or asked.model,
-            finish_reason="tool_calls" if self.calls and self.finish == "stop" else self.finish,
+            finish_reason=finish,
             usage=self.usage,
             tool_calls=tuple(calls),
             thinking="".join(self.thinking),
