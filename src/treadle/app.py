@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import functools
 import inspect
-import re
 import threading
 import weakref
 from collections import Counter
@@ -25,7 +24,7 @@ from treadle.errors import ConfigError, UnknownName, UsageError
 from treadle.graph.build import as_compiled
 from treadle.graph.marks import is_cpu_bound
 from treadle.services.runs import Runs
-from treadle.settings import Settings
+from treadle.settings import Settings, without_password
 
 if TYPE_CHECKING:
     from treadle.ports.store import SchemaStatus, Store
@@ -72,11 +71,6 @@ def store_file(url: str) -> Path:
     if not path:
         raise ConfigError(f"The store URL {url!r} names no file.", hint="Write sqlite:///PATH.")
     return Path(path).expanduser()
-
-
-def without_password(url: str) -> str:
-    """A store's URL as it may be shown."""
-    return re.sub(r"(://[^:@/]*):[^@/]*@", r"\1@", url)
 
 
 def _sqlite(path: Path) -> Store:

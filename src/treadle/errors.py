@@ -97,9 +97,10 @@ class ConfigError(UsageError):
     def of(cls, problems: Sequence[Problem], consequence: str = "Nothing was started.") -> ConfigError:
         """Tell of all problems at once."""
         if len(problems) == 1:
-            return cls(f"{problems[0]} {consequence}", hint=problems[0].hint or None, problems=problems)
+            return cls(f"{problems[0]} {consequence}".rstrip(), hint=problems[0].hint or None, problems=problems)
         lines = "\n".join(f"  - {problem}" + (f" {problem.hint}" if problem.hint else "") for problem in problems)
-        return cls(f"The configuration has {len(problems)} problems. {consequence}\n{lines}", problems=problems)
+        told = f"The configuration has {len(problems)} problems. {consequence}".rstrip()
+        return cls(f"{told}\n{lines}", problems=problems)
 
 
 class CodecError(UsageError):

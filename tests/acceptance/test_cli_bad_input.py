@@ -153,7 +153,7 @@ def test_an_internal_error_is_one_line_unless_debugging(treadle: Commands) -> No
 
 
 def test_validate_shows_every_setting_and_where_it_comes_from(treadle: Commands) -> None:
-    shown = json.loads(treadle("validate", "--json").out)
+    shown = json.loads(treadle("validate", "--json").out)["settings"]
     assert shown["model.ollama_url"]["from"].startswith("TREADLE_OLLAMA_URL")
 
 

@@ -9,7 +9,21 @@ from collections.abc import Sequence
 
 import typer
 
-from treadle.cli import build, control, doctor, graphs, limits, look, models, output, pool, schedules, store, workers
+from treadle.cli import (
+    build,
+    control,
+    doctor,
+    graphs,
+    limits,
+    look,
+    models,
+    output,
+    pool,
+    schedules,
+    store,
+    validate,
+    workers,
+)
 from treadle.errors import TreadleError
 
 ABORTED = 130
@@ -35,6 +49,7 @@ workers.add_to(app)
 limits.add_to(app)
 schedules.add_to(app)
 store.add_to(app)
+validate.add_to(app)
 doctor.add_to(app)
 
 

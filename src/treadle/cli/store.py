@@ -1,8 +1,7 @@
-"""`treadle db <verb>`, the place where runs are kept; and `treadle validate`."""
+"""`treadle db <verb>`, the place where runs are kept."""
 
 from __future__ import annotations
 
-import dataclasses
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -23,7 +22,6 @@ def add_to(app: typer.Typer) -> None:
     for command in (status, prune, vacuum, export, import_, migrate):
         group.command(command.__name__.rstrip("_"))(command)
     app.add_typer(group, name="db")
-    app.command("validate")(validate)
 
 
 def status(json: bool = JSON, store: str | None = STORE) -> None:
@@ -178,28 +176,6 @@ def _fields(schema: SchemaStatus) -> dict[str, Any]:
 
 def _pending(schema: SchemaStatus) -> str:
     return ", ".join(f"{item.number} {item.name} ({item.phase})" for item in schema.pending)
-
-
-def validate(json: bool = JSON) -> None:
-    """Check the settings, and show where each is from."""
-    settings = session.settings_of()
-    shown = list(_settings_rows(settings))
-    if json:
-        output.data_json({name: {"value": value, "from": origin} for name, value, origin in shown})
-        return
-    output.table(("SETTING", "VALUE", "FROM"), shown)
-    output.note(f"\nThe settings of {settings.project} are in order.")
-
-
-def _settings_rows(settings: Any) -> list[tuple[str, str, str]]:
-    rows = []
-    for section in ("model", "sandbox", "store", "build"):
-        values = getattr(settings, section)
-        for item in dataclasses.fields(values):
-            if item.repr:
-                name, value = f"{section}.{item.name}", getattr(values, item.name)
-                rows.append((name, str(value) or "-", settings.origins.get(name, "default")))
-    return rows
 
 
 @contextmanager

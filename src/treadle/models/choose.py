@@ -20,7 +20,7 @@ from treadle.models.keys import without_keys
 from treadle.models.loopback import is_loopback
 from treadle.models.routing import Need, Obstacles, Route, route
 from treadle.models.shipped import OllamaTag, can_chat, ollama_tags, pick_coding_model, shipped_inventory
-from treadle.settings import Settings
+from treadle.settings import Settings, without_password
 
 _PROVIDERS = ("embedded", "ollama", "openai", "anthropic", "gemini", "vllm", "llama_server")
 
@@ -151,18 +151,19 @@ class _Shipped:
 
     async def _unnamed(self) -> tuple[Inventory, str, str]:
         url = self.settings.model.ollama_url
+        shown = without_password(url)
         tags = await self.ask(url) if is_loopback(url) else None
         inventory = shipped_inventory(self.settings.model, tags)
         if self.wanted.tier or self.wanted.agent or self.wanted.complexity:
             return inventory, "", ""
         if not is_loopback(url):
-            ollama = f"the Ollama at {url} is not on this machine and was not asked (--provider ollama uses it)"
+            ollama = f"the Ollama at {shown} is not on this machine and was not asked (--provider ollama uses it)"
         elif tags is None:
             ollama = "no Ollama is running"
         elif (picked := pick_coding_model(tags)) is None:
-            ollama = f"the Ollama at {url} has no model for code"
+            ollama = f"the Ollama at {shown} has no model for code"
         else:
-            why = f"because Ollama is running at {url} and has it, and no other is configured"
+            why = f"because Ollama is running at {shown} and has it, and no other is configured"
             return inventory, picked, why
         why = f"because it is the built-in default: no model is configured, and {ollama}"
         return inventory, "", why
@@ -173,7 +174,7 @@ class _Shipped:
             return self._embedded(name)
         tags = (await self.ask(url) or []) if is_loopback(url) else []
         if (found := _match(name, tags)) is not None:
-            why = f"{self._because('model')}, and Ollama at {url} has it"
+            why = f"{self._because('model')}, and Ollama at {without_password(url)} has it"
             return shipped_inventory(self.settings.model, tags), found, why
         if is_known(name):
             return self._embedded(name)
@@ -194,7 +195,7 @@ class _Shipped:
         tags = await self.ask(url)
         if tags is None:
             raise ModelUnavailable(
-                f"Ollama does not answer at {url}; nothing was started.",
+                f"Ollama does not answer at {without_password(url)}; nothing was started.",
                 hint="Start it with `ollama serve`, correct ollama_url, or use --provider embedded.",
             )
         inventory = shipped_inventory(self.settings.model, tags)
@@ -203,7 +204,8 @@ class _Shipped:
             picked = pick_coding_model(tags) or (chat[0].name if chat else None)
             if picked is None:
                 raise ConfigError(
-                    f"Ollama at {url} has no model; nothing was started.", hint="Run: ollama pull qwen2.5-coder:7b"
+                    f"Ollama at {without_password(url)} has no model; nothing was started.",
+                    hint="Run: ollama pull qwen2.5-coder:7b",
                 )
             return inventory, picked, f"{self._because('provider')}, and of what Ollama has it suits code best"
         found = _match(name, tags)

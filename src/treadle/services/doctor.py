@@ -17,7 +17,7 @@ from treadle.errors import TreadleError
 from treadle.models import choose, pull, shipped
 from treadle.models.catalog import DEFAULT_MODEL
 from treadle.sandboxes.choose import Availability, probe
-from treadle.settings import Settings
+from treadle.settings import Settings, without_password
 
 _MIN_PYTHON = (3, 11)
 _LOW_DISK_BYTES = 3_000_000_000
@@ -98,9 +98,9 @@ async def _ollama(settings: Settings) -> Finding:
     url = settings.model.ollama_url
     tags = await shipped.ollama_tags(url)
     if tags is None:
-        return Finding("ollama", "ok", f"not running at {url}; not needed")
+        return Finding("ollama", "ok", f"not running at {without_password(url)}; not needed")
     names = ", ".join(tag.name for tag in tags) or "no model"
-    return Finding("ollama", "ok", f"running at {url} with {names}")
+    return Finding("ollama", "ok", f"running at {without_password(url)} with {names}")
 
 
 async def _answers(settings: Settings) -> Finding:
@@ -123,7 +123,7 @@ def _disk(settings: Settings) -> Finding:
 def _project(settings: Settings) -> Finding:
     folder = settings.project
     home = folder / ".treadle"
-    what = f"{folder}; runs are kept at {settings.store.url}"
+    what = f"{folder}; runs are kept at {without_password(settings.store.url)}"
     if not os.access(home if home.is_dir() else folder, os.W_OK | os.X_OK):
         return Finding("project", "bad", f"{folder} cannot be written", "Work in a folder of your own.")
     return Finding("project", "ok", what)

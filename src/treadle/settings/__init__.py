@@ -5,10 +5,13 @@ the user's `treadle.toml` > what is shipped. What a setting does belongs to the 
 """
 
 from treadle.settings.reading import (
+    check_settings_file,
     child_environment,
     find_project,
     is_debugging,
     load_settings,
+    read_settings,
+    settings_files,
     wants_no_color,
 )
 from treadle.settings.values import (
@@ -22,6 +25,7 @@ from treadle.settings.values import (
     StoreSettings,
     TierChoice,
     Variables,
+    without_password,
 )
 
 __all__ = [
@@ -35,9 +39,13 @@ __all__ = [
     "StoreSettings",
     "TierChoice",
     "Variables",
+    "check_settings_file",
     "child_environment",
     "find_project",
     "is_debugging",
     "load_settings",
+    "read_settings",
+    "settings_files",
     "wants_no_color",
+    "without_password",
 ]

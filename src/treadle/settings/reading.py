@@ -48,6 +48,16 @@ def load_settings(
     Raises:
         ConfigError: Sources have unknown keys, values of the wrong type or out of bounds, or cannot be read. Tells all.
     """
+    settings, problems = read_settings(cwd, flags, environ)
+    if problems:
+        raise ConfigError.of(problems)
+    return settings
+
+
+def read_settings(
+    cwd: Path, flags: Mapping[str, object] | None = None, environ: Mapping[str, str] | None = None
+) -> tuple[Settings, list[Problem]]:
+    """Do as `load_settings`, but leave out what is wrong, and tell it."""
     env = dict(os.environ if environ is None else environ)
     project = find_project(cwd)
     problems: list[Problem] = []
@@ -55,15 +65,28 @@ def load_settings(
     dotenv = _read_dotenv(file, problems)
     values = _from_toml(_user_file(env), problems)
     ours = {**_from_toml(project / FILE, problems), **_from_variables(dotenv, str(file), problems, project)}
-    _refuse_personal(ours, problems)
-    values.update(ours)
+    values.update(_without_personal(ours, problems))
     values.update(_from_variables(env, "the environment", problems))
     values.update(_from_flags(flags or {}, problems))
-    if problems:
-        raise ConfigError.of(problems)
     _fill_places(values, project, env)
     _fill_key(values, {**dotenv, **env})
-    return _join(project, values, Variables(env, dotenv, str(file)))
+    return _join(project, values, Variables(env, dotenv, str(file))), problems
+
+
+def settings_files(settings: Settings) -> list[Path]:
+    """The files that settings are read from, as far as they are there."""
+    user = _user_file(os.environ)
+    return [file for file in (user, settings.project / FILE, settings.project / ".env") if file.is_file()]
+
+
+def check_settings_file(path: Path) -> list[Problem]:
+    """What is wrong with a `treadle.toml` or a `.env`, wherever it lies."""
+    problems: list[Problem] = []
+    if path.suffix == ".toml":
+        _from_toml(path, problems)
+    else:
+        _from_variables(_read_dotenv(path, problems), str(path), problems, path.parent)
+    return problems
 
 
 def find_project(cwd: Path) -> Path:
@@ -193,13 +216,20 @@ def _from_flags(flags: Mapping[str, object], problems: list[Problem]) -> dict[st
     return found
 
 
-def _refuse_personal(values: Mapping[str, tuple[object, str]], problems: list[Problem]) -> None:
+def _without_personal(
+    values: Mapping[str, tuple[object, str]], problems: list[Problem]
+) -> dict[str, tuple[object, str]]:
+    """Leave out what the files of a project may not give, and tell it."""
+    kept = {}
     for path, (value, where) in values.items():
         personal = KEYS[path].personal
         if personal in ("*", value) and personal:
             what = f"a project may not set {path} to {value!r}, because a cloned repository could."
             hint = f"Give it as a flag, as {KEYS[path].env} in the environment, or in your own {FILE}."
             problems.append(Problem(what, hint, where))
+        else:
+            kept[path] = (value, where)
+    return kept
 
 
 def _read_dotenv(path: Path, problems: list[Problem]) -> dict[str, str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import os
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,6 +15,11 @@ TierChoice = Literal["auto", "tiny", "small", "large", "frontier"]
 Backend = Literal["auto", "bubblewrap", "landlock", "none"]
 
 FILE = "treadle.toml"
+
+
+def without_password(url: str) -> str:
+    """A URL as it may be shown."""
+    return re.sub(r"(://[^:@/]*):[^@/]*@", r"\1@", url)
 
 
 def _about(
