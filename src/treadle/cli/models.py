@@ -35,7 +35,7 @@ def _models() -> Models:
 
 
 def list_models(json: bool = JSON) -> None:
-    """List models, and say which would answer."""
+    """List models with their tiers, and say which would answer."""
 
     async def work() -> None:
         models = _models()
@@ -48,14 +48,15 @@ def list_models(json: bool = JSON) -> None:
             (
                 m.name + (" *" if m.is_default else ""),
                 m.provider,
-                output.size(m.bytes),
+                ", ".join(m.tiers) or "-",
+                output.size(m.bytes) if m.bytes else "-",
                 m.state if m.state != "partial" else f"{m.partial_bytes * 100 // m.bytes}% fetched",
                 m.license or "-",
                 output.clip(m.about, 60),
             )
             for m in found
         ]
-        output.table(("NAME", "PROVIDER", "SIZE", "HERE", "LICENSE", "ABOUT"), rows, right=("SIZE",))
+        output.table(("NAME", "PROVIDER", "TIER", "SIZE", "HERE", "LICENSE", "ABOUT"), rows, right=("SIZE",))
         choice = await models.choice()
         output.note(f"\n{choice.model} ({choice.provider}) answers, {choice.reason}.")
 

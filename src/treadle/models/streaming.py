@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import json
 import time
+import traceback
 from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager
@@ -177,7 +178,10 @@ class StreamedModel(ABC):
         except TreadleError:
             raise
         except Exception as exc:
-            raise await self._translated(exc, asked, answer) from exc
+            error = await self._translated(exc, asked, answer)
+            if self._shows_key(exc):
+                raise error from None
+            raise error from exc
         return answer.finished(asked, time.monotonic() - began)
 
     @abstractmethod
@@ -246,6 +250,10 @@ class StreamedModel(ABC):
         fault.said = self._hidden(fault.said)
         known = await self._known() if fault.status == 404 else ()
         return translated(fault, asked, known)
+
+    def _shows_key(self, exc: Exception) -> bool:
+        """Tell whether the key stands in the traceback, which is recorded with a node that fails."""
+        return bool(self._key) and self._key in "".join(traceback.format_exception(exc))
 
     def _hidden(self, said: str) -> str:
         """Leave out the key: some servers repeat it."""

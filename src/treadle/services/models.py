@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
+from treadle.domain.inventory import Inventory, ModelEntry
 from treadle.models import choose, host, pull, shipped
 from treadle.models.catalog import DEFAULT_MODEL, ModelFile
 from treadle.models.host import Loaded
 from treadle.models.host_start import OnNote
+from treadle.models.inventory import load_inventory
 from treadle.models.pull import OnProgress
 from treadle.settings import Settings
 
@@ -19,14 +21,17 @@ class ModelView:
 
     name: str
     provider: str
-    """`embedded` or `ollama`."""
+    """`embedded`, or the kind of its service."""
     bytes: int
+    """0: not known."""
     state: str
-    """`here`, `partial` or `not fetched`."""
+    """`here`, `partial` or `not fetched`; `configured` of what `servers.yaml` says of other servers."""
     partial_bytes: int
     is_default: bool
     about: str
     license: str
+    tiers: tuple[str, ...] = ()
+    """Those that name it."""
 
 
 class Models:
@@ -36,10 +41,23 @@ class Models:
         self._settings = settings
 
     async def list(self) -> Sequence[ModelView]:
-        """The catalogue in its order, then what a local Ollama has."""
-        found = [_catalog_view(item) for item in pull.installed(self._settings.model)]
+        """The models of `servers.yaml`, then the catalogue in its order, then what a local Ollama has.
+
+        Raises:
+            ConfigError: The inventory is wrong.
+        """
         tags = await shipped.ollama_tags(self._settings.model.ollama_url)
-        return [*found, *(ModelView(t.name, "ollama", t.bytes, "here", 0, False, "in Ollama", "") for t in tags or [])]
+        written = load_inventory(self._settings)
+        inventory = written or shipped.shipped_inventory(self._settings.model, tags)
+        installed = pull.installed(self._settings.model)
+        files = {item.model.name for item in installed}
+        placed = [entry for entry in inventory.models.values() if written and entry.name not in files]
+        found = [
+            *(_entry_view(entry, inventory) for entry in placed),
+            *(_catalog_view(item) for item in installed),
+            *(ModelView(t.name, "ollama", t.bytes, "here", 0, False, "in Ollama", "") for t in tags or []),
+        ]
+        return [replace(view, tiers=_tiers_of(view.name, inventory)) for view in found]
 
     async def choice(self) -> choose.Choice:
         """Which model would answer now, and why. Raises as `models.choose.choose`."""
@@ -60,6 +78,16 @@ class Models:
     async def unload(self, name: str | None = None, on_note: OnNote | None = None) -> Sequence[str]:
         """Free the memory of what is loaded; returns the names. Raises as `models.host.unload`."""
         return await host.unload(self._settings.model, name, on_note=on_note)
+
+
+def _tiers_of(name: str, inventory: Inventory) -> tuple[str, ...]:
+    return tuple(tier for tier, models in inventory.routing.tiers.items() if name in models)
+
+
+def _entry_view(entry: ModelEntry, inventory: Inventory) -> ModelView:
+    provider = choose.provider_of(inventory.services[entry.service])
+    about = f"at {entry.service}, {entry.context:,} tokens"
+    return ModelView(entry.name, provider, round((entry.size_gb or 0) * 1e9), "configured", 0, False, about, "")
 
 
 def _catalog_view(item: pull.Installed) -> ModelView:

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from treadle.errors import ConfigError, Problem
+from treadle.errors import ConfigError, Problem, nearest
 from treadle.settings.keys import (
     BY_ENV,
     BY_FLAG,
@@ -161,7 +161,8 @@ def _from_toml(path: Path, problems: list[Problem]) -> dict[str, tuple[object, s
                 key = KEYS.get(f"{section}.{name}")
                 if key is None:
                     known = [k.name for k in KEYS.values() if k.section == section]
-                    raise unknown("setting", name, known, f"{path}, section [{section}]")
+                    what = f"there is no setting {name!r} in section [{section}]."
+                    raise ConfigError.of([Problem(what, nearest(name, known), str(path))])
                 found[key.path] = (checked(key, value, str(path), path.parent), str(path))
     return found
 
