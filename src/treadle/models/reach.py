@@ -17,7 +17,6 @@ from treadle.models.loopback import is_loopback
 from treadle.models.routing import Obstacles
 from treadle.settings import Settings
 
-SECONDS = 3.0
 _VENDOR_URLS = {
     "anthropic": "https://api.anthropic.com",
     "gemini": "https://generativelanguage.googleapis.com",
@@ -43,7 +42,7 @@ class _NoAnswer(Exception):
     """Why a service cannot be used. Control flow of this module."""
 
 
-async def reach(inventory: Inventory, settings: Settings, *, seconds: float = SECONDS) -> list[Reached]:
+async def reach(inventory: Inventory, settings: Settings, *, seconds: float) -> list[Reached]:
     """Ask every service which models it has, and connect to the infrastructure. Raises nothing; shows no key."""
     services = [_service(service, inventory, settings, seconds) for service in inventory.services.values()]
     others = [_port(name, place, seconds) for name, place in inventory.infrastructure.items()]

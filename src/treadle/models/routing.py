@@ -80,7 +80,7 @@ class Route:
     tier: Tier | None
     """None: a model is named."""
     reason: str
-    """Why this tier."""
+    """Why this tier, as the end of a sentence that begins `tier TIER, `: `which is the default`."""
     candidates: tuple[Candidate, ...]
     """In the order in which they are to be tried."""
     skipped: tuple[Skipped, ...] = ()
@@ -118,7 +118,7 @@ def route(need: Need, inventory: Inventory, obstacles: Obstacles | None = None) 
         return first
     skipped = [*first.skipped]
     for other in _others(tier, inventory.routing):
-        reason = f"no model of tier {tier} can be used"
+        reason = f"as no model of tier {tier} can be used"
         found = _in_tier(other, reason, need, inventory, known, paid=False)
         if found.candidates:
             return Route(other, reason, found.candidates, (*skipped, *found.skipped))
@@ -148,12 +148,12 @@ def tier_of(need: Need, routing: Routing) -> tuple[Tier, str]:
     """The tier that a task belongs to, and why."""
     agent = need.agent.replace("-", "_")
     if need.tier is not None:
-        return need.tier, f"{need.named_by} names the tier"
+        return need.tier, f"which {need.named_by} names"
     if agent in routing.agents:
-        return routing.agents[agent], f"{need.agent} is routed to it"
+        return routing.agents[agent], f"to which {need.agent} is routed"
     if need.complexity is not None and need.complexity in routing.complexity:
-        return routing.complexity[need.complexity], f"the task is {need.complexity}"
-    return routing.default_tier, "it is the default tier"
+        return routing.complexity[need.complexity], f"which is for {need.complexity} tasks"
+    return routing.default_tier, "which is the default"
 
 
 def climb(tier: Tier, routing: Routing) -> Iterator[Tier]:
@@ -197,7 +197,7 @@ def _in_tier(tier: Tier, reason: str, need: Need, inventory: Inventory, known: O
             continue
         place = "first" if not candidates else "next"
         passed = f" that can be used (not {skipped[0].model}: {skipped[0].reason})" if skipped else ""
-        candidates.append(Candidate(entry, service, f"it is the {place} of tier {tier}{passed}, and {reason}"))
+        candidates.append(Candidate(entry, service, f"it is the {place} of tier {tier}{passed}, {reason}"))
     return Route(tier, reason, tuple(candidates), tuple(skipped))
 
 

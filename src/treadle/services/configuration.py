@@ -18,6 +18,9 @@ from treadle.models.shipped import ollama_tags, shipped_inventory
 from treadle.models.yaml_tree import read_yaml
 from treadle.settings import Settings, check_settings_file, read_settings, settings_files, without_password
 
+LIVE_SECONDS = 3.0
+"""How long a server may take to say what it has."""
+
 _YAML = (".yaml", ".yml")
 
 
@@ -88,7 +91,7 @@ async def check(folder: Path, files: Sequence[Path] = (), *, live: bool = False)
         inventory, notes = shipped_inventory(settings.model, tags), ()
     if problems:
         live = False
-    reached = await reach(inventory, settings) if live and found is not None else []
+    reached = await reach(inventory, settings, seconds=LIVE_SECONDS) if live and found is not None else []
     obstacles = obstacles_in(reached) if reached else Obstacles(without_keys(inventory, settings))
     tiers = () if problems else tier_views(inventory, obstacles)
     read = [*(files or settings_files(settings)), *(file for file in written if file not in files)]

@@ -57,7 +57,10 @@ class Models:
             *(_catalog_view(item) for item in installed),
             *(ModelView(t.name, "ollama", t.bytes, "here", 0, False, "in Ollama", "") for t in tags or []),
         ]
-        return [replace(view, tiers=_tiers_of(view.name, inventory)) for view in found]
+        return [
+            replace(view, tiers=_tiers_of(view.name, inventory), is_default=view.is_default and written is None)
+            for view in found
+        ]
 
     async def choice(self) -> choose.Choice:
         """Which model would answer now, and why. Raises as `models.choose.choose`."""

@@ -38,14 +38,14 @@ def project(tmp_path: Path) -> Path:
 
 def test_the_default_tier_of_the_inventory_answers(project):
     assert decision(settings_in(project)).choice == Choice(
-        "gemma3:12b", "ollama", "because it is the first of tier small, and it is the default tier"
+        "gemma3:12b", "ollama", "because it is the first of tier small, which is the default"
     )
 
 
 def test_a_flag_pins_the_tier_and_is_the_reason(project):
     choice = decision(settings_in(project, {"tier": "large"})).choice
     assert (choice.model, choice.provider, choice.served_as) == ("gpt-oss:20b", "vllm", "openai/gpt-oss-20b")
-    assert choice.reason.endswith("the flag --tier names the tier")
+    assert choice.reason.endswith("tier large, which the flag --tier names")
 
 
 def test_a_task_may_have_a_tier_of_its_own(project):

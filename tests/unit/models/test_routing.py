@@ -22,12 +22,12 @@ def names(need: Need, obstacles: Obstacles | None = None, inventory: Inventory =
 @pytest.mark.parametrize(
     ("need", "tier", "why"),
     [
-        (Need(), "small", "it is the default tier"),
-        (Need(complexity="complex"), "large", "the task is complex"),
-        (Need(agent="coordinator", complexity="simple"), "large", "coordinator is routed to it"),
-        (Need(agent="code-vision"), "small", "code-vision is routed to it"),
-        (Need(agent="nobody", complexity="simple"), "tiny", "the task is simple"),
-        (Need(tier="tiny", agent="coordinator", named_by="routing.tier"), "tiny", "routing.tier names the tier"),
+        (Need(), "small", "which is the default"),
+        (Need(complexity="complex"), "large", "which is for complex tasks"),
+        (Need(agent="coordinator", complexity="simple"), "large", "to which coordinator is routed"),
+        (Need(agent="code-vision"), "small", "to which code-vision is routed"),
+        (Need(agent="nobody", complexity="simple"), "tiny", "which is for simple tasks"),
+        (Need(tier="tiny", agent="coordinator", named_by="routing.tier"), "tiny", "which routing.tier names"),
     ],
 )
 def test_pin_then_agent_then_complexity_then_default_say_the_tier(need, tier, why):
@@ -43,14 +43,14 @@ def test_models_that_cannot_do_it_are_skipped_and_it_is_said_why():
     assert [item.entry.name for item in found.candidates] == ["qwen3-4b-m32k"]
     assert [(item.model, item.reason) for item in found.skipped] == [("gemma3:4b", "it cannot do tools")]
     assert found.best.reason == (
-        "it is the first of tier tiny that can be used (not gemma3:4b: it cannot do tools), and the task names the tier"
+        "it is the first of tier tiny that can be used (not gemma3:4b: it cannot do tools), which the task names"
     )
 
 
 def test_a_context_too_large_for_a_tier_goes_up():
     found = route(Need(complexity="medium", context=50_000), DATS)
     assert (found.tier, found.best.entry.name) == ("large", "gpt-oss:20b")
-    assert found.reason == "no model of tier small can be used"
+    assert found.reason == "as no model of tier small can be used"
     assert "32,768 tokens is less than the 50,000" in found.skipped[0].reason
 
 
