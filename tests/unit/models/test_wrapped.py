@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 from asked import REQUEST
-from test_openai_chat import chunk, refuse, stream
+from chat_server import chunk, refuse, stream
 
 from treadle.domain.inventory import Inventory, ModelEntry, Price, Service
 from treadle.domain.messages import ModelReply
