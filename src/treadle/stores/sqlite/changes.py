@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import apsw
@@ -41,26 +41,31 @@ from treadle.stores.sqlite.limits import Wanted
 from treadle.stores.sqlite.migrate import NEWEST
 from treadle.stores.sqlite.rows import RunHead, append
 
+_NONE: frozenset[str] = frozenset()
+
 
 def create_run(c: apsw.Connection, new: NewRun, now: float) -> CommitResult:
-    known = sql.row(c, "find_run", (new.run_id,))
-    if known is not None:
-        return CommitResult("conflict", known[1], (), RunStatus(known[6]))
-    if new.dedup is not None and (other := sql.row(c, "find_duplicate", (new.tenant, new.dedup))):
-        return CommitResult("duplicate", other[0], (), RunStatus(other[1]), other[2])
+    if new.dedup is not None:
+        if (known := sql.row(c, "find_run", (new.run_id,))) is not None:
+            return CommitResult("conflict", known[1], (), RunStatus(known[6]))
+        if other := sql.row(c, "find_duplicate", (new.tenant, new.dedup)):
+            return CommitResult("duplicate", other[0], (), RunStatus(other[1]), other[2])
     deadline = None if new.deadline_seconds is None else now + new.deadline_seconds
     labels = msgspec.json.encode(dict(new.labels)).decode()
     values = (new.run_id, new.graph, new.status.value, new.tenant, new.project, now, deadline, labels, new.dedup)
-    sql.run(c, "insert_run", values)
-    run = RunHead(new.run_id, c.last_insert_rowid(), 1, 0, 0, 0, 0, new.status.value)
+    made = sql.row(c, "insert_run", values)
+    if made is None:
+        known = sql.row(c, "find_run", (new.run_id,))
+        return CommitResult("conflict", known[1], (), RunStatus(known[6]))
+    run = RunHead(new.run_id, made[0], 1, 0, 0, 0, 0, new.status.value)
     append(c, run, new.events, now)
     for kind, limit in new.budgets.items():
         sql.run(c, "set_budget", (run.run_no, kind, limit))
-    limited = limits.queues(c)
+    limited = limits.queues(c) if made[1] else _NONE
     claims = _create_tasks(c, run, new.graph, new.tasks, new.worker, now, new.lease_seconds, limited)
     if new.status.ended:
         _set_status(c, run, new.status, None, now)
-    else:
+    elif not claims:
         _rest_if_still(c, run, now)
     _touch(c, run, now)
     return CommitResult("committed", run.version, claims, run.status)
@@ -102,30 +107,35 @@ def claim(c: apsw.Connection, worker: str, wanted: Wanted, now: float, lease_sec
     return claims
 
 
-def commit(c: apsw.Connection, item: Commit, now: float, lease_seconds: float, limited: frozenset[str]) -> CommitResult:
+def commit(c: apsw.Connection, item: Commit, now: float, lease_seconds: float) -> tuple[CommitResult, bool]:
+    """Also tells whether a queue with a limit may have room now."""
     row = sql.row(c, "find_task", (item.task_id,))
     if row is None:
         known = sql.row(c, "find_run", (item.run_id,))
-        return CommitResult("fenced", known[1] if known else 0, (), RunStatus(known[6] if known else "cancelled"))
-    lease_seq, worker, _, *head, graph, moved_by = row
+        status = RunStatus(known[6] if known else "cancelled")
+        return CommitResult("fenced", known[1] if known else 0, (), status), False
+    lease_seq, worker, _, *head, graph, moved_by, has_limits = row
     run = RunHead(item.run_id, *head)
     if run.ended or lease_seq != item.lease_seq or worker != item.worker:
-        return CommitResult("fenced", run.version, (), run.status)
+        return CommitResult("fenced", run.version, (), run.status), False
     if item.expected is not None and (item.expected != run.version or item.after not in ("", moved_by)):
-        return CommitResult("conflict", run.version, (), run.status)
+        return CommitResult("conflict", run.version, (), run.status), False
     _refuse_recorded(c, run, item.events)
     if item.expected is not None:
         run.version += 1
         run.moved_by = item.name
     append(c, run, item.events, now)
-    _move(c, item, now)
-    claims = _create_tasks(c, run, graph, item.tasks, item.worker, now, lease_seconds, limited) if item.tasks else ()
+    limited = limits.queues(c) if has_limits else _NONE
+    old = item.task_id if len(item.tasks) == 1 and item.move.to == "done" else None
+    if old is None:
+        _move(c, item, now)
+    claims = _create_tasks(c, run, graph, item.tasks, item.worker, now, lease_seconds, limited, old)
     if item.status is not None:
         _set_status(c, run, item.status, item.error, now)
     elif not claims:
         _rest_if_still(c, run, now)
     _touch(c, run, now)
-    return CommitResult("committed", run.version, claims, run.status)
+    return CommitResult("committed", run.version, claims, run.status), bool(limited)
 
 
 def _move(c: apsw.Connection, item: Commit, now: float) -> None:
@@ -138,9 +148,12 @@ def _move(c: apsw.Connection, item: Commit, now: float) -> None:
 
 
 def _create_tasks(
-    c: apsw.Connection, run: RunHead, graph: str, tasks: Iterable[NewTask], worker: str | None, now: float,
-    lease: float, limited: frozenset[str],
+    c: apsw.Connection, run: RunHead, graph: str, tasks: Sequence[NewTask], worker: str | None, now: float,
+    lease: float, limited: frozenset[str], old: int | None = None,
 ) -> tuple[Claim, ...]:  # fmt: skip
+    """`old`: a task that is done, whose row the one new task takes."""
+    if not tasks:
+        return ()
     claims = []
     for new in tasks:
         leased = new.lease and worker is not None and not run.paused and new.queue not in limited
@@ -150,8 +163,12 @@ def _create_tasks(
         holder = (worker, now + lease, now) if state == "leased" else (None, None, None)
         run.last_task += 1
         task_id = run.run_no << 31 | run.last_task
-        values = (task_id, new.activation, new.node, new.node_type, new.queue, new.rank(now), state)
-        sql.run(c, "insert_task", (*values, int(state == "leased"), *holder, due, new.key))
+        values = (task_id, new.activation, new.node, new.node_type, new.queue, new.rank(now), state,
+                  int(state == "leased"), *holder, due, new.key)  # fmt: skip
+        if old is None:
+            sql.run(c, "insert_task", values)
+        else:
+            sql.run(c, "succeed_task", (old, *values))
         if state == "leased":
             claims.append(Claim(task_id, run.run_id, new.activation, new.node, new.node_type, graph, 1, 1))
     return tuple(claims)
@@ -171,10 +188,13 @@ def _set_status(c: apsw.Connection, run: RunHead, status: RunStatus, error: str 
     if status is RunStatus.ERROR:
         sql.run(c, "keep_for_retry", (run.run_no,))
         return
-    sql.run(c, "clear_reserved", (run.run_no,))
     sql.run(c, "delete_all_reservations", (run.run_no,))
-    append(c, run, [Draft(TaskCancelled(), row[1]) for row in sql.rows(c, "run_tasks", (run.run_no,))], now)
-    sql.run(c, "delete_run_tasks", (run.run_no,))
+    if c.changes():
+        sql.run(c, "clear_reserved", (run.run_no,))
+    left = sql.rows(c, "run_tasks", (run.run_no,))
+    if left:
+        append(c, run, [Draft(TaskCancelled(), row[1]) for row in left], now)
+        sql.run(c, "delete_run_tasks", (run.run_no,))
 
 
 def _touch(c: apsw.Connection, run: RunHead, now: float) -> None:

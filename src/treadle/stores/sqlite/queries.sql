@@ -1,7 +1,8 @@
 -- insert_run --
 INSERT INTO runs (run_id, graph, status, version, last_seq, tenant, project, created_at, updated_at, deadline, labels,
                   dedup)
-VALUES (?1, ?2, ?3, 1, 0, ?4, ?5, ?6, ?6, ?7, ?8, ?9);
+VALUES (?1, ?2, ?3, 1, 0, ?4, ?5, ?6, ?6, ?7, ?8, ?9)
+    ON CONFLICT (run_id) DO NOTHING RETURNING run_no, EXISTS (SELECT 1 FROM limits);
 
 -- find_duplicate --
 SELECT version, status, run_id FROM runs WHERE tenant = ?1 AND dedup = ?2 AND ended = 0;
@@ -17,7 +18,8 @@ SELECT run_no, version, last_seq, last_task, ended, paused, status FROM runs WHE
 -- find_task --
 -- What a commit has to check, in one read.
 SELECT t.lease_seq, t.worker, t.activation,
-       r.run_no, r.version, r.last_seq, r.last_task, r.ended, r.paused, r.status, r.graph, r.moved_by
+       r.run_no, r.version, r.last_seq, r.last_task, r.ended, r.paused, r.status, r.graph, r.moved_by,
+       EXISTS (SELECT 1 FROM limits)
   FROM tasks t JOIN runs r ON r.run_no = ?1 >> 31 WHERE t.state = 'leased' AND t.task_id = ?1;
 
 -- delete_task --
@@ -25,6 +27,13 @@ DELETE FROM tasks WHERE state = 'leased' AND task_id = ?1;
 
 -- move_task --
 UPDATE tasks SET state = ?2, not_before = ?3, error = ?4, attempt = attempt - ?5, worker = NULL, lease_until = NULL
+ WHERE state = 'leased' AND task_id = ?1;
+
+-- succeed_task --
+-- The next task takes the row of one that is done: half of what deleting one and inserting the other costs.
+UPDATE tasks SET task_id = ?2, activation = ?3, node = ?4, node_type = ?5, queue = ?6, rank = ?7, state = ?8, attempt = ?9,
+                 lease_seq = ?9, worker = ?10, lease_until = ?11, leased_at = ?12, not_before = ?13, key = ?14, deaths = 0,
+                 error = NULL
  WHERE state = 'leased' AND task_id = ?1;
 
 -- insert_task --

@@ -135,9 +135,9 @@ class SqliteStore:
             check_drafts(item.events)
 
         def write(c: apsw.Connection) -> tuple[list[CommitResult], bool]:
-            limited = limits.queues(c)
             now = self._clock.now()
-            return [changes.commit(c, item, now, lease_seconds, limited) for item in items], bool(limited)
+            done = [changes.commit(c, item, now, lease_seconds) for item in items]
+            return [result for result, _ in done], any(room for _, room in done)
 
         results, room = await self._writer.submit(write)
         if room:
