@@ -23,7 +23,8 @@ def adapter_of(service: Service, models: Iterable[ModelEntry], key: str, setting
     if service.kind == "llama_cpp":
         from treadle.models.embedded import EmbeddedModel
 
-        return EmbeddedModel(settings)
+        contexts = {entry.served_as: entry.context for entry in models if entry.service == service.name}
+        return EmbeddedModel(settings, contexts=contexts)
     if service.kind == "ollama":
         from treadle.models.ollama import OllamaModel
 

@@ -24,7 +24,7 @@ class EmbeddedModel:
     ) -> None:
         """`contexts`: tokens per request by model, where they differ from the configured ones."""
         self._settings = settings
-        self._contexts = contexts or {}
+        self._contexts = {host.shown_name(model): tokens for model, tokens in (contexts or {}).items()}
         self._on_note = on_note
         self._chats: dict[Endpoint, OpenAIChat] = {}
 
@@ -42,7 +42,7 @@ class EmbeddedModel:
         """
         model = locate(request.model or DEFAULT_MODEL, self._settings)
         request = replace(request, model=model.name)
-        settings = replace(self._settings, context=self._contexts.get(model.name, self._settings.context))
+        settings = self.settings_of(model.name)
         heard: list[str] = []
         is_restarted = False
 
@@ -60,6 +60,10 @@ class EmbeddedModel:
                     if heard or is_restarted or not await host.has_died(endpoint):
                         raise
             is_restarted = True
+
+    def settings_of(self, model: str) -> ModelSettings:
+        """With how much context this model is loaded."""
+        return replace(self._settings, context=self._contexts.get(host.shown_name(model), self._settings.context))
 
     async def close(self) -> None:
         """Give up connections. The host stays, for other processes, until it is idle."""

@@ -20,7 +20,7 @@ import httpx2
 from treadle.errors import ModelTooLarge, ModelUnavailable
 from treadle.models import gguf, verify
 from treadle.models.budget import GB, Budget, budget
-from treadle.models.catalog import ModelFile, is_own_file, lookup
+from treadle.models.catalog import ModelFile, is_known, is_own_file, lookup
 from treadle.models.host_start import OnNote, end, settled, start
 from treadle.models.locks import FileLock, is_held, last_use
 from treadle.models.place import Host, HostSpec, Place, Runtime
@@ -147,6 +147,8 @@ async def unload(settings: ModelSettings, name: str | None = None, *, on_note: O
         ModelUnavailable: A host does not end.
     """
     wanted = None if name is None else shown_name(name)
+    if wanted is not None and not is_known(wanted):
+        lookup(wanted)
     note = on_note or (lambda text: None)
     gone = []
     for place in Runtime(settings.runtime_dir).places():
@@ -163,8 +165,10 @@ async def unload(settings: ModelSettings, name: str | None = None, *, on_note: O
 
 
 def shown_name(name: str) -> str:
-    """The name under which a model is loaded. Raises UnknownName."""
-    return str(Path(name).expanduser().absolute()) if is_own_file(name) else lookup(name).name
+    """The name under which a model is loaded; one that nobody knows stays as it is."""
+    if is_own_file(name):
+        return str(Path(name).expanduser().absolute())
+    return lookup(name).name if is_known(name) else name
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 
+from treadle.domain.inventory import ModelEntry, Service
 from treadle.models import gguf, host
 from treadle.models.budget import budget
 from treadle.models.catalog import locate
@@ -29,8 +30,17 @@ class EmbeddedServer:
         """`contexts`: tokens per request by model, where they differ from the configured ones."""
         self._settings = settings
         self._name = name
-        self._contexts = {host.shown_name(model): tokens for model, tokens in (contexts or {}).items()}
-        self._model = EmbeddedModel(settings, contexts=self._contexts)
+        self._model = EmbeddedModel(settings, contexts=contexts)
+
+    @classmethod
+    def of(cls, service: Service, models: Iterable[ModelEntry], settings: ModelSettings) -> EmbeddedServer:
+        """Make it for a service of the inventory, with its budget and its models' contexts."""
+        if service.memory_gb is not None:
+            settings = replace(settings, memory_gb=service.memory_gb)
+        if service.concurrency is not None:
+            settings = replace(settings, parallel=service.concurrency)
+        contexts = {entry.served_as: entry.context for entry in models if entry.service == service.name}
+        return cls(settings, name=service.name, contexts=contexts)
 
     @property
     def name(self) -> str:
@@ -51,7 +61,7 @@ class EmbeddedServer:
         return [Memory("ram" if allowed.device == "ram" else "gpu0", allowed.bytes, used, "gguf")]
 
     async def size_bytes(self, model: str) -> int | None:
-        file, settings = locate(model, self._settings), self._of(model)
+        file, settings = locate(model, self._settings), self._model.settings_of(model)
         if not file.is_present:
             return None
         size = gguf.loaded(file.path, context=settings.context, parallel=settings.parallel)
@@ -59,7 +69,7 @@ class EmbeddedServer:
 
     async def load(self, model: str, *, on_note: OnNote | None = None) -> Resident:
         file = locate(model, self._settings)
-        async with host.use(file, self._of(model), on_note=on_note, may_evict=False) as endpoint:
+        async with host.use(file, self._model.settings_of(model), on_note=on_note, may_evict=False) as endpoint:
             found = [item for item in await host.ps(self._settings) if item.pid == endpoint.pid]
         return _resident(found[0])
 
@@ -68,10 +78,6 @@ class EmbeddedServer:
 
     async def close(self) -> None:
         await self._model.close()
-
-    def _of(self, model: str) -> ModelSettings:
-        tokens = self._contexts.get(host.shown_name(model), self._settings.context)
-        return replace(self._settings, context=tokens)
 
 
 def _taken_bytes(item: Loaded) -> int:
