@@ -54,7 +54,7 @@ class Footprint:
     context: int
     """The KV cache of all slots."""
     prompt_cache: int
-    """What llama.cpp may keep of earlier prompts, and once more while it writes one."""
+    """What llama.cpp may keep of earlier prompts."""
     other: int
 
     @property
@@ -87,7 +87,7 @@ def footprint(path: Path, *, context: int, parallel: int, prompt_cache_bytes: in
         return Footprint(int(path.stat().st_size * _UNKNOWN_SHARE), 0, 0, _PROCESS_BYTES)
     slot = shape.kv_bytes_per_token * context
     other = _PROCESS_BYTES + shape.vocabulary * _VOCABULARY_BYTES + shape.activation_bytes_per_token * _BATCH
-    return Footprint(shape.weights_bytes, slot * parallel, 2 * prompt_cache_bytes, other)
+    return Footprint(shape.weights_bytes, slot * parallel, prompt_cache_bytes, other)
 
 
 def _of(path: Path) -> Shape | None:
