@@ -27,6 +27,8 @@ from treadle.services.runs import Runs
 from treadle.settings import Settings, without_password
 
 if TYPE_CHECKING:
+    from treadle.domain.inventory import Inventory, Service
+    from treadle.ports.model_server import ModelServer
     from treadle.ports.store import SchemaStatus, Store
     from treadle.services.builds import Builds
     from treadle.services.stories import Stories
@@ -54,6 +56,16 @@ def open_store(url: str | Path | None = None) -> Store:
     if text.startswith(POSTGRES):
         return _postgres(text)
     return _sqlite(store_file(text))
+
+
+def model_server(service: Service, inventory: Inventory, settings: Settings) -> ModelServer | None:
+    """Make the driver of a service that loads and unloads models; None if this service does not."""
+    if service.kind != "llama_cpp":
+        return None
+    from treadle.models.drivers.embedded import EmbeddedServer
+
+    contexts = {entry.served_as: entry.context for entry in inventory.models.values() if entry.service == service.name}
+    return EmbeddedServer(settings.model, name=service.name, contexts=contexts)
 
 
 def store_file(url: str) -> Path:

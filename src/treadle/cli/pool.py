@@ -2,23 +2,32 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import typer
 
-from treadle.cli import output
+from treadle.cli import output, session
 from treadle.cli.look import JSON
 
 if TYPE_CHECKING:
+    from treadle.pool.record import Happened
     from treadle.pool.simulate import Result
+    from treadle.services.pool import PoolClient
 
 _FIGURES = ("swaps", "makespan_s", "wait_mean_s", "wait_p95_s", "wait_max_s")
 
+_EVERY_S = 1.0
+URL = typer.Option(None, "--url", metavar="URL", help="Of the served pool. By default the one of this user here.")
+
 
 def add_to(app: typer.Typer) -> None:
-    group = typer.Typer(help="Share the memory of a GPU between models: simulate.", no_args_is_help=True)
-    group.command("simulate")(simulate)
+    group = typer.Typer(
+        help="Share the memory of a GPU between models: simulate, serve, watch, log.", no_args_is_help=True
+    )
+    for verb in (simulate, serve, watch, log):
+        group.command(verb.__name__)(verb)
     app.add_typer(group, name="pool")
 
 
@@ -55,3 +64,111 @@ def simulate(
 def _row(result: Result) -> list[str]:
     told = result.to_dict()
     return [result.policy, *(f"{told[name]:g}" if name == "swaps" else f"{told[name]:.1f}" for name in _FIGURES)]
+
+
+def serve(
+    config: Path | None = typer.Option(
+        None, "--config", metavar="FILE", help="Agent pools. By default pool.toml of the project, or what is shipped."
+    ),
+    host: str = typer.Option("127.0.0.1", "--host", metavar="ADDRESS", help="Where to listen."),
+    port: int | None = typer.Option(None, "--port", metavar="N", min=0, max=65535, help="0: any. By default 8747."),
+    json: bool = JSON,
+) -> None:
+    """Put the pool in front of the model servers, as an OpenAI-compatible endpoint.
+
+    Workers on many machines that ask it share one view of the GPUs. The key is the variable TREADLE_POOL_KEY, or a new
+    one. With --json, what happens is told as lines of JSON. Ctrl-C or SIGTERM ends it; models stay loaded.
+    """
+
+    async def work() -> None:
+        from treadle import app
+        from treadle.services import pool as service
+
+        settings = session.settings_of()
+        pool = await service.make_pool(settings, config, app.model_server, output.data_json if json else _tell)
+        stops = session.Stops()
+        key = service.key_of(settings)
+        try:
+            where = service.PORT if port is None else port
+            async with service.serving(pool, settings, host=host, port=where, key=key) as address:
+                output.note(f"The pool answers at {address.url}/v1.")
+                if not settings.variables.get(service.KEY_VARIABLE):
+                    output.note(f"Its key: {key}")
+                for name, error in (await pool.open()).items():
+                    output.note(f"{name}: {error} It is asked again when it is needed.")
+                await stops.first.wait()
+        finally:
+            await pool.close()
+
+    session.run(work)
+
+
+def watch(url: str | None = URL, json: bool = JSON) -> None:
+    """Show what a served pool does: memory, what is loaded, swapped and waited for. Ends with Ctrl-C.
+
+    With --json: one line a second. Without a terminal: one picture.
+    """
+
+    async def work() -> None:
+        import asyncio
+
+        async with _client(url) as client:
+            if json:
+                while True:
+                    output.data_json(await client.now())
+                    await asyncio.sleep(_EVERY_S)
+            elif sys.stdout.isatty():
+                await _live(client)
+            else:
+                for line in await _picture(client):
+                    output.data(line)
+
+    session.run(work)
+
+
+def log(
+    pool: str | None = typer.Argument(None, metavar="[POOL]", help="An agent pool; by default all."),
+    url: str | None = URL,
+    json: bool = JSON,
+) -> None:
+    """Tell what the agent pools of a served pool did: loadings, evictions, starts, answers, and what was held."""
+
+    async def work() -> None:
+        from treadle.cli import pool_view
+
+        async with _client(url) as client:
+            for line in await client.log(pool):
+                output.data_json(line) if json else output.data(pool_view.event(line))
+
+    session.run(work)
+
+
+def _client(url: str | None) -> PoolClient:
+    from treadle.services.pool import PoolClient, address_of
+
+    return PoolClient(address_of(session.settings_of(), url))
+
+
+def _tell(line: Happened) -> None:
+    from treadle.cli import pool_view
+
+    if line.kind not in ("start", "finish", "hold"):
+        output.note(pool_view.event(line))
+
+
+async def _picture(client: PoolClient) -> list[str]:
+    from treadle.cli import pool_view
+
+    return pool_view.lines(await client.now(), await client.log())
+
+
+async def _live(client: PoolClient) -> None:
+    import asyncio
+
+    from rich.live import Live
+    from rich.text import Text
+
+    with Live(Text(""), auto_refresh=False, vertical_overflow="ellipsis") as live:
+        while True:
+            live.update(Text("\n".join(await _picture(client))), refresh=True)
+            await asyncio.sleep(_EVERY_S)

@@ -23,6 +23,8 @@ _GUESSED_LOAD_S_PER_GB = 1.0
 _FIRST_PAUSE_S = 2.0
 _LONGEST_PAUSE_S = 60.0
 """After a loading that failed a model is left alone: the others shall not be evicted for it again and again."""
+_LOOK_EVERY_S = 30.0
+"""Servers end what is idle, and others may use them too: the pool looks now and then whether all is as it left it."""
 
 OnChanged = Callable[[str, TreadleError | None], None]
 
@@ -222,6 +224,11 @@ class Garage:
             return error
         return ModelUnavailable(f"Model {model!r} could not be loaded: {error}", hint=error.hint)
 
+    async def _keep_looking(self, server: ModelServer) -> None:
+        while True:
+            await asyncio.sleep(_LOOK_EVERY_S)
+            await self._try_to_look_again(server)
+
     async def _try_to_look_again(self, server: ModelServer) -> None:
         with suppress(TreadleError):
             await self._look_again(server)
@@ -278,6 +285,7 @@ class Garage:
             adopt(cards, loaded, asyncio.get_running_loop().time())
             self.cards.extend(cards)
             self._open.add(name)
+            self._begin(self._keep_looking(server))
 
     async def _facts(self, entry: ModelEntry, server: ModelServer, cards: Sequence[Card], size: int | None) -> Facts:
         """What is known beforehand. A size that nobody knows is taken as a whole device, until it has been loaded."""

@@ -32,6 +32,8 @@ _TEST_PREFIX = "TREADLE_TEST_"
 """Variables with this prefix belong to our tests and are no settings."""
 
 _DEBUG = "TREADLE_DEBUG"
+_SECRETS = ("TREADLE_POOL_KEY",)
+"""Variables of ours that are no settings: who needs one asks for it by name, and nobody shows it."""
 """Asks for tracebacks. No setting: it must work when the settings do not."""
 
 
@@ -188,7 +190,8 @@ def _from_variables(
     with _collecting(problems):
         if host := source.get("OLLAMA_HOST", ""):
             found["model.ollama_url"] = (ollama_address(host), f"OLLAMA_HOST in {where}")
-    ours = [name for name in source if name.startswith("TREADLE_") and not name.startswith((_TEST_PREFIX, _DEBUG))]
+    no_settings = (_TEST_PREFIX, _DEBUG, *_SECRETS)
+    ours = [name for name in source if name.startswith("TREADLE_") and not name.startswith(no_settings)]
     for name in [*BY_OTHERS, *ours]:
         text = source.get(name, "")
         if text:

@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Sequence
 
 from treadle.domain.inventory import ModelEntry
-from treadle.domain.messages import Message, ModelReply, ModelRequest
+from treadle.domain.messages import Message, ModelReply, ModelRequest, Usage
 from treadle.errors import ModelUnavailable, TreadleError, UnknownName
 from treadle.ports.model import OnDelta
 from treadle.ports.model_server import Memory, OnNote, Resident
@@ -29,12 +29,21 @@ class LoopbackServer:
     provider = "loopback"
 
     def __init__(
-        self, sizes: dict[str, float], budget_gb: float, *, name: str = "box.gpu", answer_s: float = 2.0
+        self,
+        sizes: dict[str, float],
+        budget_gb: float,
+        *,
+        name: str = "box.gpu",
+        answer_s: float = 2.0,
+        pace: float = 1.0,
     ) -> None:
         self.name = name
         self.sizes = {f"{model}@served": round(gb * GB) for model, gb in sizes.items()}
         self.budgets = {"gpu0": round(budget_gb * GB)}
-        self.answer_s = answer_s
+        self.answer_s = answer_s * pace
+        self.pace = pace
+        """Of everything: below 1 for tests in real time."""
+        self.text = ("well",)
         self.loaded: dict[str, int] = {}
         self.running: Counter[str] = Counter()
         self.most_running: Counter[str] = Counter()
@@ -70,17 +79,17 @@ class LoopbackServer:
         self.loads.append(model)
         size = self.sizes[model]
         if model in self.broken:
-            await asyncio.sleep(1)
+            await asyncio.sleep(self.pace)
             raise self.broken[model]
         self.loaded[model] = size
         self.peak = max(self.peak, sum(self.loaded.values()))
-        await asyncio.sleep(1 + size / GB)
+        await asyncio.sleep((1 + size / GB) * self.pace)
         return Resident(model, size, 1.0)
 
     async def unload(self, model: str) -> None:
         self._is_there()
         assert not self.running[model], f"{model} was unloaded while it answered"
-        await asyncio.sleep(0.2)
+        await asyncio.sleep(0.2 * self.pace)
         self.loaded.pop(model, None)
 
     async def reply(self, request: ModelRequest, *, on_delta: OnDelta | None = None) -> ModelReply:
@@ -95,9 +104,11 @@ class LoopbackServer:
         finally:
             self.running[request.model] -= 1
         self.answered.append(request.model)
-        if on_delta is not None:
-            on_delta("well")
-        return ModelReply("well", request.model)
+        for piece in self.text:
+            if on_delta is not None:
+                on_delta(piece)
+                await asyncio.sleep(0)
+        return ModelReply("".join(self.text), request.model, usage=Usage(3, len(self.text)))
 
     async def close(self) -> None:
         self.closed = True

@@ -346,3 +346,17 @@ def test_an_eviction_that_fails_leaves_its_model_in_service() -> None:
         assert server.loads == ["mid@served", "big@served"] and server.peak <= 4 * GB
 
     in_virtual_time(work)
+
+
+def test_a_model_that_the_server_ended_by_itself_is_loaded_again_before_it_is_asked() -> None:
+    async def work() -> None:
+        server = LoopbackServer(SIZES, 4)
+        pool = pool_over(server, PoolConfig(pools={"o": AgentPool("o", ("small",), pinned=True)}))
+        await pool.reply(ask("mid"))
+        await pool.reply(ask("small"))
+        server.loaded.clear()
+        await asyncio.sleep(35)
+        assert set(server.loaded) == {"small@served"}, "what is pinned comes back by itself"
+        assert (await pool.reply(ask("mid"))).text == "well"
+
+    in_virtual_time(work)
