@@ -6,8 +6,9 @@ they are listed. What costs money answers only where the configuration, or whoev
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any, cast, get_args
 
 from treadle.domain.inventory import (
     TIERS,
@@ -43,6 +44,25 @@ class Need:
     """Tokens, prompt and answer together."""
     named_by: str = "the task"
     """Who names the model, the kind or the tier, in words: `the flag --tier`."""
+
+
+def need_of(task: Mapping[str, Any]) -> Need:
+    """Read what a described task needs: `routing.tier`, `agent` or `domain`, and `complexity`.
+
+    The tier `default`, like none, leaves it to the configuration.
+
+    Raises:
+        UnknownName: There is no such tier or complexity.
+    """
+    pinned = task.get("routing") or {}
+    tier = _one_of(pinned.get("tier") if isinstance(pinned, Mapping) else pinned, "tier", (*TIERS, "default"))
+    complexity = _one_of(task.get("complexity"), "complexity", get_args(Complexity))
+    return Need(
+        tier=cast("Tier", tier) if tier not in ("", "default") else None,
+        agent=str(task.get("agent") or task.get("domain") or ""),
+        complexity=cast("Complexity", complexity) if complexity else None,
+        named_by="routing.tier",
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,6 +164,17 @@ def escalate(
     return None
 
 
+def ladder(need: Need, inventory: Inventory, obstacles: Obstacles | None = None) -> list[Route]:
+    """Where a task begins, and every tier that it may climb to after, in that order. Raises as `route`."""
+    routes = [route(need, inventory, obstacles)]
+    while (tier := routes[-1].tier) is not None:
+        above = escalate(tier, "its checks keep failing", need, inventory, obstacles)
+        if above is None:
+            break
+        routes.append(above)
+    return routes
+
+
 def tier_of(need: Need, routing: Routing) -> tuple[Tier, str]:
     """The tier that a task belongs to, and why."""
     agent = need.agent.replace("-", "_")
@@ -181,6 +212,12 @@ def _named(need: Need, inventory: Inventory, known: Obstacles) -> Route:
     if why:
         return Route(None, "", (), (Skipped(entry.name, why),))
     return Route(None, "", (Candidate(entry, service, f"{need.named_by} names it"),))
+
+
+def _one_of(value: object, what: str, known: Sequence[str]) -> str:
+    if value is not None and value not in known:
+        raise UnknownName(what, str(value), known)
+    return str(value or "")
 
 
 def _in_tier(tier: Tier, reason: str, need: Need, inventory: Inventory, known: Obstacles, *, paid: bool) -> Route:

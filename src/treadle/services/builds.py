@@ -26,6 +26,7 @@ from treadle.graph.build import Graph
 from treadle.models import verify
 from treadle.models.catalog import ModelFile, locate
 from treadle.models.choose import Choice, choose, recorded
+from treadle.models.inventory import load_inventory
 from treadle.ports.sandbox import Sandbox
 from treadle.services.guests import KINDS, Guest, model_queue, placed_graph, queue_of
 from treadle.services.runs import BUILD
@@ -165,6 +166,7 @@ class Builds:
             raise UsageError("The goal is empty; nothing was built.", hint='Say what to build: treadle build "GOAL".')
         out, repository = await _place(request, goal)
         choice = await self._choice(request.script)
+        limits = _limits(self._settings)
         return BuildPlan(
             goal=goal,
             out=str(out or ""),
@@ -177,9 +179,9 @@ class Builds:
             elsewhere=request.elsewhere,
             home=self._maker.home(),
             host=f"{self._settings.project} on {socket.gethostname()}",
-            budget_tokens=self._settings.build.budget_tokens,
-            budget_money=_limit(self._settings.build.budget_money),
-            budget_seconds=_limit(self._settings.build.budget_seconds),
+            budget_tokens=int(limits["tokens"]),
+            budget_money=limits.get("money"),
+            budget_seconds=limits.get("seconds"),
             max_rounds=self._settings.build.max_rounds,
             script=str(request.script.absolute()) if request.script else "",
             may_move=request.out is None and repository is None,
@@ -352,8 +354,13 @@ def _options(plan: BuildPlan, run_id: str, labels: Mapping[str, str]) -> RunOpti
     return RunOptions(run_id=run_id, labels=recorded, budgets=plan.budgets)
 
 
-def _limit(budget: float) -> float | None:
-    return None if budget == math.inf else budget
+def _limits(settings: Settings) -> dict[str, float]:
+    """What a build may spend, by kind: as the settings say, else the routing's budgets, else what is shipped."""
+    build, written = settings.build, load_inventory(settings)
+    own = {"tokens": float(build.budget_tokens), "money": build.budget_money, "seconds": build.budget_seconds}
+    given = {kind: limit for kind, limit in own.items() if f"build.budget_{kind}" in settings.origins}
+    limits = {**own, **(written.routing.budgets if written else {}), **given}
+    return {kind: limit for kind, limit in limits.items() if limit != math.inf}
 
 
 async def _place(request: BuildRequest, goal: str) -> tuple[Path | None, RepositoryAt | None]:

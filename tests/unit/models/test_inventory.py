@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
@@ -70,6 +71,14 @@ def test_the_laptop_of_4_gb_is_valid():
     found = read_inventory((EXAMPLES / "servers_laptop.yaml",))
     assert not found.problems
     assert found.inventory.services["laptop.embedded"].memory_gb == 3.5
+
+
+def test_what_the_documentation_shows_is_valid(tmp_path):
+    page = (EXAMPLES.parent / "docs" / "howto" / "models.md").read_text()
+    servers, routing = re.findall(r"```yaml\n(.*?)```", page, re.DOTALL)
+    inventory = good(tmp_path, servers, routing)
+    assert inventory.services["gpu_box.ollama"].memory_gb == 16.0
+    assert inventory.routing.budgets == {"money": 2.5, "tokens": 400_000, "seconds": 3600}
 
 
 def test_the_address_of_a_server_is_written_once(tmp_path):

@@ -10,7 +10,7 @@ import pytest
 from treadle.domain.inventory import Inventory, ModelEntry, Price, Routing, Service
 from treadle.errors import ConfigError, ModelUnavailable, UnknownName
 from treadle.models.inventory import read_inventory
-from treadle.models.routing import Need, Obstacles, climb, costs_money, escalate, route, tier_of
+from treadle.models.routing import Need, Obstacles, climb, costs_money, escalate, ladder, need_of, route, tier_of
 
 DATS = read_inventory((Path(__file__).parents[3] / "examples" / "servers.yaml",)).inventory
 
@@ -94,6 +94,23 @@ def test_escalation_passes_tiers_without_a_usable_model_and_ends_at_the_top():
     assert escalate("frontier", "it failed", Need(), DATS) is None
     paid = escalate("large", "it failed", Need(), DATS)
     assert paid is not None and paid.best.entry.name == "claude-sonnet-4"
+
+
+def test_a_ladder_has_every_tier_that_a_task_may_climb():
+    assert [step.tier for step in ladder(Need(), DATS)] == ["small", "large", "frontier"]
+    assert [step.tier for step in ladder(Need(tier="tiny"), DATS)] == ["tiny"]
+    assert [step.tier for step in ladder(Need(model="gemma3:4b"), DATS)] == [None]
+
+
+def test_a_described_task_says_what_it_needs():
+    task = {"id": "task-123", "domain": "code-general", "routing": {"tier": "large"}, "complexity": "simple"}
+    need = need_of(task)
+    assert (need.tier, need.agent, need.complexity) == ("large", "code-general", "simple")
+    assert tier_of(need, DATS.routing) == ("large", "which routing.tier names")
+    assert tier_of(need_of({"routing": {"tier": "default"}}), DATS.routing) == ("small", "which is the default")
+    with pytest.raises(UnknownName) as told:
+        need_of({"routing": {"tier": "larg"}})
+    assert told.value.hint == "Did you mean 'large'?"
 
 
 def test_a_circle_in_escalation_ends_nevertheless():

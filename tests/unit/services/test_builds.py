@@ -8,7 +8,8 @@ import pytest
 
 from treadle.domain.task import RunRow, RunStatus
 from treadle.errors import Conflict, NotFound
-from treadle.services.builds import BuildPlan, RepositoryAt, _free, _options, plan_of, slug
+from treadle.services.builds import BuildPlan, RepositoryAt, _free, _limits, _options, plan_of, slug
+from treadle.settings import load_settings
 
 PLAN = BuildPlan(
     "a goal", "/x", RepositoryAt("/r", "c", "t", "main", 2), "true", "embedded", "m", "because", "landlock", 10, 3
@@ -51,3 +52,14 @@ def test_a_run_that_is_no_build_or_of_another_version_is_refused() -> None:
         plan_of(row({}))
     with pytest.raises(Conflict):
         plan_of(row({"kind": "build", "plan": '{"goal": 1}'}))
+
+
+def test_a_build_may_spend_what_a_flag_says_else_the_routing_else_what_is_shipped(tmp_path: Path) -> None:
+    def limits(**flags: object) -> dict[str, float]:
+        return _limits(load_settings(tmp_path, flags, {"HOME": str(tmp_path)}))
+
+    assert limits() == {"tokens": 200_000.0}
+    examples = Path(__file__).parents[3] / "examples"
+    (tmp_path / "servers.yaml").write_text((examples / "servers.yaml").read_text())
+    assert limits() == {"tokens": 400_000.0, "money": 2.5, "seconds": 3600.0}
+    assert limits(budget_tokens=5, budget_money=0.5) == {"tokens": 5.0, "money": 0.5, "seconds": 3600.0}
