@@ -161,7 +161,15 @@ def main(argv: Sequence[str]) -> int:
     parser.add_argument("--waiting", type=int, default=10_000)
     parser.add_argument("--workload", type=int, metavar="SEED", help="print the workload of a seed as JSON, and end")
     parser.add_argument("--rho", type=float, default=None, help="load of --workload; none: all queued")
+    parser.add_argument("--real", action="store_true", help="three real models instead")
+    parser.add_argument("--requests", type=int, default=60, help="for --real")
+    parser.add_argument("--budget-gb", type=float, default=2.8, help="for --real")
+    parser.add_argument("--record", action="store_true", help="for --real: append to results/pool-real.jsonl")
     options = parser.parse_args(argv)
+    if options.real:
+        from bench.pool_real import main as real
+
+        return real(options.requests, options.budget_gb, record=options.record)
     if options.workload is not None:
         print(json.dumps(_told(reference(options.workload, options.rho))))
         return 0

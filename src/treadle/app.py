@@ -60,12 +60,12 @@ def open_store(url: str | Path | None = None) -> Store:
 
 def model_server(service: Service, inventory: Inventory, settings: Settings) -> ModelServer | None:
     """Make the driver of a service that loads and unloads models; None if this service does not."""
-    if service.kind != "llama_cpp":
-        return None
-    from treadle.models.drivers.embedded import EmbeddedServer
+    from treadle.models.drivers import KINDS, server_of
+    from treadle.models.keys import key_of
 
-    contexts = {entry.served_as: entry.context for entry in inventory.models.values() if entry.service == service.name}
-    return EmbeddedServer(settings.model, name=service.name, contexts=contexts)
+    if service.kind not in KINDS:
+        return None
+    return server_of(service, inventory, settings.model, key=key_of(service, settings))
 
 
 def store_file(url: str) -> Path:

@@ -67,6 +67,8 @@ def cards_of(
         room = max(0, one.total_bytes - foreign)
         name = one.device if server.name == one.device else f"{server.name}/{one.device}"
         cards.append(Card(name, server, min(room, cap) if cap is not None else room, slots))
+    if not cards and cap is not None:
+        return [Card(server.name, server, cap, slots)]
     return cards
 
 

@@ -9,7 +9,7 @@ from dataclasses import replace
 from typing import Protocol
 
 from treadle.domain.inventory import ModelEntry
-from treadle.errors import ConfigError, ModelUnavailable, TreadleError, UnknownName
+from treadle.errors import ConfigError, ModelTooLarge, ModelUnavailable, TreadleError, UnknownName
 from treadle.pool.agents import PoolConfig
 from treadle.pool.cards import Card, adopt, cards_of
 from treadle.pool.learn import Learnt
@@ -96,7 +96,7 @@ class Garage:
 
         Raises:
             ModelUnavailable: Its server does not answer, or loading it failed a moment ago.
-            ConfigError: It can never fit.
+            ModelTooLarge: It can never fit.
         """
         service = self.entry(model).service
         await self._open_server(service)
@@ -114,13 +114,13 @@ class Garage:
         if not any(card.bytes - self._pinned_beside(model) >= facts.bytes for card in self._cards_for(model)):
             raise self.never_fits(model)
 
-    def never_fits(self, model: str) -> ConfigError:
+    def never_fits(self, model: str) -> ModelTooLarge:
         """Say why a model can never be loaded."""
         cards = self._cards_for(model)
         largest = max((card.bytes for card in cards), default=0) / _GB
         pinned = self._pinned_beside(model) / _GB
         beside = f", of which {pinned:.1f} GB belong to pinned models" if pinned else ""
-        return ConfigError(
+        return ModelTooLarge(
             f"Model {model!r} takes {self.learnt.facts[model].bytes / _GB:.1f} GB, and the largest device of "
             f"{self.entry(model).service} has {largest:.1f} GB{beside}: it can never be loaded; nothing was asked.",
             hint="Take a smaller model or context, pin less, or raise memory_gb.",
@@ -273,7 +273,7 @@ class Garage:
             if not cards:
                 raise ConfigError(
                     f"Nobody says how much memory models may take at {name}; nothing was asked.",
-                    hint="Give the service memory_gb in servers.yaml.",
+                    hint="Give the service memory_gb in servers.yaml, or all of them memory_gb in pool.toml.",
                 )
             sizes = {resident.model: resident.bytes for resident in residents}
             loaded = {}

@@ -91,7 +91,7 @@ class Pool:
         """Answer one request when it is its turn: see `ports.model.Model.reply`.
 
         Raises:
-            ConfigError: Its model is larger than any device that may hold it; it never waited.
+            ModelTooLarge: Its model is larger than any device that may hold it; it never waited.
             ModelUnavailable: Its model could not be loaded, or its server is gone.
             UnknownName: There is no such model, tier or agent pool.
         """

@@ -21,6 +21,7 @@ from treadle.domain.messages import (
 )  # fmt: skip
 from treadle.errors import (
     ModelError,
+    ModelTooLarge,
     ModelUnavailable,
     RateLimited,
     Refused,
@@ -46,6 +47,7 @@ _FINISH: Mapping[FinishReason, str] = {
 _STATUS: tuple[tuple[type[TreadleError], int, str], ...] = (
     (UnknownName, 404, "not_found_error"),
     (UsageError, 400, "invalid_request_error"),
+    (ModelTooLarge, 400, "invalid_request_error"),
     (Refused, 403, "permission_error"),
     (RateLimited, 429, "rate_limit_error"),
     (ModelUnavailable, 503, "service_unavailable"),

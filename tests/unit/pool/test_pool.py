@@ -10,7 +10,7 @@ import pytest
 from driver import GB, LoopbackServer, ask, entry
 
 from treadle.domain.inventory import Routing
-from treadle.errors import ConfigError, ModelUnavailable, UnknownName
+from treadle.errors import ConfigError, ModelTooLarge, ModelUnavailable, UnknownName
 from treadle.pool.agents import AgentPool, PoolConfig
 from treadle.pool.pool import Pool
 from treadle.testing.virtual_time import VirtualLoop
@@ -61,7 +61,7 @@ def test_what_can_never_fit_is_refused_at_once_and_nobody_else_notices() -> None
     async def work() -> None:
         pool = pool_over(LoopbackServer(SIZES, 4))
         began = asyncio.get_running_loop().time()
-        with pytest.raises(ConfigError, match=r"'huge' takes 9\.0 GB, and the largest device .* 4\.0 GB"):
+        with pytest.raises(ModelTooLarge, match=r"'huge' takes 9\.0 GB, and the largest device .* 4\.0 GB"):
             await pool.reply(ask("huge"))
         assert asyncio.get_running_loop().time() == began
         assert (await pool.reply(ask("small"))).text == "well"
@@ -73,7 +73,7 @@ def test_a_model_that_is_larger_than_was_thought_is_taken_out_again_and_told() -
     async def work() -> None:
         server = LoopbackServer(SIZES, 4)
         pool = Pool({server.name: server}, [entry("huge", 1.0), entry("small", 1.0)], PoolConfig())
-        with pytest.raises(ConfigError, match=r"takes 9\.0 GB"):
+        with pytest.raises(ModelTooLarge, match=r"takes 9\.0 GB"):
             await pool.reply(ask("huge"))
         assert server.loaded == {}
         assert (await pool.reply(ask("small"))).text == "well"
