@@ -23,12 +23,16 @@ _QUOTA = {"insufficient_quota", "billing_error", "billing_not_active", "credit_b
 class Fault(Exception):
     """A server's refusal or failure, as it stood on the wire. Never leaves the adapters."""
 
-    def __init__(self, status: int, said: str, *, kind: str = "", retry_after_seconds: float | None = None) -> None:
+    def __init__(
+        self, status: int, said: str, *, kind: str = "", param: str = "", retry_after_seconds: float | None = None
+    ) -> None:
         super().__init__(f"{status}: {said}")
         self.status = status
         self.said = said
         self.kind = kind
         """What the server calls it, if it has a word for it: `overloaded_error`, `insufficient_quota`."""
+        self.param = param
+        """The argument that it does not like, if it names one."""
         self.retry_after_seconds = retry_after_seconds
 
 
@@ -56,18 +60,19 @@ def watch(*, is_event_stream: bool) -> Callable[[Any], Awaitable[None]]:
         if response.status_code < 400 and not is_page and not (is_event_stream and kind == "application/json"):
             return
         body = (await response.aread()).decode(errors="replace")
-        said, word = _said(body, is_page=is_page)
+        said, word, param = _said(body, is_page=is_page)
         if response.status_code < 400:
             what = "a web page" if is_page else "one JSON document"
             said = f"it sent {what} ({kind}) instead of a stream: {said}"
-        raise Fault(response.status_code, said, kind=word, retry_after_seconds=_wait(response.headers, body))
+        wait = _wait(response.headers, body)
+        raise Fault(response.status_code, said, kind=word, param=param, retry_after_seconds=wait)
 
     return look
 
 
 def of_body(body: object, status: int = 500) -> Fault:
     """Read an error that a server sent in the middle of its answer."""
-    said, word = _of_json(body)
+    said, word, _ = _of_json(body)
     code = body.get("code") if isinstance(body, Mapping) else None
     if isinstance(code, int) and 400 <= code < 600:
         status = code
@@ -124,31 +129,31 @@ def _refused_key(asked: Asked, status: int, said: str) -> Refused:
     return Refused(f"{asked} wants a key ({status}): {said}.", hint=hint)
 
 
-def _said(body: str, *, is_page: bool) -> tuple[str, str]:
+def _said(body: str, *, is_page: bool) -> tuple[str, str, str]:
     if is_page:
         title = re.search(r"<title[^>]*>(.*?)</title>", body, re.IGNORECASE | re.DOTALL)
         text = title[1] if title else re.sub(r"<[^>]*>", " ", body)
-        return " ".join(text.split())[:200], ""
+        return " ".join(text.split())[:200], "", ""
     try:
-        said, word = _of_json(json.loads(body))
+        said, word, param = _of_json(json.loads(body))
     except ValueError:
-        said, word = "", ""
-    return (said or " ".join(body.split()))[:500], word
+        said, word, param = "", "", ""
+    return (said or " ".join(body.split()))[:500], word, param
 
 
-def _of_json(body: object) -> tuple[str, str]:
-    """Find the message, and the word for the kind of error, in an error of any of the shapes in use."""
+def _of_json(body: object) -> tuple[str, str, str]:
+    """Find the message, the word for the kind, and the argument, in an error of any of the shapes in use."""
     if isinstance(body, list) and body:
         body = body[0]
     if not isinstance(body, Mapping):
-        return "", ""
+        return "", "", ""
     error = body.get("error", body)
     if not isinstance(error, Mapping):
-        return str(error), ""
+        return str(error), "", ""
     said = error.get("message") or error.get("detail") or body.get("detail") or ""
     words = [error.get(name) for name in ("code", "status", "type")]
     word = next((word for word in words if word in _QUOTA), None) or next((w for w in words if isinstance(w, str)), "")
-    return str(said), str(word)
+    return str(said), str(word), str(error.get("param") or "")
 
 
 def _wait(headers: Mapping[str, str], body: str) -> float | None:

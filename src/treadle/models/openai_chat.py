@@ -13,10 +13,12 @@ import httpx2
 
 from treadle.domain.messages import FinishReason, Image, Message, ModelRequest, ToolDefinition, Usage
 from treadle.models.extras import require
-from treadle.models.faults import Fault, of_body, watch
+from treadle.models.faults import Fault, chain, of_body, watch
 from treadle.models.loopback import is_loopback
 from treadle.models.streaming import CONNECT_SECONDS, KEEP_SECONDS, Answer, Patience, StreamedModel
 
+_OPTIONAL = {"temperature", "seed", "reasoning_effort"}
+"""What is left out for models that refuse it: those of OpenAI that think take no temperature."""
 _FINISH: dict[str, FinishReason] = {
     "length": "length",
     "tool_calls": "tool_calls",
@@ -51,6 +53,7 @@ class OpenAIChat(StreamedModel):
         patience = Patience(first_token_seconds, stall_seconds)
         super().__init__(provider, base_url, key=api_key, key_env=key_env, patience=patience)
         self._is_vendor = urlsplit(base_url).hostname == "api.openai.com"
+        self._unwanted: dict[str, set[str]] = {}
         self._openai = require("openai", extra)
         self._client = self._openai.AsyncOpenAI(
             base_url=base_url,
@@ -70,12 +73,25 @@ class OpenAIChat(StreamedModel):
 
     @asynccontextmanager
     async def _open(self, request: ModelRequest) -> AsyncIterator[AsyncIterator[Any]]:
-        stream = await self._client.chat.completions.create(**self._arguments(request))
+        stream = await self._asked(self._arguments(request))
         try:
             yield stream
         finally:
             with suppress(httpx2.HTTPError, httpx2.StreamError):
                 await stream.close()
+
+    async def _asked(self, arguments: dict[str, Any]) -> Any:
+        """Ask without what this model is known not to take. A refusal for that is free, so it may be asked again."""
+        unwanted = self._unwanted.setdefault(arguments["model"], set())
+        while True:
+            try:
+                wanted = {name: value for name, value in arguments.items() if name not in unwanted}
+                return await self._client.chat.completions.create(**wanted)
+            except (Fault, self._openai.APIError) as exc:
+                fault = next((cause for cause in chain(exc) if isinstance(cause, Fault)), None)
+                if fault is None or fault.status != 400 or fault.param not in _OPTIONAL & wanted.keys():
+                    raise
+                unwanted.add(fault.param)
 
     def _take(self, answer: Answer, piece: Any) -> str:
         answer.model = getattr(piece, "model", "") or answer.model
@@ -84,7 +100,7 @@ class OpenAIChat(StreamedModel):
         if not piece.choices:
             return ""
         choice = piece.choices[0]
-        if choice.finish_reason:
+        if choice.finish_reason and choice.finish_reason != "error":  # OpenRouter's, for an upstream that broke off
             answer.finish = _FINISH.get(choice.finish_reason, "stop")
         delta = choice.delta
         text: str = delta.content or getattr(delta, "refusal", None) or ""

@@ -14,7 +14,16 @@ import pytest
 
 from treadle.domain.inventory import ModelEntry, Service
 from treadle.domain.messages import Message, ModelReply, ModelRequest, ToolCall, ToolDefinition, Usage
-from treadle.errors import BrokenAnswer, ConfigError, ModelError, RateLimited, Refused, TreadleError, UnknownName
+from treadle.errors import (
+    BrokenAnswer,
+    ConfigError,
+    ModelError,
+    ModelUnavailable,
+    RateLimited,
+    Refused,
+    TreadleError,
+    UnknownName,
+)
 from treadle.models import extras
 from treadle.models.adapters import adapter_of
 from treadle.models.anthropic import AnthropicModel
@@ -172,6 +181,27 @@ def test_openai_itself_is_asked_in_its_newer_way():
     arguments = OpenAIChat("https://api.openai.com/v1")._arguments(replace(REQUEST, thinking="off"))
     assert arguments["max_completion_tokens"] == REQUEST.max_tokens and "max_tokens" not in arguments
     assert "extra_body" not in arguments
+
+
+async def test_argument_that_a_model_does_not_take_is_left_out_from_then_on():
+    async def play(exchange: Exchange) -> None:
+        if "temperature" in exchange.json:
+            error = {"message": "does not support 0.0", "param": "temperature", "code": "unsupported_value"}
+            await exchange.whole(400, json.dumps({"error": error}).encode())
+        else:
+            await says(OPENAI)(exchange)
+
+    async with LoopbackServer(play) as server:
+        model = chat(server.url)
+        assert [(await model.reply(REQUEST)).text for _ in range(2)] == ["Hello", "Hello"]
+        assert ["temperature" in exchange.json for exchange in server.asked] == [True, False, False]
+        await model.close()
+
+
+async def test_error_of_what_lies_behind_a_router_is_no_reply():
+    events = (chunk({"content": "Hel"}), chunk({}, "error"))
+    with pytest.raises(ModelUnavailable, match="broke off"):
+        await ask(chat, sends(*events))
 
 
 # -- Ollama ------------------------------------------------------------------------------------------------------------

@@ -1,8 +1,9 @@
-"""Models over models: what is asked again, left alone, kept within limits, kept for later, priced, tried elsewhere."""
+"""Models over models: asked again, left alone, kept within limits, kept for later, priced, understood, tried elsewhere."""
 
 from treadle.models.wrappers.breaker import Breaker, Circuit
 from treadle.models.wrappers.cached import Cached
 from treadle.models.wrappers.fallback import Fallback
+from treadle.models.wrappers.lenient import Lenient
 from treadle.models.wrappers.limited import Limited, Limiter
 from treadle.models.wrappers.named import Named, Priced
 from treadle.models.wrappers.retrying import Retrying
@@ -13,6 +14,7 @@ __all__ = [
     "Cached",
     "Circuit",
     "Fallback",
+    "Lenient",
     "Limited",
     "Limiter",
     "ModelOf",
