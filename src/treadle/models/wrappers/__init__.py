@@ -1,4 +1,4 @@
-"""Models over models: asked again, left alone, kept within limits, kept for later, priced, understood, tried elsewhere."""
+"""Models over models: asked again, left alone, within limits, kept for later, priced, understood, tried elsewhere."""
 
 from treadle.models.wrappers.breaker import Breaker, Circuit
 from treadle.models.wrappers.cached import Cached
