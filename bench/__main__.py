@@ -10,6 +10,7 @@ NAMES = {
     "backlog": "claims from PostgreSQL while a million tasks wait",
     "engine": "the graph engine beside LangGraph: speed, bytes, waiting, kills",
     "cluster": "PostgreSQL and workers beside LangGraph, DBOS, procrastinate, pgqueuer and Celery",
+    "memory": "what embedded models are reckoned to take, beside what they take",
     "pool": "the pool of models: swaps and waits of its policies, bounds, optimum, speed",
     "goals": "software goals built from start to end with a local model",
     "humaneval": "HumanEval with a local model, with and without the test loop",

@@ -17,7 +17,8 @@ def add_to(app: typer.Typer) -> None:
 def doctor(json: bool = JSON) -> None:
     """Look whether a build can work here.
 
-    Python, git, sandboxes, models, disk and project, and what to do about each. Exits with 1 if it cannot.
+    Python, git, sandboxes, graphics cards, models and their memory, disk and project, and what to do about each.
+    Exits with 1 if it cannot.
     """
 
     async def work() -> int:

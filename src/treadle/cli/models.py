@@ -1,9 +1,10 @@
-"""`treadle models`: list, pull, rm, ps, unload."""
+"""`treadle models`: list, pull, rm, ps, load, unload."""
 
 from __future__ import annotations
 
 import sys
 import time
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 import typer
@@ -12,18 +13,21 @@ from treadle.cli import output, session
 from treadle.cli.look import JSON
 
 if TYPE_CHECKING:
+    from treadle.services.model_servers import LoadedView, ModelServers
     from treadle.services.models import Models
 
+_LOADED = ("MODEL", "SERVER", "MEMORY", "GPU", "CONTEXT", "ANSWERING", "IDLE")
 _BAR = 20
 _LINES_EVERY_SECONDS = 5.0
 
 
 def add_to(app: typer.Typer) -> None:
-    group = typer.Typer(help="Models on this machine: list, pull, rm, ps, unload.", no_args_is_help=True)
+    group = typer.Typer(help="Models on this machine: list, pull, rm, ps, load, unload.", no_args_is_help=True)
     group.command("list")(list_models)
     group.command("pull")(pull)
     group.command("rm")(remove)
     group.command("ps")(loaded)
+    group.command("load")(load)
     group.command("unload")(unload)
     app.add_typer(group, name="models")
 
@@ -32,6 +36,12 @@ def _models() -> Models:
     from treadle.services.models import Models
 
     return Models(session.settings_of())
+
+
+def _servers() -> ModelServers:
+    from treadle.services.model_servers import ModelServers
+
+    return ModelServers(session.settings_of())
 
 
 def list_models(json: bool = JSON) -> None:
@@ -67,7 +77,7 @@ def pull(
     name: str | None = typer.Argument(None, metavar="[NAME]", help="By default the built-in model."),
     json: bool = JSON,
 ) -> None:
-    """Fetch a model and verify it.
+    """Fetch a model and verify it; ollama/NAME has Ollama fetch it.
 
     Goes on from where an earlier pull stopped.
     """
@@ -79,7 +89,7 @@ def pull(
         finally:
             bar.close()
         if json:
-            output.data_json({"name": model.name, "path": str(model.path)})
+            output.data_json(model)
         else:
             output.data(f"{model.name} is here: {model.path}")
 
@@ -100,10 +110,12 @@ def remove(name: str = typer.Argument(..., metavar="NAME"), json: bool = JSON) -
 
 
 def loaded(json: bool = JSON) -> None:
-    """List the models that are in memory."""
+    """List the models that are in memory, on every server of this machine."""
 
     async def work() -> None:
-        found = await _models().loaded()
+        found, silent = await _servers().loaded()
+        for one in silent:
+            output.note(f"{one.server} did not say what it has loaded: {one.why}")
         if json:
             for model in found:
                 output.data_json(model)
@@ -111,46 +123,69 @@ def loaded(json: bool = JSON) -> None:
         if not found:
             output.note("No model is loaded.")
             return
-        rows = [
-            (
-                m.model,
-                m.pid,
-                output.size(m.rss_bytes),
-                m.context,
-                m.threads,
-                m.in_flight,
-                output.duration(m.idle_seconds),
-                output.duration(m.loaded_seconds),
-            )
-            for m in found
-        ]
-        headers = ("MODEL", "PROCESS", "MEMORY", "CONTEXT", "THREADS", "ANSWERING", "IDLE", "LOADED")
-        output.table(headers, rows, right=headers[1:])
+        output.table(_LOADED, [_loaded_row(model) for model in found], right=_LOADED[2:])
+
+    session.run(work)
+
+
+def load(name: str = typer.Argument(..., metavar="NAME"), json: bool = JSON) -> None:
+    """Bring a model into memory.
+
+    A name of `treadle models list`, or SERVER/NAME such as ollama/llama3. Evicts nothing: without room it is an error.
+    """
+
+    async def work() -> None:
+        model = await _servers().load(name, _once())
+        if json:
+            output.data_json(model)
+        else:
+            output.data(f"{model.model} is loaded ({model.server}, {output.size(model.memory_bytes)})")
 
     session.run(work)
 
 
 def unload(name: str | None = typer.Argument(None, metavar="[NAME]"), json: bool = JSON) -> None:
-    """Free the memory that a model holds.
+    """Free the memory that a model holds, by default all embedded ones.
 
-    Its process ends once it has answered what it is asked.
+    An embedded model goes once it has answered what it is asked.
     """
 
     async def work() -> None:
-        said: set[str] = set()
-
-        def note(text: str) -> None:
-            if text not in said:
-                said.add(text)
-                output.note(text)
-
-        names = await _models().unload(name, note)
+        names = await _servers().unload(name, _once())
         if json:
             output.data_json({"unloaded": list(names)})
         else:
             output.data(f"unloaded {', '.join(names)}" if names else "nothing was loaded")
 
     session.run(work)
+
+
+def _loaded_row(model: LoadedView) -> tuple[str, ...]:
+    return (
+        model.model,
+        model.server,
+        output.size(model.memory_bytes),
+        f"{model.gpu_share:.0%}",
+        _or_dash(model.context),
+        _or_dash(model.in_flight),
+        output.duration(model.idle_seconds) if model.idle_seconds is not None else "-",
+    )
+
+
+def _or_dash(figure: int | None) -> str:
+    return "-" if figure is None else str(figure)
+
+
+def _once() -> Callable[[str], None]:
+    """Show notes, each only once."""
+    said: set[str] = set()
+
+    def note(text: str) -> None:
+        if text not in said:
+            said.add(text)
+            output.note(text)
+
+    return note
 
 
 class ProgressBar:

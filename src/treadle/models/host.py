@@ -147,8 +147,8 @@ async def unload(settings: ModelSettings, name: str | None = None, *, on_note: O
         ModelUnavailable: A host does not end.
     """
     wanted = None if name is None else shown_name(name)
-    if wanted is not None and not is_known(wanted):
-        lookup(wanted)
+    if name is not None:
+        require_known(name)
     note = on_note or (lambda text: None)
     gone = []
     for place in Runtime(settings.runtime_dir).places():
@@ -169,6 +169,12 @@ def shown_name(name: str) -> str:
     if is_own_file(name):
         return str(Path(name).expanduser().absolute())
     return lookup(name).name if is_known(name) else name
+
+
+def require_known(name: str) -> None:
+    """Raises UnknownName if neither the catalogue has it nor it is a path."""
+    if not is_own_file(name):
+        lookup(name)
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import importlib.util
 import os
 import platform
@@ -14,13 +15,15 @@ from pathlib import Path
 from typing import Literal
 
 from treadle.errors import TreadleError
-from treadle.models import choose, pull, shipped
+from treadle.models import choose, gguf, host, nvml, pull, shipped
+from treadle.models.budget import budget, devices
 from treadle.models.catalog import DEFAULT_MODEL
 from treadle.sandboxes.choose import Availability, probe
 from treadle.settings import Settings, without_password
 
 _MIN_PYTHON = (3, 11)
 _LOW_DISK_BYTES = 3_000_000_000
+_NVIDIA = Path("/proc/driver/nvidia")
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +43,10 @@ async def examine(settings: Settings) -> AsyncIterator[Finding]:
     yield _git()
     for finding in _sandboxes(await probe(), settings.sandbox.backend):
         yield finding
+    for finding in await asyncio.to_thread(_cards):
+        yield finding
     yield _embedded(settings)
+    yield await _memory(settings)
     yield await _ollama(settings)
     yield await _answers(settings)
     yield _disk(settings)
@@ -92,6 +98,45 @@ def _embedded(settings: Settings) -> Finding:
         todo = f"treadle models pull {DEFAULT_MODEL} (or `treadle build` fetches it)"
         return Finding("embedded model", "warn", f"none fetched yet into {settings.model.cache_dir}", todo)
     return Finding("embedded model", "ok", f"{', '.join(here)} in {settings.model.cache_dir}")
+
+
+def _cards() -> list[Finding]:
+    found, used = nvml.cards(), {card.name for card in devices()}
+    findings = [
+        Finding(f"gpu {card.index}", "ok", f"{card.name}: {_gb(card.used_bytes)} of {_gb(card.total_bytes)} GB used")
+        for card in found.cards
+    ]
+    if found.cards and not used and importlib.util.find_spec("xllamacpp") is not None:
+        what = "the installed llama.cpp computes on the processor only"
+        findings.append(Finding("gpu", "warn", what, "Install a build of xllamacpp for CUDA, or use Ollama."))
+    if not found.cards and _NVIDIA.exists():
+        what = f"there is a driver of NVIDIA, but its cards cannot be seen: {found.why_not}"
+        return [Finding("gpu", "warn", what, "pip install 'treadle[gpu]'; see whether nvidia-smi works.")]
+    return findings or [Finding("gpu", "ok", f"no card found ({found.why_not}): models run on the processor")]
+
+
+async def _memory(settings: Settings) -> Finding:
+    """The budget of the embedded models, and whether the one that would answer fits."""
+    allowed = await asyncio.to_thread(budget, settings.model)
+    loaded = await host.ps(settings.model)
+    what = f"{_gb(allowed.bytes)} GB for embedded models ({allowed.source})"
+    if loaded:
+        what += f"; loaded: {', '.join(f'{item.model} ({_gb(item.memory_bytes)} GB)' for item in loaded)}"
+    own = settings.model
+    sizes = {
+        item.model.name: gguf.loaded(item.path, context=own.context, parallel=own.parallel).total
+        for item in pull.installed(own)
+        if item.is_present
+    }
+    large = [f"{name} ({_gb(size)} GB)" for name, size in sizes.items() if size > allowed.bytes]
+    if large:
+        todo = "Raise TREADLE_MODEL_MEMORY_GB, or lower TREADLE_MODEL_CONTEXT or TREADLE_MODEL_PARALLEL."
+        return Finding("model memory", "warn", f"{what}; too large for it: {', '.join(large)}", todo)
+    return Finding("model memory", "ok", what)
+
+
+def _gb(count: int) -> str:
+    return f"{count / 1e9:.1f}"
 
 
 async def _ollama(settings: Settings) -> Finding:

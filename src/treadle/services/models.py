@@ -1,4 +1,4 @@
-"""Models on this machine, for every face: which there are, fetching, removing, what is loaded, unloading."""
+"""Models on this machine, for every face: which there are, fetching, removing. What is loaded: `model_servers.py`."""
 
 from __future__ import annotations
 
@@ -6,13 +6,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from treadle.domain.inventory import Inventory, ModelEntry
-from treadle.models import choose, host, pull, shipped
-from treadle.models.catalog import DEFAULT_MODEL, ModelFile
-from treadle.models.host import Loaded
-from treadle.models.host_start import OnNote
+from treadle.models import choose, pull, shipped
+from treadle.models.catalog import DEFAULT_MODEL
+from treadle.models.drivers import ollama
 from treadle.models.inventory import load_inventory
 from treadle.models.pull import OnProgress
-from treadle.settings import Settings
+from treadle.settings import Settings, without_password
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +31,15 @@ class ModelView:
     license: str
     tiers: tuple[str, ...] = ()
     """Those that name it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Pulled:
+    """A model that is here now."""
+
+    name: str
+    path: str
+    """Its file, or the server that keeps it, in words."""
 
 
 class Models:
@@ -66,21 +74,22 @@ class Models:
         """Which model would answer now, and why. Raises as `models.choose.choose`."""
         return await choose.choose(self._settings)
 
-    async def pull(self, name: str | None, on_progress: OnProgress | None = None) -> ModelFile:
-        """Fetch a model, by default the built-in one; idempotent. Raises as `models.pull.pull`."""
-        return await pull.pull(name or DEFAULT_MODEL, self._settings.model, on_progress=on_progress)
+    async def pull(self, name: str | None, on_progress: OnProgress | None = None) -> Pulled:
+        """Fetch a model, by default the built-in one; `ollama/NAME` has the configured Ollama fetch it. Idempotent.
+
+        Raises as `models.pull.pull`.
+        """
+        provider, _, rest = (name or "").partition("/")
+        if provider == "ollama" and rest:
+            url = self._settings.model.ollama_url
+            await ollama.pull(url, rest, on_progress or (lambda done, total, note: None))
+            return Pulled(rest, f"Ollama at {without_password(url)}")
+        found = await pull.pull(name or DEFAULT_MODEL, self._settings.model, on_progress=on_progress)
+        return Pulled(found.name, str(found.path))
 
     async def remove(self, name: str) -> int:
         """Remove a model's file; returns the bytes that became free. Raises as `models.pull.remove`."""
         return pull.remove(name, self._settings.model)
-
-    async def loaded(self) -> Sequence[Loaded]:
-        """What is in memory now."""
-        return await host.ps(self._settings.model)
-
-    async def unload(self, name: str | None = None, on_note: OnNote | None = None) -> Sequence[str]:
-        """Free the memory of what is loaded; returns the names. Raises as `models.host.unload`."""
-        return await host.unload(self._settings.model, name, on_note=on_note)
 
 
 def _tiers_of(name: str, inventory: Inventory) -> tuple[str, ...]:
