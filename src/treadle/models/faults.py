@@ -18,6 +18,8 @@ from treadle.errors import ModelError, ModelUnavailable, RateLimited, Refused, T
 
 _QUOTA = {"insufficient_quota", "billing_error", "billing_not_active", "credit_balance_too_low"}
 """Said with a 429 or 400 by servers that will not answer however long one waits."""
+_BAD_KEY = {"API_KEY_INVALID", "invalid_api_key"}
+"""Gemini's word, with a 400; and OpenAI's."""
 
 
 class Fault(Exception):
@@ -87,7 +89,7 @@ def translated(fault: Fault, asked: Asked, known: Sequence[str] = ()) -> Treadle
     if status < 400:
         hint = "Is the address right, with /v1 if the server wants it, and no proxy or login page in between?"
         return ModelError(f"{asked} gave no reply, although it answered {status}: {said}.", hint=hint)
-    if status in (401, 403):
+    if status in (401, 403) or fault.kind in _BAD_KEY:
         return _refused_key(asked, status, said)
     if status == 402 or fault.kind in _QUOTA:
         return Refused(
@@ -151,9 +153,11 @@ def _of_json(body: object) -> tuple[str, str, str]:
     if not isinstance(error, Mapping):
         return str(error), "", ""
     said = error.get("message") or error.get("detail") or body.get("detail") or ""
-    words = [error.get(name) for name in ("code", "status", "type")]
-    word = next((word for word in words if word in _QUOTA), None) or next((w for w in words if isinstance(w, str)), "")
-    return str(said), str(word), str(error.get("param") or "")
+    details = error.get("details")
+    reasons = [item.get("reason") for item in details if isinstance(item, Mapping)] if isinstance(details, list) else []
+    words = [word for word in (*reasons, *map(error.get, ("code", "status", "type"))) if isinstance(word, str)]
+    word = next((word for word in words if word in _QUOTA | _BAD_KEY), words[0] if words else "")
+    return str(said), word, str(error.get("param") or "")
 
 
 def _wait(headers: Mapping[str, str], body: str) -> float | None:

@@ -103,9 +103,11 @@ class OpenAIChat(StreamedModel):
         if choice.finish_reason and choice.finish_reason != "error":  # OpenRouter's, for an upstream that broke off
             answer.finish = _FINISH.get(choice.finish_reason, "stop")
         delta = choice.delta
-        text: str = delta.content or getattr(delta, "refusal", None) or ""
-        thinking = getattr(delta, "reasoning_content", None) or getattr(delta, "reasoning", None) or ""
-        answer.is_refusal = answer.is_refusal or bool(getattr(delta, "refusal", None))
+        refusal = getattr(delta, "refusal", None)
+        text: str = delta.content or refusal or ""
+        beyond = delta.model_extra  # of the vendor's own type; asking it for what it lacks takes ten times as long
+        thinking = (beyond.get("reasoning_content") or beyond.get("reasoning") or "") if beyond else ""
+        answer.is_refusal = answer.is_refusal or bool(refusal)
         for call in delta.tool_calls or ():
             said = call.function
             known = answer.call_at(call.index, call.id or "", (said and said.name) or "")

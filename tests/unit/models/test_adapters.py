@@ -9,11 +9,13 @@ from dataclasses import replace
 from typing import Any
 
 import httpx2
+import msgspec
 import openai
 import pytest
 
+from treadle.domain import codec
 from treadle.domain.inventory import ModelEntry, Service
-from treadle.domain.messages import Message, ModelReply, ModelRequest, ToolCall, ToolDefinition, Usage
+from treadle.domain.messages import Image, Message, ModelReply, ModelRequest, ToolCall, ToolDefinition, Usage
 from treadle.errors import (
     BrokenAnswer,
     ConfigError,
@@ -331,6 +333,17 @@ async def test_wait_is_read_from_the_body_of_the_error():
     assert told.value.retry_after_seconds == 17.5
 
 
+async def test_geminis_wrong_key_is_one_although_it_says_400():
+    details = [{"@type": "type.googleapis.com/google.rpc.ErrorInfo", "reason": "API_KEY_INVALID"}]
+
+    async def play(exchange: Exchange) -> None:
+        error = {"code": 400, "message": "API key not valid", "status": "INVALID_ARGUMENT", "details": details}
+        await exchange.whole(400, json.dumps({"error": error}).encode())
+
+    with pytest.raises(Refused, match="GEMINI_API_KEY"):
+        await ask(gemini, play)
+
+
 async def test_signature_of_a_text_goes_back_with_it():
     reply, _ = await ask(gemini, says(GEMINI, Said(("So.",), signature="c2ln")))
     _, body = await ask(gemini, says(GEMINI), replace(REQUEST, messages=(*REQUEST.messages, reply.message())))
@@ -394,6 +407,21 @@ def test_digest_of_a_request_is_that_of_earlier_releases():
     request = ModelRequest("x", messages, tools, json_schema={"thinking": None}, stop=("E",))
     assert request.digest() == "3c2990d3e19504fcc8acadbc01a0b57f926376d92e36207accee10982c23b773"
     assert replace(request, tool_choice="none").digest() != request.digest()
+
+
+def test_request_survives_the_journal():
+    request = replace(
+        REQUEST,
+        messages=(
+            Message("user", "What?", images=(Image("image/png", b"\x00\xff"),)),
+            Message("assistant", "So.", (ToolCall("c", "now", {}),), thinking="hm", opaque={"anthropic": [{"n": 1}]}),
+        ),
+        tool_choice="required",
+        thinking="low",
+    )
+    read = msgspec.convert(codec.decode(codec.encode(request.plain())), ModelRequest)
+    assert read == request
+    assert read.digest() == request.digest()
 
 
 def test_every_adapter_reads_streams_in_one_way():
