@@ -17,11 +17,13 @@ from treadle.settings import Settings
 
 if TYPE_CHECKING:
     from treadle.domain.inventory import ModelEntry, Service
+    from treadle.models.wrappers import Guard
     from treadle.ports.model import Model
     from treadle.ports.sandbox import Sandbox
     from treadle.ports.store import Store
     from treadle.services.builds import BuildPlan
-    from treadle.workflows.crew import Crew
+    from treadle.services.tiers import PlannedTier
+    from treadle.workflows.crew import Crew, CrewTier
     from treadle.workspace import Publisher, Snapshots, Workspace
 
 
@@ -42,9 +44,11 @@ class Crews:
         """Of a scripted model that answers for builds of other machines."""
         self.on_note: Callable[[str], None] = lambda note: None
         """Is told what a model is waited for."""
+        self._guards: dict[str, Guard] = {}
+        """Of services, by name: limits hold for all builds of this process together."""
 
     async def make(self, plan: BuildPlan, run_id: str) -> Crew:
-        from treadle.workflows.crew import BuildSettings, Crew, CrewTier
+        from treadle.workflows.crew import BuildSettings, Crew
         from treadle.workspace import HandedOverElsewhere, Workspace
 
         home, is_guest = prepare_home(self._settings), not self.is_home_of(plan)
@@ -53,7 +57,7 @@ class Crews:
         workspace = await Workspace.open(folder, run_id, self.snapshots(folder, run_id))
         backend = self._settings.sandbox.backend if is_guest else plan.sandbox
         return Crew(
-            tiers=(CrewTier(self._model(plan, self.script if is_guest else plan.script), plan.model),),
+            tiers=tuple(self._tier(plan, tier, self.script if is_guest else plan.script) for tier in plan.all_tiers),
             sandbox=await self.open_sandbox(workspace.folder, backend),
             workspace=workspace,
             publisher=HandedOverElsewhere(plan.host) if is_guest else _publisher(plan, workspace, run_id),
@@ -101,17 +105,35 @@ class Crews:
         )
         return await open_sandbox(folder, backend=backend, limits=limits)
 
-    def _model(self, plan: BuildPlan, script: str) -> Model:
-        """What answers a build: the place where a tier's models, their wrappers and the pool come together."""
-        if plan.provider == "scripted":
-            from treadle.models.script_file import ScriptFile
-
-            return ScriptFile(Path(script))
+    def _tier(self, plan: BuildPlan, tier: PlannedTier, script: str) -> CrewTier:
+        """Who answers in one tier: the place where models, their wrappers and the pool come together."""
         from treadle.models.choose import recorded
-        from treadle.models.wrappers.named import Named
+        from treadle.models.prices import dearest, pricing_of
+        from treadle.models.script_file import ScriptFile
+        from treadle.models.wrappers import tier_model
+        from treadle.workflows.crew import CrewTier
 
-        service, entry = recorded(self._settings, plan.provider, plan.model)
-        return Named(self._adapter(service, entry), entry)
+        queue = plan.queue_of_tier(tier)
+        if plan.provider == "scripted":
+            return CrewTier(ScriptFile(Path(script)), plan.model, queue=queue)
+        found = [recorded(self._settings, planned.provider, planned.model) for planned in tier.models]
+        answers = self._settings.model.answers_dir
+        model = tier_model(
+            tier.name,
+            [(entry, service) for service, entry in found],
+            self._wrapped,
+            answers=None if answers == Path() else answers,
+            may_begin_anew=True,
+        )
+        pricing = dearest([pricing_of(entry, service) for service, entry in found])
+        return CrewTier(model, tier.models[0].model, tier.name, pricing, queue)
+
+    def _wrapped(self, entry: ModelEntry, service: Service) -> Model:
+        from treadle.models.wrappers import Guard, wrapped
+
+        if service.name not in self._guards:
+            self._guards[service.name] = Guard.of(service)
+        return wrapped(self._adapter(service, entry), self._guards[service.name], may_begin_anew=True)
 
     def _adapter(self, service: Service, entry: ModelEntry) -> Model:
         from treadle.models.adapters import adapter_of

@@ -116,6 +116,8 @@ def _say(plan: BuildPlan, *, chosen: bool, quiet: bool) -> None:
     if quiet:
         return
     output.note(f"model    {plan.model} ({plan.provider}) answers, {plan.model_reason}")
+    if len(plan.tiers) > 1:
+        output.note(f"tiers    {', then '.join(map(str, plan.tiers))}")
     output.note(f"sandbox  {plan.sandbox}")
     if plan.sandbox == "none":
         output.note(output.styled("         Generated code runs as you, with your files and your network.", "yellow"))

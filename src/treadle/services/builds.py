@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 import importlib.util
-import math
 import os
 import re
 import socket
@@ -25,11 +24,11 @@ from treadle.errors import ConfigError, Conflict, NotFound, UsageError
 from treadle.graph.build import Graph
 from treadle.models import verify
 from treadle.models.catalog import ModelFile, locate
-from treadle.models.choose import Choice, choose, recorded
-from treadle.models.inventory import load_inventory
+from treadle.models.choose import Choice, Decision, decide, recorded
 from treadle.ports.sandbox import Sandbox
 from treadle.services.guests import KINDS, Guest, model_queue, placed_graph, queue_of
 from treadle.services.runs import BUILD
+from treadle.services.tiers import PlannedModel, PlannedTier, budgets_of, planned_tiers, refuse_unknown_prices
 from treadle.settings import Settings
 from treadle.workflows import Crew, Kind
 from treadle.workspace import git_program, numbered, open_repository, refuse_unusable_out
@@ -93,6 +92,8 @@ class BuildPlan:
     """USD; None: no limit."""
     budget_seconds: float | None = None
     """Of models answering, in all; None: no limit."""
+    tiers: tuple[PlannedTier, ...] = ()
+    """Where the build may climb, the tier that it begins in included. Empty: the one model above, without a tier."""
 
     @property
     def budgets(self) -> dict[str, float]:
@@ -110,12 +111,22 @@ class BuildPlan:
 
     @property
     def queue(self) -> str:
-        """Where the nodes wait that any machine may run; empty if there is only one machine."""
-        return model_queue(self.provider, self.model) if self.home else ""
+        """Where the nodes wait first that any machine may run; empty if there is only one machine."""
+        return self.queue_of_tier(self.all_tiers[0])
+
+    @property
+    def all_tiers(self) -> tuple[PlannedTier, ...]:
+        """The tiers, or the one model as a tier without a name."""
+        return self.tiers or (PlannedTier("", (PlannedModel(self.provider, self.model),)),)
+
+    def queue_of_tier(self, tier: PlannedTier) -> str:
+        """Where nodes wait for whoever has the first model of a tier; empty if there is only one machine."""
+        return model_queue(tier.models[0].provider, tier.models[0].model) if self.home else ""
 
     def queues(self, run_id: str) -> tuple[str, ...]:
         """Where the process that the build was started in, or resumed in, takes tasks from."""
-        return (queue_of(run_id),) if self.elsewhere or not self.queue else (queue_of(run_id), self.queue)
+        of_tiers = () if self.elsewhere or not self.home else map(self.queue_of_tier, self.all_tiers)
+        return (queue_of(run_id), *dict.fromkeys(of_tiers))
 
 
 class CrewMaker(Protocol):
@@ -165,8 +176,11 @@ class Builds:
         if not goal:
             raise UsageError("The goal is empty; nothing was built.", hint='Say what to build: treadle build "GOAL".')
         out, repository = await _place(request, goal)
-        choice = await self._choice(request.script)
-        limits = _limits(self._settings)
+        decision = await self._decide(request.script)
+        choice, tiers = self._choice(request.script, decision), self._tiers(decision)
+        budgets = budgets_of(decision.inventory if decision else None, self._settings)
+        if "money" in budgets:
+            refuse_unknown_prices(tiers, self._settings)
         return BuildPlan(
             goal=goal,
             out=str(out or ""),
@@ -179,20 +193,30 @@ class Builds:
             elsewhere=request.elsewhere,
             home=self._maker.home(),
             host=f"{self._settings.project} on {socket.gethostname()}",
-            budget_tokens=int(limits["tokens"]),
-            budget_money=limits.get("money"),
-            budget_seconds=limits.get("seconds"),
+            budget_tokens=int(budgets["tokens"]),
+            budget_money=budgets.get("money"),
+            budget_seconds=budgets.get("seconds"),
+            tiers=tiers,
             max_rounds=self._settings.build.max_rounds,
             script=str(request.script.absolute()) if request.script else "",
             may_move=request.out is None and repository is None,
         )
 
-    async def _choice(self, script: Path | None) -> Choice:
-        if script is not None:
-            if not script.is_file():
-                raise UsageError(f"There is no script {str(script)!r}; nothing was started.")
+    async def _decide(self, script: Path | None) -> Decision | None:
+        """Decide which models may answer; None where a script does."""
+        if script is None:
+            return await decide(self._settings)
+        if not script.is_file():
+            raise UsageError(f"There is no script {str(script)!r}; nothing was started.")
+        return None
+
+    def _choice(self, script: Path | None, decision: Decision | None) -> Choice:
+        if decision is None:
             return Choice("scripted", "scripted", f"because --provider names the script {script}")
-        return await choose(self._settings)
+        return decision.choice
+
+    def _tiers(self, decision: Decision | None) -> tuple[PlannedTier, ...]:
+        return planned_tiers(decision, self._settings) if decision is not None else ()
 
     async def guest(self, script: Path | None = None) -> Guest:
         """Find out what this machine brings to builds of others: the model that it would build with, and a sandbox.
@@ -215,7 +239,7 @@ class Builds:
                 "This Python has no pytest, which runs the tests of what is built; the worker was not started.",
                 hint="Run: pip install pytest, into the environment that runs treadle.",
             )
-        choice = await self._choice(script)
+        choice = self._choice(script, await self._decide(script))
         if choice.provider == "embedded":
             await verify.check(locate(choice.served_as, self._settings.model))
         return Guest(choice, await self._working_sandbox(), str(script.absolute()) if script else "")
@@ -352,15 +376,6 @@ def slug(goal: str) -> str:
 def _options(plan: BuildPlan, run_id: str, labels: Mapping[str, str]) -> RunOptions:
     recorded = {"kind": BUILD, "goal": plan.goal, _PLAN: msgspec.json.encode(plan).decode(), **labels}
     return RunOptions(run_id=run_id, labels=recorded, budgets=plan.budgets)
-
-
-def _limits(settings: Settings) -> dict[str, float]:
-    """What a build may spend, by kind: as the settings say, else the routing's budgets, else what is shipped."""
-    build, written = settings.build, load_inventory(settings)
-    own = {"tokens": float(build.budget_tokens), "money": build.budget_money, "seconds": build.budget_seconds}
-    given = {kind: limit for kind, limit in own.items() if f"build.budget_{kind}" in settings.origins}
-    limits = {**own, **(written.routing.budgets if written else {}), **given}
-    return {kind: limit for kind, limit in limits.items() if limit != math.inf}
 
 
 async def _place(request: BuildRequest, goal: str) -> tuple[Path | None, RepositoryAt | None]:

@@ -65,6 +65,8 @@ class ModelSettings:
     memory_gb: float = field(default=0.0, metadata=_about(low=0))
     """What the embedded models may take together, in GB (10**9 bytes). Default (0): 70% of the RAM, or 90% of the VRAM
     if the installed llama.cpp computes on graphics cards."""
+    answers_dir: Path = field(default=Path(), metadata=_about(env="TREADLE_ANSWERS_DIR", personal="*"))
+    """Folder where answers are kept, and given again to the same question. Default: they are not kept."""
     idle_seconds: float = field(default=300.0, metadata=_about(low=1))
     """The embedded model is unloaded after this many seconds without a request."""
     load_seconds: float = field(default=180.0, metadata=_about(low=1))

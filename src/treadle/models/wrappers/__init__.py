@@ -7,13 +7,14 @@ from treadle.models.wrappers.lenient import Lenient
 from treadle.models.wrappers.limited import Limited, Limiter
 from treadle.models.wrappers.named import Named, Priced
 from treadle.models.wrappers.retrying import Retrying
-from treadle.models.wrappers.stack import ModelOf, named, tier_model, wrapped
+from treadle.models.wrappers.stack import Guard, ModelOf, tier_model, wrapped
 
 __all__ = [
     "Breaker",
     "Cached",
     "Circuit",
     "Fallback",
+    "Guard",
     "Lenient",
     "Limited",
     "Limiter",
@@ -21,7 +22,6 @@ __all__ = [
     "Named",
     "Priced",
     "Retrying",
-    "named",
     "tier_model",
     "wrapped",
 ]

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
-from treadle.domain.inventory import Inventory, ModelEntry, Service
-from treadle.errors import ConfigError
+from treadle.domain.inventory import ModelEntry, Service
 from treadle.models.prices import pricing_of
 from treadle.models.wrappers.breaker import Breaker, Circuit
 from treadle.models.wrappers.cached import Cached
@@ -16,49 +16,47 @@ from treadle.models.wrappers.named import Named, Priced
 from treadle.models.wrappers.retrying import Retrying
 from treadle.ports.model import Model
 
-ModelOf = Callable[[Service], Model]
-"""The wrapped model of a service: the same object each time, for its limits count what was asked through it."""
+ModelOf = Callable[[ModelEntry, Service], Model]
+"""The wrapped adapter for a model of a service."""
 
 
-def wrapped(model: Model, service: Service, *, may_begin_anew: bool = False) -> Model:
-    """Ask a service within its limits, again after failures, and not at all for a while after many.
+@dataclass(frozen=True, slots=True)
+class Guard:
+    """What everything that asks one service from this process shares."""
 
-    Make one per service and process, and share it. Raises ConfigError for limits that let nothing through.
-    """
-    careful = Breaker(Limited(model, Limiter.of(service)), Circuit(service.name))
-    return Retrying(careful, may_begin_anew=may_begin_anew)
+    limiter: Limiter
+    circuit: Circuit
+
+    @classmethod
+    def of(cls, service: Service) -> Guard:
+        """Raises ConfigError for limits that let nothing through."""
+        return cls(Limiter.of(service), Circuit(service.name))
 
 
-def named(entry: ModelEntry, inventory: Inventory, model_of: ModelOf, *, answers: Path | None = None) -> Model:
-    """One model of the inventory, under its own name, priced. Its answers are kept in the folder `answers`, if any."""
-    service = inventory.services[entry.service]
-    model = model_of(service)
-    kept = model if answers is None else Cached(model, answers)
-    return Priced(Named(kept, entry), pricing_of(entry, service))
+def wrapped(model: Model, guard: Guard, *, may_begin_anew: bool = False) -> Model:
+    """Ask a service within its limits, again after failures, and not at all for a while after many."""
+    return Retrying(Breaker(Limited(model, guard.limiter), guard.circuit), may_begin_anew=may_begin_anew)
 
 
 def tier_model(
     tier: str,
-    models: Sequence[str],
-    inventory: Inventory,
+    entries: Sequence[tuple[ModelEntry, Service]],
     model_of: ModelOf,
     *,
     answers: Path | None = None,
     may_begin_anew: bool = False,
 ) -> Model:
-    """The models of a tier as one that asks them in order.
+    """The models of a tier as one that asks them in order, each under its own name, and priced.
 
-    `models` are names of the inventory: those of its routing, or what a plan has pinned.
+    Args:
+        answers: Folder where answers are kept and found again; None: they are not.
 
     Raises:
-        ConfigError: There is none, or the inventory has no such model.
+        ConfigError: There is no model.
     """
-    missing = [name for name in models if name not in inventory.models]
-    if missing:
-        raise ConfigError(
-            f"Tier {tier!r} names {', '.join(map(repr, missing))}, which the inventory has no more; nothing was asked.",
-            hint="Put it back into servers.yaml, or start a new run.",
-        )
-    entries = [inventory.models[name] for name in models]
-    opened = [(entry.name, named(entry, inventory, model_of, answers=answers)) for entry in entries]
-    return Fallback(f"tier {tier!r}", opened, may_begin_anew=may_begin_anew)
+    opened: list[tuple[str, Model]] = []
+    for entry, service in entries:
+        model = model_of(entry, service)
+        kept = model if answers is None else Cached(model, answers)
+        opened.append((entry.name, Priced(Named(kept, entry), pricing_of(entry, service))))
+    return Fallback(f"tier {tier!r}" if tier else "this build", opened, may_begin_anew=may_begin_anew)
