@@ -6,8 +6,8 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from chat_server import ChatServer, chat_server
 from commandline import ASSERTIONS, SLUG, WRONG_SLUG, Commands
+from models_by_rules import ChatServer, chat_server
 
 GOAL = "slug.py with slugify(text) and tests"
 CHECK = "python -c \"from slug import slugify; assert slugify('A b') == 'a-b'\""
