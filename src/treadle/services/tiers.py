@@ -68,7 +68,7 @@ def refuse_unknown_prices(tiers: tuple[PlannedTier, ...], settings: Settings) ->
                 raise ConfigError(
                     f"What {entry.name!r} costs is not known, so no budget of money can be kept; nothing was started.",
                     hint="Give its price in servers.yaml, or run: pip install 'treadle[prices]'; "
-                    "or leave --budget-money out.",
+                    "or set no budget of money.",
                 )
 
 

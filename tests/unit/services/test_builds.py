@@ -8,7 +8,9 @@ import pytest
 
 from treadle.domain.task import RunRow, RunStatus
 from treadle.errors import Conflict, NotFound
-from treadle.services.builds import BuildPlan, RepositoryAt, _free, _limits, _options, plan_of, slug
+from treadle.models.inventory import load_inventory
+from treadle.services.builds import BuildPlan, RepositoryAt, _free, _options, plan_of, slug
+from treadle.services.tiers import budgets_of
 from treadle.settings import load_settings
 
 PLAN = BuildPlan(
@@ -56,7 +58,8 @@ def test_a_run_that_is_no_build_or_of_another_version_is_refused() -> None:
 
 def test_a_build_may_spend_what_a_flag_says_else_the_routing_else_what_is_shipped(tmp_path: Path) -> None:
     def limits(**flags: object) -> dict[str, float]:
-        return _limits(load_settings(tmp_path, flags, {"HOME": str(tmp_path)}))
+        settings = load_settings(tmp_path, flags, {"HOME": str(tmp_path)})
+        return budgets_of(load_inventory(settings), settings)
 
     assert limits() == {"tokens": 200_000.0}
     examples = Path(__file__).parents[3] / "examples"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,16 +11,14 @@ from treadle.domain.inventory import Inventory, ModelEntry, Routing, Service
 from treadle.errors import ConfigError
 from treadle.models.choose import Decision
 from treadle.models.routing import Need, route
-from treadle.services.tiers import PlannedModel, PlannedTier, budgets_of, planned_tiers, refuse_unknown_prices
-from treadle.settings import BuildSettings, ModelSettings, Settings
+from treadle.services.tiers import PlannedModel, PlannedTier, planned_tiers, refuse_unknown_prices
+from treadle.settings import ModelSettings, Settings
 
 HERE = Service("here", "ollama", "http://127.0.0.1:9")
 INVENTORY = Inventory(
     services={"here": HERE},
     models={name: ModelEntry(name, "here", name) for name in ("a", "b", "c")},
-    routing=Routing(
-        tiers={"tiny": ("a", "b"), "large": ("c",)}, default_tier="tiny", budgets={"money": 2.0, "tokens": 9}
-    ),
+    routing=Routing(tiers={"tiny": ("a", "b"), "large": ("c",)}, default_tier="tiny"),
 )
 SETTINGS = Settings(Path("/nowhere"))
 
@@ -50,14 +47,6 @@ def test_a_pinned_tier_and_a_named_model_are_not_left() -> None:
     pinned = replace(SETTINGS, model=ModelSettings(tier="tiny"))
     assert names(planned_tiers(decide(Need(tier="tiny")), pinned)) == ["tiny (a, b)"]
     assert names(planned_tiers(decide(Need(model="b")), SETTINGS)) == [" (b)"]
-
-
-def test_settings_count_for_more_than_the_budgets_of_routing_and_those_for_more_than_what_is_shipped() -> None:
-    assert budgets_of(None, SETTINGS) == {"tokens": 200_000.0}
-    assert budgets_of(INVENTORY, SETTINGS) == {"tokens": 9, "money": 2.0}
-    build = BuildSettings(budget_tokens=50, budget_money=math.inf, budget_seconds=60.0)
-    given = replace(SETTINGS, build=build, origins={"build.budget_tokens": "x", "build.budget_money": "x"})
-    assert budgets_of(INVENTORY, given) == {"tokens": 50.0, "seconds": 60.0}
 
 
 def test_money_has_no_limit_where_a_price_is_not_known(tmp_path: Path) -> None:
