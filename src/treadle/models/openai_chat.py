@@ -17,6 +17,9 @@ from treadle.models.faults import Fault, chain, of_body, watch
 from treadle.models.loopback import is_loopback
 from treadle.models.streaming import CONNECT_SECONDS, KEEP_SECONDS, Answer, Patience, StreamedModel
 
+_OPAQUE = "openai"
+_THINKING = ("reasoning_content", "reasoning")
+"""Where servers put it. Some want it back there while tools are being called, others refuse a name that they lack."""
 _OPTIONAL = {"temperature", "seed", "reasoning_effort"}
 """What is left out for models that refuse it: those of OpenAI that think take no temperature."""
 _FINISH: dict[str, FinishReason] = {
@@ -106,7 +109,10 @@ class OpenAIChat(StreamedModel):
         refusal = getattr(delta, "refusal", None)
         text: str = delta.content or refusal or ""
         beyond = delta.model_extra  # of the vendor's own type; asking it for what it lacks takes ten times as long
-        thinking = (beyond.get("reasoning_content") or beyond.get("reasoning") or "") if beyond else ""
+        field = next((name for name in _THINKING if beyond.get(name)), "") if beyond else ""
+        thinking = beyond[field] if field else ""
+        if field and answer.opaque is None:
+            answer.opaque = {_OPAQUE: {"url": self._url, "field": field}}
         answer.is_refusal = answer.is_refusal or bool(refusal)
         for call in delta.tool_calls or ():
             said = call.function
@@ -125,7 +131,7 @@ class OpenAIChat(StreamedModel):
     def _arguments(self, request: ModelRequest) -> dict[str, Any]:
         arguments: dict[str, Any] = {
             "model": request.model,
-            "messages": list(_messages(request.messages)),
+            "messages": list(_messages(request.messages, self._url)),
             "max_completion_tokens" if self._is_vendor else "max_tokens": request.max_tokens,
             "temperature": request.temperature,
             "seed": request.seed,
@@ -176,7 +182,7 @@ def _is_strict(schema: Any) -> bool:
     return all(map(_is_strict, schema.values()))
 
 
-def _messages(messages: tuple[Message, ...]) -> Iterator[dict[str, Any]]:
+def _messages(messages: tuple[Message, ...], url: str) -> Iterator[dict[str, Any]]:
     """Write messages in OpenAI's way. A tool's result may hold no images there, so they follow the results."""
     shown: list[Image] = []
     for message in messages:
@@ -185,12 +191,12 @@ def _messages(messages: tuple[Message, ...]) -> Iterator[dict[str, Any]]:
             shown = []
         if message.role == "tool":
             shown.extend(message.images)
-        yield _message(message)
+        yield _message(message, url)
     if shown:
         yield {"role": "user", "content": [_image(image) for image in shown]}
 
 
-def _message(message: Message) -> dict[str, Any]:
+def _message(message: Message, url: str) -> dict[str, Any]:
     told: dict[str, Any] = {"role": message.role, "content": message.content}
     if message.role == "tool":
         told["tool_call_id"] = message.tool_call_id or ""
@@ -198,6 +204,9 @@ def _message(message: Message) -> dict[str, Any]:
         text = [{"type": "text", "text": message.content}] if message.content else []
         told["content"] = [*text, *map(_image, message.images)]
     if message.tool_calls:
+        known = (message.opaque or {}).get(_OPAQUE, {})
+        if message.thinking and known.get("url") == url:
+            told[known["field"]] = message.thinking
         told["tool_calls"] = [
             {
                 "id": call.id,

@@ -113,9 +113,9 @@ class Answer:
                 f"{asked} broke off after {self.pieces} piece(s); there is no reply.", hint="Try again."
             )
         calls, broken = self._calls()
-        finish = "tool_calls" if self.calls and self.finish == "stop" else self.finish
-        if self.is_refusal:
-            finish = "refused"
+        finish = self.finish
+        if finish in ("stop", "tool_calls"):
+            finish = "tool_calls" if self.calls else "refused" if self.is_refusal else "stop"
         reply = ModelReply(
             text="".join(self.text),
             model=self.model or asked.model,

@@ -37,6 +37,7 @@ class Model(Protocol):
             RateLimited: It is a ModelUnavailable, from a server that wants fewer requests.
             Refused: The server does not accept the key. The message names the variable, never the key.
             ModelError: The server answered with something that is no reply.
+            BrokenAnswer: It is a ModelError, of a model that called a tool with JSON that cannot be read.
             UnknownName: The server has no such model.
         """
 

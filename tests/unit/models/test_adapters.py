@@ -185,6 +185,23 @@ def test_openai_itself_is_asked_in_its_newer_way():
     assert "extra_body" not in arguments
 
 
+@pytest.mark.parametrize("field", ["reasoning_content", "reasoning"])
+async def test_thinking_goes_back_to_the_server_that_names_it_so_while_tools_are_called(field):
+    async with LoopbackServer(
+        sends(chunk({field: "hm"}), chunk(piece("{}", name="now", index=0)), chunk({}, "tool_calls"))
+    ) as server:
+        model = chat(server.url)
+        first = await model.reply(REQUEST)
+        assert first.thinking == "hm"
+        server.play = says(OPENAI)
+        after = (*REQUEST.messages, first.message(), Message("tool", "9", tool_call_id="call_0"))
+        await model.reply(replace(REQUEST, messages=after))
+        assert server.asked[1].json["messages"][1][field] == "hm"
+        await model.close()
+    _, body = await ask(chat, says(OPENAI), replace(REQUEST, messages=after))
+    assert field not in body["messages"][1], "another server may refuse it"
+
+
 async def test_argument_that_a_model_does_not_take_is_left_out_from_then_on():
     async def play(exchange: Exchange) -> None:
         if "temperature" in exchange.json:
