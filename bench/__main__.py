@@ -14,6 +14,7 @@ NAMES = {
     "pool": "the pool of models: swaps and waits of its policies, bounds, optimum, speed",
     "goals": "software goals built from start to end with a local model",
     "humaneval": "HumanEval with a local model, with and without the test loop",
+    "routing": "escalation beside always the cheap and always the dear model, on recorded outcomes",
 }
 
 
