@@ -22,7 +22,7 @@ def add_to(app: typer.Typer) -> None:
 
 def validate(
     files: list[Path] | None = typer.Argument(
-        None, metavar="[FILES]...", help="Check these instead: servers.yaml, routing_config.yaml, treadle.toml, .env."
+        None, metavar="[FILES]...", help="Check these instead: servers.yaml, treadle.toml, .env, ..."
     ),
     live: bool = typer.Option(False, "--live", help="Also ask every server whether it is there and has its models."),
     json: bool = JSON,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from ipaddress import ip_address
 from typing import cast, get_args
 from urllib.parse import urlsplit
 
@@ -29,7 +30,7 @@ _ADDRESS = {"ip": "address", "host": "address"}
 _SERVICE = {"type": "kind", "max_concurrency": "concurrency", "rpm": "requests_per_minute", "tpm": "tokens_per_minute"}
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]*")
 _VARIABLE = re.compile(r"[A-Z_][A-Z0-9_]*")
-_HOST = re.compile(r"[A-Za-z0-9._-]+|[0-9A-Fa-f:.]*:[0-9A-Fa-f:.]*")
+_HOST = re.compile(r"[A-Za-z0-9._-]+")
 _CARD = re.compile(r"(?:(?P<count>\d+)\s*x\s+)?(?P<name>.+?)[\s,]+(?P<size>\d+(?:\.\d+)?)\s*GB", re.IGNORECASE)
 _NO_LIMIT = "Leave it out for no limit."
 
@@ -246,10 +247,19 @@ def _address(text: str, node: Node, name: str, problems: list[Problem]) -> str:
         if name:
             problems.append(node.problem("It has no address.", "Write address: HOST."))
         return ""
-    if not _HOST.fullmatch(text.strip("[]")) or re.fullmatch(r"[^:]+:\d+", text):
+    host = text.removeprefix("[").removesuffix("]")
+    if not (_is_ip(host) if ":" in host else _HOST.fullmatch(host)):
         problems.append(node.problem("Its address is no host name or IP address.", "Ports are given with services."))
         return ""
-    return text.strip("[]")
+    return host
+
+
+def _is_ip(text: str) -> bool:
+    try:
+        ip_address(text)
+    except ValueError:
+        return False
+    return True
 
 
 def _overridden(host: str, variable: str, name: str, variables: Variables, notes: list[str]) -> str:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from treadle.domain.inventory import TIERS, Inventory
-from treadle.errors import NotFound, Problem
+from treadle.errors import NotFound, Problem, TreadleError, nearest
 from treadle.models.choose import provider_of
 from treadle.models.inventory import inventory_files, overrides, read_inventory
 from treadle.models.keys import without_keys
@@ -16,6 +16,8 @@ from treadle.models.reach import Reached, obstacles_in, reach
 from treadle.models.routing import Need, Obstacles, route
 from treadle.models.shipped import ollama_tags, shipped_inventory
 from treadle.models.yaml_tree import read_yaml
+from treadle.pool.agents import FILE as POOL_FILE
+from treadle.pool.agents import read_config
 from treadle.settings import Settings, check_settings_file, read_settings, settings_files, without_password
 
 LIVE_SECONDS = 3.0
@@ -80,7 +82,8 @@ async def check(folder: Path, files: Sequence[Path] = (), *, live: bool = False)
         raise NotFound(f"There is no {' and no '.join(missing)}; nothing was checked.")
     settings, problems = read_settings(folder)
     if files:
-        problems = [problem for file in files if file.suffix not in _YAML for problem in check_settings_file(file)]
+        ours = [file for file in files if file.suffix not in _YAML and file.name != POOL_FILE]
+        problems = [problem for file in ours for problem in check_settings_file(file)]
     written = _with_servers([file for file in files if file.suffix in _YAML], settings, is_named=bool(files))
     found = read_inventory(written, overrides(settings)) if written else None
     if found is not None:
@@ -89,12 +92,14 @@ async def check(folder: Path, files: Sequence[Path] = (), *, live: bool = False)
     else:
         tags = await ollama_tags(settings.model.ollama_url) if live else None
         inventory, notes = shipped_inventory(settings.model, tags), ()
+    pools = [file for file in files or [settings.project / POOL_FILE] if file.name == POOL_FILE and file.is_file()]
+    problems += [problem for file in pools for problem in _pool_problems(file, inventory)]
     if problems:
         live = False
     reached = await reach(inventory, settings, seconds=LIVE_SECONDS) if live and found is not None else []
     obstacles = obstacles_in(reached) if reached else Obstacles(without_keys(inventory, settings))
     tiers = () if problems else tier_views(inventory, obstacles)
-    read = [*(files or settings_files(settings)), *(file for file in written if file not in files)]
+    read = [*(files or [*settings_files(settings), *pools]), *(file for file in written if file not in files)]
     return Checked(
         files=tuple(str(file) for file in read),
         inventory=inventory,
@@ -152,6 +157,21 @@ def _with_servers(given: list[Path], settings: Settings, *, is_named: bool) -> t
     if not given or any(node and isinstance(node.value, dict) and "servers" in node.value for node in nodes):
         return tuple(given)
     return (*(file for file in own[:1] if file not in given), *given)
+
+
+def _pool_problems(file: Path, inventory: Inventory) -> list[Problem]:
+    """What is wrong with the agent pools: how they are written, and which models they name."""
+    try:
+        pools = read_config(file).pools
+    except TreadleError as error:
+        where = "" if str(file) in str(error) else str(file)
+        return [Problem(str(error), error.hint, where)]
+    return [
+        Problem(f"There is no model {name!r}.", nearest(name, inventory.models), str(file), key=f"pools.{pool.name}")
+        for pool in pools.values()
+        for name in pool.models
+        if name not in inventory.models
+    ]
 
 
 def _unreachable(reached: Sequence[Reached], tiers: Sequence[TierView]) -> list[Problem]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 import re
 from pathlib import Path
 
@@ -186,6 +187,50 @@ def test_what_is_no_mapping_is_one_clear_problem(tmp_path, data):
     (tmp_path / "servers.yaml").write_bytes(data)
     problems = read_inventory((tmp_path / "servers.yaml",)).problems
     assert len(problems) == 1 and problems[0].file.endswith("servers.yaml")
+
+
+TYPOS = [
+    "0",
+    "-1",
+    "[]",
+    "{}",
+    "null",
+    "'",
+    "- a",
+    ".nan",
+    "[1, [2]]",
+    ": ",
+    "*x",
+    "12:30",
+    "<<:",
+    "\x00",
+    "[::",
+    "9" * 25,
+]
+
+
+@pytest.mark.parametrize("seed", range(100))
+def test_whatever_is_mistyped_is_a_problem_or_an_inventory_and_never_a_crash(tmp_path, seed):
+    chance = random.Random(seed)
+    lines = (EXAMPLES / "servers.yaml").read_text().splitlines()
+    for _ in range(3):
+        at = chance.randrange(len(lines))
+        cut = chance.randrange(len(lines[at]) + 1)
+        key = lines[at].partition(":")[0]
+        changed = [lines[at][:cut] + chance.choice(TYPOS), f"{key}: {chance.choice(TYPOS)}", lines[at].strip(), ""]
+        lines[at] = chance.choice(changed)
+    found = read(tmp_path, "\n".join(lines))
+    assert all(problem.file for problem in found.problems)
+    named = {name for models in found.inventory.routing.tiers.values() for name in models}
+    assert found.problems or named <= set(found.inventory.models)
+
+
+@pytest.mark.parametrize(("address", "is_good"), [("::1", True), ("[::1]", True), ("1:2", False), ("a b", False)])
+def test_an_address_is_a_host_or_an_ip_address(tmp_path, address, is_good):
+    found = read(tmp_path, (SERVERS + ROUTING).replace("10.0.0.5", f"'{address}'"))
+    assert (not found.problems) is is_good
+    if is_good:
+        assert found.inventory.services["box.ollama"].url == "http://[::1]:11434"
 
 
 def test_files_are_found_in_the_project_or_where_the_variables_say(tmp_path):

@@ -128,6 +128,16 @@ async def test_a_routing_file_alone_is_about_the_servers_of_the_project(project:
     assert found.problems == () and [view.model for view in found.tiers] == ["", "", "gpt-oss:20b", ""]
 
 
+async def test_agent_pools_are_checked_against_the_inventory(project: Path) -> None:
+    shutil.copy(EXAMPLES / "servers.yaml", project)
+    (project / "pool.toml").write_text('[pools.simple]\nmodels = ["gemma3:5b", "gemma3:12b"]\n')
+    (problem,) = (await check(project)).problems
+    assert (problem.key, problem.hint) == ("pools.simple", "Did you mean 'gemma3:4b'?")
+    (project / "pool.toml").write_text("[pools.simple]\nmodel = []\n")
+    (problem,) = (await check(project, [project / "pool.toml"])).problems
+    assert "pool.toml" in str(problem) and problem.hint == "Did you mean 'models'?"
+
+
 async def test_each_tier_says_what_it_would_use_and_why(project: Path) -> None:
     shutil.copy(EXAMPLES / "servers.yaml", project)
     found = await check(project)
