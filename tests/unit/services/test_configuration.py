@@ -67,6 +67,7 @@ def server(answers: Answers) -> Iterator[tuple[int, list[str]]]:
             pass
 
     listening = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    listening.daemon_threads = False  # closing waits for them
     thread = threading.Thread(target=listening.serve_forever, kwargs={"poll_interval": 0.01})
     thread.start()
     try:
