@@ -1,12 +1,13 @@
-"""What escalation costs and brings, beside always asking the small model or always the frontier one. From recorded outcomes.
+"""What escalation costs and brings, beside always asking a small model or always a frontier one. Recorded outcomes.
 
     python -m bench routing [--markdown] [--price small=0 --price frontier=6]
 
 Nothing is asked: `results/` holds what real builds with two local models came to, on the same tasks. The small tier is
-qwen2.5-coder:0.5b, the frontier one 1.5b. What is recorded: whether a build's own checks passed, whether the hidden tests
-did, and tokens. What is priced by a table: USD per million tokens, as if the frontier tier were a paid one. Escalation is
-reckoned as the small build, and a whole build by the frontier tier where the checks of the small one failed; a real one
-would take over tests and versions of the code, and be cheaper.
+qwen2.5-coder:0.5b; the part of the frontier is played by the strongest model that was recorded, 1.5b.
+
+What is recorded: whether a build's own checks passed, whether the hidden tests did, and tokens. What is priced by a
+table: USD per million tokens, as if the frontier were a paid one. Escalation is reckoned as the small build, and a
+whole build by the frontier where the checks of the small one failed; a real one takes over tests and versions.
 """
 
 from __future__ import annotations
@@ -159,9 +160,9 @@ def _remarks(tasks: list[Task], prices: dict[str, float]) -> Iterable[str]:
     spent, frontier = (sum(usd(policy(task), prices) for task in tasks) for policy in (escalation, always_frontier))
     share = f"{100 * spent / frontier:.0f}% of the money of" if frontier else "against"
     yield (
-        f"Escalation climbed on {len(climbed)} of {len(tasks)} tasks, for {share} always frontier: {won} won, {lost} lost "
-        f"against it (two-sided sign test p = {sign_test(won, lost):.2g}). On {unseen} the small model passed its own "
-        "checks and was wrong, which no escalation sees."
+        f"Escalation climbed on {len(climbed)} of {len(tasks)} tasks, for {share} always frontier: {won} won, {lost} "
+        f"lost against it (two-sided sign test p = {sign_test(won, lost):.2g}). On {unseen} the small model passed its "
+        "own checks and was wrong, which no escalation sees."
     )
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import pytest
-
 from bench.routing import PRICES, WORKLOADS, Outcome, Task, escalation, foresight, main, rows
 
 SURE = Task("a", Outcome(True, True, 10), Outcome(True, True, 7))
