@@ -14,7 +14,22 @@ ROOT = Path(__file__).parents[2]
 FACADE = ROOT / "src" / "treadle" / "__init__.py"
 
 # What a user who only wants a graph, or a quick `treadle --help`, must not have to load.
-HEAVY = {"apsw", "httpx", "httpx2", "msgspec", "ollama", "openai", "pydantic", "rich", "typer", "xllamacpp"}
+HEAVY = {
+    "anthropic",
+    "apsw",
+    "google",
+    "httpx",
+    "httpx2",
+    "json_repair",
+    "jsonschema",
+    "msgspec",
+    "ollama",
+    "openai",
+    "pydantic",
+    "rich",
+    "typer",
+    "xllamacpp",
+}
 
 
 def run_python(code: str) -> subprocess.CompletedProcess[str]:

@@ -121,6 +121,12 @@ async def test_cut_off_arguments_are_asked_for_again_and_not_guessed() -> None:
     assert reply.usage == Usage(20, 10), "the broken answer was paid for too"
 
 
+async def test_call_in_text_that_was_cut_off_is_not_taken_for_a_call() -> None:
+    model = ScriptedModel([said('{"name": "get_weather", "arguments": {"city": "Br', "length")])
+    reply = await Lenient(model).reply(REQUEST)
+    assert (reply.tool_calls, reply.finish_reason) == ((), "length")
+
+
 async def test_broken_json_is_mended_to_a_document() -> None:
     model = ScriptedModel([said("Sure:\n```json\n{'n': 3,}\n```")])
     assert json.loads((await Lenient(model).reply(AS_JSON)).text) == {"n": 3}

@@ -24,7 +24,7 @@ class Lenient(Wrapper):
         """`tries`: questions at most, the first one included. `has_tools`: False for a model whose server takes no
         tools for it: it is told of them in words."""
         super().__init__(inner)
-        self._tries = tries
+        self._tries = max(1, tries)
         self._has_tools = has_tools
 
     async def reply(self, request: ModelRequest, *, on_delta: OnDelta | None = None) -> ModelReply:
@@ -57,11 +57,12 @@ def _understood(reply: ModelReply, request: ModelRequest) -> tuple[ModelReply, s
     """Return the reply as it is meant, and what is wrong with it."""
     if reply.tool_calls or reply.finish_reason == "refused":
         return reply, ""
-    if request.tools and request.tool_choice != "none":
+    # What was cut off is not guessed: half a file would be written.
+    if request.tools and request.tool_choice != "none" and reply.finish_reason != "length":
         text, calls = calls_in(reply.text, request.tools)
         if calls:
             return replace(reply, text=text, tool_calls=calls, finish_reason="tool_calls"), ""
-        if request.tool_choice != "auto" and reply.finish_reason == "stop":
+        if request.tool_choice != "auto":
             return reply, "a tool had to be called"
     if request.json_schema is None:
         return reply, ""
