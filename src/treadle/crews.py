@@ -66,6 +66,8 @@ class Crews:
 
     async def close(self, crew: Crew) -> None:
         await crew.sandbox.close()
+        for tier in crew.tiers:
+            await tier.model.close()
         place = self._guests() / crew.workspace.run_id
         if crew.workspace.folder.is_relative_to(place):
             await asyncio.to_thread(shutil.rmtree, place, ignore_errors=True)
@@ -129,11 +131,12 @@ class Crews:
         return CrewTier(model, tier.models[0].model, tier.name, pricing, queue)
 
     def _wrapped(self, entry: ModelEntry, service: Service) -> Model:
-        from treadle.models.wrappers import Guard, wrapped
+        from treadle.models.wrappers import Guard, OpenedLater, wrapped
 
         if service.name not in self._guards:
             self._guards[service.name] = Guard.of(service)
-        return wrapped(self._adapter(service, entry), self._guards[service.name], may_begin_anew=True)
+        adapter = OpenedLater(service.kind, lambda: self._adapter(service, entry))
+        return wrapped(adapter, self._guards[service.name], may_begin_anew=True)
 
     def _adapter(self, service: Service, entry: ModelEntry) -> Model:
         from treadle.models.adapters import adapter_of

@@ -9,14 +9,14 @@ from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 
 import pytest
-from asked import REQUEST
+from asked import REQUEST, SlowModel
 from chat_server import chunk, refuse, stream
 
 from treadle.domain.inventory import ModelEntry, Price, Service
 from treadle.domain.messages import ModelReply
-from treadle.errors import CircuitOpen, ModelUnavailable, RateLimited, Refused
+from treadle.errors import CircuitOpen, ConfigError, ModelUnavailable, RateLimited, Refused
 from treadle.models.openai_chat import OpenAIChat
-from treadle.models.wrappers import Guard, tier_model, wrapped
+from treadle.models.wrappers import Guard, OpenedLater, tier_model, wrapped
 from treadle.ports.model import Model
 
 pytest.importorskip("openai")
@@ -126,3 +126,14 @@ def test_a_tier_says_what_an_answer_cost(web) -> None:
     web.answer = HELLO
     reply = ask(tier_model("small", tier(web.url), open_adapter))
     assert reply.cost == pytest.approx(9e-6 + 4e-6)
+
+
+def test_what_cannot_be_opened_leaves_the_answer_to_the_next() -> None:
+    def not_installed() -> Model:
+        raise ConfigError("no package", hint="pip install it")
+
+    entries = tier("http://127.0.0.1:9", "http://127.0.0.1:9")
+    models = {"m0": OpenedLater("anthropic", not_installed), "m1": SlowModel(["here"])}
+    reply = ask(tier_model("small", entries, lambda entry, service: models[entry.name]))
+    assert (reply.text, reply.passed_over) == ("here", ("m0: no package",))
+    assert models["m1"].closed == 1

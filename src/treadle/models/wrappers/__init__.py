@@ -3,6 +3,7 @@
 from treadle.models.wrappers.breaker import Breaker, Circuit
 from treadle.models.wrappers.cached import Cached
 from treadle.models.wrappers.fallback import Fallback
+from treadle.models.wrappers.later import OpenedLater
 from treadle.models.wrappers.lenient import Lenient
 from treadle.models.wrappers.limited import Limited, Limiter
 from treadle.models.wrappers.named import Named, Priced
@@ -20,6 +21,7 @@ __all__ = [
     "Limiter",
     "ModelOf",
     "Named",
+    "OpenedLater",
     "Priced",
     "Retrying",
     "tier_model",
