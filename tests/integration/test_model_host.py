@@ -310,14 +310,14 @@ async def test_driver_loads_answers_and_unloads_and_tells_the_truth_about_memory
     server = EmbeddedServer(settings, contexts={"smollm2": 512})
     size = await server.size_bytes("smollm2")
     resident = await server.load("smollm2")
-    assert (resident.model, resident.context, resident.in_flight) == ("smollm2:135m", 512, 0)
+    assert (resident.model, resident.context, resident.in_flight) == ("smollm2", 512, 0)
     assert (await server.load("smollm2:135m")).bytes == resident.bytes == size
     assert (await server.model.reply(question())).text
     (memory,) = await server.memory()
     assert memory.used_bytes == size <= memory.total_bytes
     with pytest.raises(ModelUnavailable):
         await server.load(other)
-    assert [item.model for item in await server.residents()] == ["smollm2:135m"]
+    assert [item.model for item in await server.residents()] == ["smollm2"]
     await server.unload("smollm2")
     await server.unload("smollm2")
     assert (await server.load(other)).model == other

@@ -82,9 +82,8 @@ class ModelServers:
             resident = await server.load(model, on_note=on_note)
         finally:
             await server.close()
-        return next((view for view in await self._embedded(service) if view.model == resident.model), None) or _view(
-            resident, service
-        )
+        own = [view for view in await self._embedded(service) if view.model == host.shown_name(resident.model)]
+        return own[0] if own else _view(resident, service)
 
     async def unload(self, name: str | None = None, on_note: OnNote | None = None) -> Sequence[str]:
         """Free the memory of a model, or of all embedded ones; returns the names of those that were loaded.

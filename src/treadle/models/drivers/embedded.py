@@ -31,6 +31,8 @@ class EmbeddedServer:
         self._settings = settings
         self._name = name
         self._model = EmbeddedModel(settings, contexts=contexts)
+        self._called = {host.shown_name(model): model for model in contexts or ()}
+        """The inventory may know a model by an alias, and is to hear of it by that."""
 
     @classmethod
     def of(cls, service: Service, models: Iterable[ModelEntry], settings: ModelSettings) -> EmbeddedServer:
@@ -51,7 +53,7 @@ class EmbeddedServer:
         return self._model
 
     async def residents(self) -> Sequence[Resident]:
-        return [_resident(item) for item in await host.ps(self._settings)]
+        return [self._resident(item) for item in await host.ps(self._settings)]
 
     async def memory(self) -> Sequence[Memory]:
         """What embedded models may take together, and do: of all cards together, where there are several."""
@@ -71,7 +73,7 @@ class EmbeddedServer:
         file = locate(model, self._settings)
         async with host.use(file, self._model.settings_of(model), on_note=on_note, may_evict=False) as endpoint:
             found = [item for item in await host.ps(self._settings) if item.pid == endpoint.pid]
-        return _resident(found[0])
+        return self._resident(found[0])
 
     async def unload(self, model: str) -> None:
         await host.unload(self._settings, model)
@@ -79,16 +81,15 @@ class EmbeddedServer:
     async def close(self) -> None:
         await self._model.close()
 
+    def _resident(self, item: Loaded) -> Resident:
+        return Resident(
+            model=self._called.get(item.model, item.model),
+            bytes=_taken_bytes(item),
+            gpu_share=1.0 if item.device == "gpu" else 0.0,
+            context=item.context,
+            in_flight=item.in_flight,
+        )
+
 
 def _taken_bytes(item: Loaded) -> int:
     return item.memory_bytes if item.device == "gpu" else max(item.memory_bytes, item.rss_bytes)
-
-
-def _resident(item: Loaded) -> Resident:
-    return Resident(
-        model=item.model,
-        bytes=_taken_bytes(item),
-        gpu_share=1.0 if item.device == "gpu" else 0.0,
-        context=item.context,
-        in_flight=item.in_flight,
-    )

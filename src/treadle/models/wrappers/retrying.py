@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 from treadle.domain.messages import ModelReply, ModelRequest
 from treadle.domain.policy import RetryPolicy
-from treadle.errors import CircuitOpen, ModelUnavailable
+from treadle.errors import CircuitOpen, ModelTooLarge, ModelUnavailable
 from treadle.models.wrappers.wrapper import Shown, Wrapper, now
 from treadle.ports.model import Model, OnDelta
 
@@ -18,7 +18,7 @@ POLICY = RetryPolicy(
     max_seconds=20.0,
     jitter=0.5,
     retry_on=(ModelUnavailable,),
-    not_on=(CircuitOpen,),
+    not_on=(CircuitOpen, ModelTooLarge),
 )
 WITHIN_SECONDS = 120.0
 
