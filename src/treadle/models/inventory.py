@@ -13,6 +13,7 @@ from treadle.errors import ConfigError, Problem
 from treadle.models.inventory_models import Entries, read_models
 from treadle.models.inventory_routing import check_routing, read_routing
 from treadle.models.inventory_servers import read_infrastructure, read_providers, read_servers
+from treadle.models.shipped import shipped_inventory
 from treadle.models.yaml_tree import Section, read_yaml
 from treadle.settings import Settings, Variables
 
@@ -51,7 +52,7 @@ def load_inventory(settings: Settings) -> Inventory | None:
     files = inventory_files(settings)
     if not files:
         return None
-    found = read_inventory(files, overrides(settings))
+    found = read_inventory(files, overrides(settings), shipped_inventory(settings.model, None))
     if found.problems:
         raise ConfigError.of(found.problems)
     return found.inventory
@@ -62,10 +63,13 @@ def overrides(settings: Settings) -> Variables:
     return settings.variables.of_user() if settings.is_of_user("inventory.servers") else settings.variables
 
 
-def read_inventory(files: tuple[Path, ...], variables: Variables | None = None) -> Found:
+def read_inventory(
+    files: tuple[Path, ...], variables: Variables | None = None, shipped: Inventory | None = None
+) -> Found:
     """Read and check the files as one inventory. Raises nothing: what is wrong is listed in the order of the files.
 
-    Routing may stand in any one of them, under `routing` or, in a file without servers, at the top.
+    Routing may stand in any one of them, under `routing` or, in a file without servers, at the top. Routing alone is
+    about the services and models of `shipped`.
     """
     problems: list[Problem] = []
     notes: list[str] = []
@@ -74,7 +78,7 @@ def read_inventory(files: tuple[Path, ...], variables: Variables | None = None) 
         node = read_yaml(path, problems)
         if node is not None:
             reading.add(path, Section(node, problems))
-    inventory = reading.finish()
+    inventory = reading.finish(shipped or Inventory())
     ordered = sorted(problems, key=lambda problem: problem.line)
     names = [str(path) for path in files]
     ordered.sort(key=lambda problem: names.index(problem.file) if problem.file in names else -1)
@@ -117,11 +121,14 @@ class _Reading:
             return
         self._routing = section
 
-    def finish(self) -> Inventory:
+    def finish(self, shipped: Inventory) -> Inventory:
         models = read_models(self._entries, self._services, self._problems)
         inventory = Inventory(self._servers, self._services, models, self._infrastructure)
+        if not (self._servers or self._services or self._entries.given):
+            models = {**shipped.models}
+            inventory = replace(inventory, services=shipped.services, models=models, routing=shipped.routing)
         if self._routing is None:
-            if models:
+            if self._entries.given:
                 hint = "Write routing: {tiers: {small: [MODEL, ...]}}."
                 file = next(iter(self._entries.given)).node.file
                 self._problems.append(Problem("There is no routing: no tier names a model.", hint, file))

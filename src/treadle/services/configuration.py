@@ -85,7 +85,8 @@ async def check(folder: Path, files: Sequence[Path] = (), *, live: bool = False)
         ours = [file for file in files if file.suffix not in _YAML and file.name != POOL_FILE]
         problems = [problem for file in ours for problem in check_settings_file(file)]
     written = _with_servers([file for file in files if file.suffix in _YAML], settings, is_named=bool(files))
-    found = read_inventory(written, overrides(settings)) if written else None
+    shipped = shipped_inventory(settings.model, None)
+    found = read_inventory(written, overrides(settings), shipped) if written else None
     if found is not None:
         inventory, notes = found.inventory, found.notes
         problems += [*found.problems]

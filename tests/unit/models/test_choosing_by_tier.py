@@ -90,6 +90,15 @@ def test_without_an_inventory_tiers_are_what_there_is_here(tmp_path):
     assert decision(settings_in(tmp_path, {"tier": "tiny"}), ollama=ollama).choice.provider == "embedded"
 
 
+def test_routing_alone_is_about_what_is_shipped(tmp_path):
+    (tmp_path / "routing_config.yaml").write_text("tiers: {small: ['smollm2:135m']}\nescalation: {}\n")
+    assert decision(settings_in(tmp_path)).choice.model == "smollm2:135m"
+    (tmp_path / "routing_config.yaml").write_text("tiers: {small: ['smollm2:136m']}\nescalation: {}\n")
+    with pytest.raises(ConfigError) as told:
+        decision(settings_in(tmp_path))
+    assert told.value.hint == "Did you mean 'smollm2:135m'?"
+
+
 def test_a_kind_that_only_an_inventory_can_describe_says_so(tmp_path):
     with pytest.raises(ConfigError, match="'vllm' is configured without openai_base_url and model") as told:
         decision(settings_in(tmp_path, {"provider": "vllm"}))
