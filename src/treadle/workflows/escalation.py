@@ -16,10 +16,10 @@ def climb(crew: Crew, state: BuildState, ctx: NodeContext, problem: str) -> Upda
     at = state.get("tier", 0)
     if at + 1 >= len(crew.tiers):
         return {}
-    below, above = crew.tiers[at], crew.tiers[at + 1]
+    below, above, repairs = crew.tiers[at], crew.tiers[at + 1], rounds_in_tier(state)
     ctx.log(
-        f"Escalated from tier {below.name} to tier {above.name}, because checks fail after "
-        f"{rounds_in_tier(state)} repairs.",
+        f"Escalated from tier {below.name} to tier {above.name}, because checks fail after {repairs} "
+        f"repair{'' if repairs == 1 else 's'}.",
         model=above.model_name,
         instead_of=below.model_name,
         problem=problem,

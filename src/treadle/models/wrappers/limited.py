@@ -18,13 +18,12 @@ from treadle.ports.model import Model, OnDelta
 WINDOW_SECONDS = 60.0
 
 
-@dataclass(slots=True, eq=False)
-class _Call:
-    """One request in the window."""
+@dataclass(slots=True)
+class Call:
+    """One request in its turn."""
 
-    at: float
     tokens: int
-    ended_at: float = math.inf
+    """What it takes: at most until it is answered, then in fact."""
 
 
 class Limiter:
@@ -57,9 +56,16 @@ class Limiter:
         self._slots = asyncio.Semaphore(concurrency) if concurrency is not None else nullcontext()
         self._requests = requests_per_minute or math.inf
         self._tokens = tokens_per_minute or math.inf
+        self._counts = requests_per_minute is not None or tokens_per_minute is not None
         self._turn = asyncio.Lock()
         self._ended = asyncio.Event()
-        self._calls: deque[_Call] = deque()
+        self._begun: deque[float] = deque()
+        """When requests began, of the last minute."""
+        self._at_work = 0
+        """Tokens of requests that have not ended."""
+        self._spent: deque[tuple[float, int]] = deque()
+        """When requests ended, and their tokens, of the last minute."""
+        self._spent_tokens = 0
 
     @classmethod
     def of(cls, service: Service) -> Limiter:
@@ -72,7 +78,7 @@ class Limiter:
         )
 
     @asynccontextmanager
-    async def slot(self, tokens: int) -> AsyncIterator[_Call]:
+    async def slot(self, tokens: int) -> AsyncIterator[Call]:
         """Wait for a turn, and hold it. `tokens` is what the request may take at most.
 
         Raises:
@@ -85,16 +91,28 @@ class Limiter:
                 hint="Raise tokens_per_minute, or ask for a shorter answer.",
             )
         async with self._slots:
-            async with self._turn:
-                while (seconds := self._seconds_until_free(tokens)) > 0:
-                    await self._wait(seconds)
-                call = _Call(now(), tokens)
-                self._calls.append(call)
+            await self._begin(tokens)
+            call = Call(tokens)
             try:
                 yield call
             finally:
-                call.ended_at = now()
-                self._ended.set()
+                self._end(tokens, call.tokens)
+
+    async def _begin(self, tokens: int) -> None:
+        if not self._counts:
+            return
+        async with self._turn:
+            while (seconds := self._seconds_until_free(tokens)) > 0:
+                await self._wait(seconds)
+            self._begun.append(now())
+            self._at_work += tokens
+
+    def _end(self, most: int, tokens: int) -> None:
+        if self._counts:
+            self._at_work -= most
+            self._spent.append((now(), tokens))
+            self._spent_tokens += tokens
+            self._ended.set()
 
     async def _wait(self, seconds: float) -> None:
         """Wait until time has passed, or a call has ended and given back what it did not need."""
@@ -107,24 +125,24 @@ class Limiter:
 
     def _seconds_until_free(self, tokens: int) -> float:
         """0: now; infinity: not before a call ends."""
-        at, calls = now(), self._calls
-        while calls and max(calls[0].at, calls[0].ended_at) + WINDOW_SECONDS <= at:
-            calls.popleft()
-        begun = [call.at for call in calls if call.at + WINDOW_SECONDS > at]
-        until = begun[-int(self._requests)] + WINDOW_SECONDS if len(begun) >= self._requests else at
+        at = now()
+        while self._begun and self._begun[0] + WINDOW_SECONDS <= at:
+            self._begun.popleft()
+        while self._spent and self._spent[0][0] + WINDOW_SECONDS <= at:
+            self._spent_tokens -= self._spent.popleft()[1]
+        until = self._begun[0] + WINDOW_SECONDS if len(self._begun) >= self._requests else at
         return max(until, self._tokens_free_at(tokens, at)) - at
 
     def _tokens_free_at(self, tokens: int, at: float) -> float:
         """When enough of the tokens have left the window; they stay until 60 s after their call has ended."""
-        held = sorted((call.ended_at + WINDOW_SECONDS, call.tokens) for call in self._calls)
-        held = [(free_at, taken) for free_at, taken in held if free_at > at]
-        left = self._tokens - sum(taken for _, taken in held)
-        free_at = at
-        for leaves_at, taken in held:
+        left = self._tokens - self._at_work - self._spent_tokens
+        if left >= tokens:
+            return at
+        for ended_at, spent in self._spent:
+            left += spent
             if left >= tokens:
-                break
-            free_at, left = leaves_at, left + taken
-        return free_at
+                return ended_at + WINDOW_SECONDS
+        return math.inf
 
 
 class Limited(Wrapper):
