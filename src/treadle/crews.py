@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from treadle.ports.sandbox import Sandbox
     from treadle.ports.store import Store
     from treadle.services.builds import BuildPlan
+    from treadle.services.pool import Address, Served
     from treadle.services.tiers import PlannedTier
     from treadle.workflows.crew import Crew, CrewTier
     from treadle.workspace import Publisher, Snapshots, Workspace
@@ -46,11 +47,14 @@ class Crews:
         """Is told what a model is waited for."""
         self._guards: dict[str, Guard] = {}
         """Of services, by name: limits hold for all builds of this process together."""
+        self._pool: Served | None = None
 
     async def make(self, plan: BuildPlan, run_id: str) -> Crew:
+        from treadle.services.pool import served
         from treadle.workflows.crew import BuildSettings, Crew
         from treadle.workspace import HandedOverElsewhere, Workspace
 
+        self._pool = await served(self._settings)
         home, is_guest = prepare_home(self._settings), not self.is_home_of(plan)
         folder = self._guests() / run_id if is_guest else home
         folder.mkdir(parents=True, exist_ok=True)
@@ -140,7 +144,11 @@ class Crews:
 
     def _adapter(self, service: Service, entry: ModelEntry) -> Model:
         from treadle.models.adapters import adapter_of
+        from treadle.models.drivers import KINDS
         from treadle.models.keys import key_of
+
+        if self._pool is not None and service.kind in KINDS and entry.name in self._pool.names:
+            return self._through_pool(self._pool.address, entry)
 
         settings = dataclasses.replace(self._settings.model, context=entry.context)
         if service.kind == "llama_cpp":
@@ -148,6 +156,21 @@ class Crews:
 
             return EmbeddedModel(settings, on_note=lambda note: self.on_note(note))
         return adapter_of(service, [entry], key_of(service, self._settings), settings)
+
+    def _through_pool(self, address: Address, entry: ModelEntry) -> Model:
+        """Whoever serves a pool on this machine has it decide what is loaded: a second view would undo its work."""
+        from treadle.models.openai_chat import OpenAIChat
+        from treadle.models.wrappers.named import Named
+
+        patience = self._settings.model
+        chat = OpenAIChat(
+            f"{address.url}/v1",
+            api_key=address.key,
+            provider="pool",
+            first_token_seconds=patience.first_token_seconds,
+            stall_seconds=patience.stall_seconds,
+        )
+        return Named(chat, dataclasses.replace(entry, served_as=entry.name))
 
 
 def _publisher(plan: BuildPlan, workspace: Workspace, run_id: str) -> Publisher:

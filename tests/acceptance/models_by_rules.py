@@ -1,4 +1,7 @@
-"""A server on loopback that speaks chat completions as far as a build needs them, and answers by rules per model."""
+"""A server on loopback that speaks chat completions as far as a build needs them, and answers by rules per model.
+
+It loads and unloads models as a llama-server does that is a router.
+"""
 
 from __future__ import annotations
 
@@ -19,6 +22,7 @@ class ChatServer:
         self.url = url
         self.models = models
         self.asked: list[str] = []
+        self.loaded: set[str] = set()
 
 
 @contextmanager
@@ -26,8 +30,18 @@ def chat_server(models: dict[str, Rules]) -> Iterator[ChatServer]:
     """Serve until the end of the block. A model without rules is not known."""
 
     class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            listed = [
+                {"id": name, "object": "model", "status": {"value": "loaded" if name in state.loaded else "unloaded"}}
+                for name in state.models
+            ]
+            self._send(200, "application/json", json.dumps({"object": "list", "data": listed}).encode())
+
         def do_POST(self) -> None:
             asked = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+            if self.path in ("/models/load", "/models/unload"):
+                (state.loaded.add if self.path == "/models/load" else state.loaded.discard)(asked["model"])
+                return self._send(200, "application/json", b'{"success": true}')
             state.asked.append(asked["model"])
             question = "\n".join(str(message["content"]) for message in asked["messages"])
             code = next((code for when, code in state.models[asked["model"]] if when in question), None)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
+import signal
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from commandline import ASSERTIONS, SLUG, WRONG_SLUG, Commands
+from commandline import ASSERTIONS, SLUG, WRONG_SLUG, Commands, until
 from models_by_rules import ChatServer, chat_server
 
 GOAL = "slug.py with slugify(text) and tests"
@@ -93,3 +95,36 @@ def test_when_all_models_of_a_tier_are_down_each_is_named(treadle: Commands, ser
     assert "No model of tier 'tiny' answered" in done.err
     assert "gone: " in done.err and "weak: " in done.err
     assert "strong" not in server.asked
+
+
+POOLED = """\
+servers:
+  here:
+    address: 127.0.0.1
+    services:
+      router:
+        kind: llama_server
+        port: {port}
+        memory_gb: 4
+        models:
+          weak: {{size_gb: 3}}
+          strong: {{size_gb: 3}}
+routing: {{tiers: {{tiny: [weak], small: [strong]}}, default: tiny, escalation: {{tiny: small}}}}
+"""
+
+
+def test_a_build_asks_the_pool_that_is_served_here_and_the_pool_swaps_its_models(treadle: Commands) -> None:
+    with chat_server({"weak": BAD, "strong": GOOD}) as server:
+        treadle.write("servers.yaml", POOLED.format(port=server.url.rpartition(":")[2].removesuffix("/v1")))
+        pool = treadle.start("pool", "serve", "--port", "0")
+        until(pool, "Its key: ")
+        done = build(treadle)
+        assert done.code == 0, done.err
+        happened = [json.loads(line) for line in treadle("pool", "log", "--json").out.splitlines()]
+        finished = [line["model"] for line in happened if line["kind"] == "finish"]
+        assert len(finished) == len(server.asked) and set(finished) == {"weak", "strong"}
+        assert [line["model"] for line in happened if line["kind"] == "loaded"] == ["weak", "strong"]
+        assert server.loaded == {"strong"}
+        pool.send_signal(signal.SIGTERM)
+        assert pool.wait(30) == 0
+        assert treadle("build", GOAL, "--out", "again", "--check", CHECK, "--max-rounds", "1").code == 0

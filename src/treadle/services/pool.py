@@ -31,6 +31,7 @@ from treadle.settings import Settings
 PORT = 8747
 KEY_VARIABLE = "TREADLE_POOL_KEY"
 _ADDRESS_FILE = "pool.json"
+_ASK_SECONDS = 2.0
 _LAST_ANSWERS_S = 5
 """How long answers under way may take after a stop."""
 
@@ -114,13 +115,13 @@ async def serving(pool: Pool, settings: Settings, *, host: str, port: int, key: 
 class PoolClient:
     """Looks at a pool that some process serves. Usable as `async with`."""
 
-    def __init__(self, address: Address) -> None:
+    def __init__(self, address: Address, *, timeout: float = 10.0) -> None:
         self._address = address
         self._http = httpx2.AsyncClient(
             base_url=address.url,
             headers={"Authorization": f"Bearer {address.key}"},
             trust_env=not is_loopback(address.url),
-            timeout=10.0,
+            timeout=timeout,
         )
 
     async def __aenter__(self) -> PoolClient:
@@ -128,6 +129,10 @@ class PoolClient:
 
     async def __aexit__(self, *_: object) -> None:
         await self._http.aclose()
+
+    async def names(self) -> list[str]:
+        """Models, tiers and agent pools that may be asked for. Raises ModelUnavailable, Refused."""
+        return [str(model["id"]) for model in msgspec.json.decode(await self._get("/v1/models"))["data"]]
 
     async def now(self) -> PoolNow:
         """How things stand. Raises ModelUnavailable, Refused."""
@@ -167,6 +172,26 @@ def address_of(settings: Settings, url: str | None) -> Address:
             "No pool is served by this user on this machine.", hint="Start one: treadle pool serve; or name its --url."
         )
     return found
+
+
+@dataclass(frozen=True, slots=True)
+class Served:
+    """A pool that answers, and the models it manages."""
+
+    address: Address
+    names: frozenset[str]
+
+
+async def served(settings: Settings) -> Served | None:
+    """The pool that this user serves on this machine, if one answers."""
+    address = _read_address(settings.model.runtime_dir / _ADDRESS_FILE)
+    if address is None:
+        return None
+    try:
+        async with PoolClient(address, timeout=_ASK_SECONDS) as client:
+            return Served(address, frozenset(await client.names()))
+    except (ModelUnavailable, Refused):
+        return None
 
 
 def _config(settings: Settings, given: Path | None, *, has_inventory: bool) -> PoolConfig:
