@@ -122,7 +122,10 @@ def against_optimum(count: int) -> None:
 
 
 def decision_time(waiting: int, models: int, policy: Policy) -> tuple[float, float]:
-    """Median and 99th percentile of the milliseconds of one decision, the grouping of what waits included."""
+    """Milliseconds of one decision, the grouping of what waits included: median by the clock, and the processor's p99.
+
+    The processor's time does not count what other processes of a busy machine take in between.
+    """
     rng = random.Random(3)
     known = {}
     queues: Queues[int] = Queues()
@@ -133,24 +136,26 @@ def decision_time(waiting: int, models: int, policy: Policy) -> tuple[float, flo
         queues.put(f"m{rng.randrange(models)}", n, n / 10, interactive=rng.random() < 0.1)
     held = {name: Resident(name, used_at=1.0) for name, facts in known.items() if facts.bytes < 1.5 * GB}
     devices = (Device("gpu0", round(24 * GB), dict(list(held.items())[:8])), Device("gpu1", round(24 * GB)))
-    took = []
+    wall, processor = [], []
     for turn in range(300):
-        began = time.perf_counter()
+        began, burnt = time.perf_counter(), time.thread_time()
         decide(View(waiting / 10 + turn, devices, known, queues.lines()), policy)
-        took.append((time.perf_counter() - began) * 1000)
-    return statistics.median(took), sorted(took)[int(0.99 * len(took)) - 1]
+        processor.append((time.thread_time() - burnt) * 1000)
+        wall.append((time.perf_counter() - began) * 1000)
+    return statistics.median(wall), sorted(processor)[int(0.99 * len(processor)) - 1]
 
 
 def speed(waiting: int) -> bool:
     print(f"\n## One decision with {waiting:,} waiting, two devices of 24 GB\n")
-    print("| models | policy | median ms | p99 ms | aim | met |")
+    print("| models | policy | median ms | p99 ms of processor | aim | met |")
     print("|---|---|---|---|---|---|")
     met = True
     for models in (6, 20, 50):
         for name, policy in POLICIES.items():
             median, high = decision_time(waiting, models, policy)
-            met &= median < 2
-            print(f"| {models} | {name} | {median:.3f} | {high:.3f} | < 2 ms | {'yes' if median < 2 else 'NO'} |")
+            fine = max(median, high) < 2
+            met &= fine
+            print(f"| {models} | {name} | {median:.3f} | {high:.3f} | < 2 ms | {'yes' if fine else 'NO'} |")
     return met
 
 

@@ -12,6 +12,7 @@ import asyncio
 import json
 import random
 import statistics
+import sys
 import tempfile
 import time
 from dataclasses import asdict, dataclass, replace
@@ -99,11 +100,13 @@ async def _play(policy: str, count: int, spread_s: float, settings: ModelSetting
     watching.cancel()
     loads = pool.now().loads
     await pool.close()
-    failed = sum(isinstance(result, BaseException) for result in results)
+    errors = [result for result in results if isinstance(result, BaseException)]
+    for error in errors:
+        print(f"failed: {type(error).__name__}: {error}", file=sys.stderr)
     return Outcome(
         policy, f"within {spread_s:g} s" if spread_s else "all at once", round(seconds, 1), loads,
         round(statistics.fmean(starts), 1), round(max(starts), 1), round(peak.rss / GB, 2), round(peak.counted / GB, 2),
-        settings.memory_gb, failed,
+        settings.memory_gb, len(errors),
     )  # fmt: skip
 
 
