@@ -18,7 +18,7 @@ from treadle.models.inventory import load_inventory
 from treadle.models.inventory_servers import VENDORS
 from treadle.models.keys import without_keys
 from treadle.models.loopback import is_loopback
-from treadle.models.routing import Need, Obstacles, Route, route
+from treadle.models.routing import Need, Obstacles, Route, ladder
 from treadle.models.shipped import OllamaTag, can_chat, ollama_tags, pick_coding_model, shipped_inventory
 from treadle.settings import Settings, without_password
 
@@ -44,9 +44,15 @@ class Decision:
     """Everything that may answer, in order."""
 
     inventory: Inventory
-    route: Route
+    ladder: tuple[Route, ...]
+    """Where the task begins, and the tiers that it may climb to. At least one; a pinned tier is never left."""
     reason: str = ""
     """Why the first of them does, where that is not the route's to say."""
+
+    @property
+    def route(self) -> Route:
+        """Where the task begins."""
+        return self.ladder[0]
 
     @property
     def choice(self) -> Choice:
@@ -82,11 +88,11 @@ async def decide(settings: Settings, need: Need | None = None, *, probe: Probe |
     wanted = _wanted(settings, need or Need())
     written = load_inventory(settings)
     if written is not None and _has(written, wanted):
-        return Decision(written, route(wanted, written, Obstacles(without_keys(written, settings))))
+        return Decision(written, ladder(wanted, written, Obstacles(without_keys(written, settings))))
     found = _Shipped(settings, wanted, probe or ollama_tags, written)
     inventory, model, reason = await found.look()
     obstacles = Obstacles(without_keys(inventory, settings))
-    return Decision(inventory, route(replace(wanted, model=model, kind=None), inventory, obstacles), reason)
+    return Decision(inventory, ladder(replace(wanted, model=model, kind=None), inventory, obstacles), reason)
 
 
 def recorded(settings: Settings, provider: str, model: str) -> tuple[Service, ModelEntry]:

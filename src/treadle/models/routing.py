@@ -164,7 +164,7 @@ def escalate(
     return None
 
 
-def ladder(need: Need, inventory: Inventory, obstacles: Obstacles | None = None) -> list[Route]:
+def ladder(need: Need, inventory: Inventory, obstacles: Obstacles | None = None) -> tuple[Route, ...]:
     """Where a task begins, and every tier that it may climb to after, in that order. Raises as `route`."""
     routes = [route(need, inventory, obstacles)]
     while (tier := routes[-1].tier) is not None:
@@ -172,7 +172,7 @@ def ladder(need: Need, inventory: Inventory, obstacles: Obstacles | None = None)
         if above is None:
             break
         routes.append(above)
-    return routes
+    return tuple(routes)
 
 
 def tier_of(need: Need, routing: Routing) -> tuple[Tier, str]:

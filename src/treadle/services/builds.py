@@ -216,7 +216,7 @@ class Builds:
         return decision.choice
 
     def _tiers(self, decision: Decision | None) -> tuple[PlannedTier, ...]:
-        return planned_tiers(decision, self._settings) if decision is not None else ()
+        return planned_tiers(decision) if decision is not None else ()
 
     async def guest(self, script: Path | None = None) -> Guest:
         """Find out what this machine brings to builds of others: the model that it would build with, and a sandbox.

@@ -8,9 +8,8 @@ from dataclasses import dataclass
 from treadle.domain.inventory import Inventory
 from treadle.errors import ConfigError
 from treadle.models.choose import Decision, provider_of, recorded
-from treadle.models.keys import without_keys
 from treadle.models.prices import pricing_of
-from treadle.models.routing import Need, Obstacles, Route, escalate
+from treadle.models.routing import Route
 from treadle.settings import Settings
 
 
@@ -34,16 +33,12 @@ class PlannedTier:
         return f"{self.name} ({', '.join(planned.model for planned in self.models)})"
 
 
-def planned_tiers(decision: Decision, settings: Settings) -> tuple[PlannedTier, ...]:
-    """The tier that a build begins in, and those that it may climb to. A pinned tier, or a named model, is not left."""
-    route: Route | None = decision.route
-    tiers = [_planned(decision.route)]
-    obstacles = Obstacles(without_keys(decision.inventory, settings))
-    may_climb = settings.model.tier == "auto"
-    while may_climb and route is not None and route.tier is not None:
-        route = escalate(route.tier, "its checks keep failing", Need(), decision.inventory, obstacles)
-        if route is not None and _planned(route).models != tiers[-1].models:
-            tiers.append(_planned(route))
+def planned_tiers(decision: Decision) -> tuple[PlannedTier, ...]:
+    """The tier that a build begins in, and those that it may climb to. One that brings no other models is left out."""
+    tiers: list[PlannedTier] = []
+    for planned in map(_planned, decision.ladder):
+        if not tiers or planned.models != tiers[-1].models:
+            tiers.append(planned)
     return tuple(tiers)
 
 

@@ -10,9 +10,9 @@ import pytest
 from treadle.domain.inventory import Inventory, ModelEntry, Routing, Service
 from treadle.errors import ConfigError
 from treadle.models.choose import Decision
-from treadle.models.routing import Need, route
+from treadle.models.routing import Need, ladder
 from treadle.services.tiers import PlannedModel, PlannedTier, planned_tiers, refuse_unknown_prices
-from treadle.settings import ModelSettings, Settings
+from treadle.settings import Settings
 
 HERE = Service("here", "ollama", "http://127.0.0.1:9")
 INVENTORY = Inventory(
@@ -20,11 +20,10 @@ INVENTORY = Inventory(
     models={name: ModelEntry(name, "here", name) for name in ("a", "b", "c")},
     routing=Routing(tiers={"tiny": ("a", "b"), "large": ("c",)}, default_tier="tiny"),
 )
-SETTINGS = Settings(Path("/nowhere"))
 
 
 def decide(need: Need, inventory: Inventory = INVENTORY) -> Decision:
-    return Decision(inventory, route(need, inventory))
+    return Decision(inventory, ladder(need, inventory))
 
 
 def names(tiers: tuple[PlannedTier, ...]) -> list[str]:
@@ -32,21 +31,20 @@ def names(tiers: tuple[PlannedTier, ...]) -> list[str]:
 
 
 def test_a_build_may_climb_to_every_tier_above_that_has_a_model() -> None:
-    tiers = planned_tiers(decide(Need()), SETTINGS)
+    tiers = planned_tiers(decide(Need()))
     assert names(tiers) == ["tiny (a, b)", "large (c)"]
     assert tiers[0].models[0] == PlannedModel("ollama", "a")
 
 
 def test_a_tier_with_the_same_models_is_no_other_tier() -> None:
     routing = replace(INVENTORY.routing, tiers={"tiny": ("a",), "small": ("a",), "large": ("c",)})
-    tiers = planned_tiers(decide(Need(), replace(INVENTORY, routing=routing)), SETTINGS)
+    tiers = planned_tiers(decide(Need(), replace(INVENTORY, routing=routing)))
     assert names(tiers) == ["tiny (a)", "large (c)"]
 
 
 def test_a_pinned_tier_and_a_named_model_are_not_left() -> None:
-    pinned = replace(SETTINGS, model=ModelSettings(tier="tiny"))
-    assert names(planned_tiers(decide(Need(tier="tiny")), pinned)) == ["tiny (a, b)"]
-    assert names(planned_tiers(decide(Need(model="b")), SETTINGS)) == [" (b)"]
+    assert names(planned_tiers(decide(Need(tier="tiny")))) == ["tiny (a, b)"]
+    assert names(planned_tiers(decide(Need(model="b")))) == [" (b)"]
 
 
 def test_money_has_no_limit_where_a_price_is_not_known(tmp_path: Path) -> None:
