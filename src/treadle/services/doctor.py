@@ -143,9 +143,12 @@ async def _ollama(settings: Settings) -> Finding:
     url = settings.model.ollama_url
     tags = await shipped.ollama_tags(url)
     if tags is None:
-        return Finding("ollama", "ok", f"not running at {without_password(url)}; not needed")
-    names = ", ".join(tag.name for tag in tags) or "no model"
-    return Finding("ollama", "ok", f"running at {without_password(url)} with {names}")
+        todo = "ollama serve, if you want to use it." if shutil.which("ollama") else ""
+        return Finding("ollama", "ok", f"not running at {without_password(url)}; not needed", todo)
+    if not tags:
+        todo = "treadle models pull ollama/qwen2.5-coder:7b, or another."
+        return Finding("ollama", "warn", f"running at {without_password(url)} without a model", todo)
+    return Finding("ollama", "ok", f"running at {without_password(url)} with {', '.join(tag.name for tag in tags)}")
 
 
 async def _answers(settings: Settings) -> Finding:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from treadle.domain.inventory import Inventory, Service
-from treadle.errors import ModelUnavailable, Refused, UnknownName
+from treadle.errors import TreadleError, UnknownName
 from treadle.models import host, shipped
 from treadle.models.choose import provider_of
 from treadle.models.drivers import KINDS, server_of
@@ -124,7 +124,7 @@ class ModelServers:
                 return [_view(item, service) for item in await server.residents()]
             finally:
                 await server.close()
-        except (ModelUnavailable, Refused) as error:
+        except TreadleError as error:
             return Silent(service.name, str(error))
 
     async def _embedded(self, service: Service) -> Sequence[LoadedView]:
