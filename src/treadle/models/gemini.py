@@ -11,7 +11,7 @@ from typing import Any
 
 import httpx2
 
-from treadle.domain.messages import FinishReason, Message, ModelRequest, Usage
+from treadle.domain.messages import FinishReason, Image, Message, ModelRequest, Usage
 from treadle.models.extras import require
 from treadle.models.faults import Fault, of_body, watch
 from treadle.models.loopback import is_loopback
@@ -60,7 +60,6 @@ class GeminiModel(StreamedModel):
         patience = Patience(first_token_seconds, stall_seconds)
         super().__init__("gemini", url, key=api_key, key_env=key_env, patience=patience)
         sdk = require("google.genai", "gemini")
-        self._types = require("google.genai.types", "gemini")
         self._error: type[Exception] = require("google.genai.errors", "gemini").APIError
         self._http = httpx2.AsyncClient(
             trust_env=not is_loopback(url),
@@ -70,9 +69,12 @@ class GeminiModel(StreamedModel):
             event_hooks={"response": [_note, watch(is_event_stream=True)]},
         )
         milliseconds = int(patience.transport_seconds * 1000)
-        options = self._types.HttpOptions(
-            base_url=url, httpx_async_client=self._http, timeout=milliseconds, retry_options={"attempts": 1}
-        )
+        options = {
+            "base_url": url,
+            "httpx_async_client": self._http,
+            "timeout": milliseconds,
+            "retry_options": {"attempts": 1},
+        }
         self._sdk = sdk.Client(api_key=api_key or "none", vertexai=False, http_options=options)
 
     async def close(self) -> None:
@@ -84,7 +86,7 @@ class GeminiModel(StreamedModel):
         opened: list[Any] = []
         _OPENED.set(opened)
         stream = await self._sdk.aio.models.generate_content_stream(
-            model=request.model, contents=self._contents(request.messages), config=self._config(request)
+            model=request.model, contents=_contents(request.messages), config=_config(request)
         )
         try:
             async with aclosing(stream) as parts:
@@ -116,70 +118,75 @@ class GeminiModel(StreamedModel):
         code = getattr(exc, "code", None)
         return of_body(getattr(exc, "details", None), code if isinstance(code, int) else 500)
 
-    def _config(self, request: ModelRequest) -> Any:
-        types = self._types
-        config: dict[str, Any] = {
-            "temperature": request.temperature,
-            "seed": request.seed,
-            "max_output_tokens": request.max_tokens,
-            # Both would ask again on their own.
-            "automatic_function_calling": {"disable": True},
-            "automatic_continuation": False,
-        }
-        if system := "\n\n".join(message.content for message in request.messages if message.role == "system"):
-            config["system_instruction"] = system
-        if request.stop:
-            config["stop_sequences"] = list(request.stop)
-        if request.tools:
-            declared = [
-                {"name": tool.name, "description": tool.description, "parameters_json_schema": tool.parameters}
-                for tool in request.tools
-            ]
-            config["tools"] = [types.Tool(function_declarations=declared)]
-            config["tool_config"] = {"function_calling_config": _choice(request.tool_choice)}
-        if request.json_schema is not None:
-            config |= {"response_mime_type": "application/json", "response_json_schema": request.json_schema}
-        if request.thinking == "off":
-            config["thinking_config"] = {"thinking_budget": 0}
-        elif request.thinking is not None:
-            config["thinking_config"] = {"thinking_level": request.thinking, "include_thoughts": True}
-        return types.GenerateContentConfig(**config)
 
-    def _contents(self, messages: tuple[Message, ...]) -> list[Any]:
-        """Write messages in Gemini's way: roles take turns, and results of tools are the user's."""
-        turns: list[tuple[str, list[Any]]] = []
-        names: dict[str, str] = {}
-        for message in messages:
-            if message.role == "system":
-                continue
-            names.update((call.id, call.name) for call in message.tool_calls)
-            role = "model" if message.role == "assistant" else "user"
-            if not turns or turns[-1][0] != role:
-                turns.append((role, []))
-            turns[-1][1].extend(self._result(message, names) if message.role == "tool" else self._parts(message))
-        return [self._types.Content(role=role, parts=parts) for role, parts in turns]
-
-    def _parts(self, message: Message) -> list[Any]:
-        types, signed = self._types, (message.opaque or {}).get(_OPAQUE, {})
-        signatures = signed.get("calls", {})
-        parts = [types.Part(inline_data=types.Blob(data=i.data, mime_type=i.media_type)) for i in message.images]
-        if message.content or "text" in signed:
-            parts.append(types.Part(text=message.content, thought_signature=_bytes(signed.get("text"))))
-        for number, call in enumerate(message.tool_calls):
-            wanted = types.FunctionCall(id=call.id, name=call.name, args=call.arguments)
-            parts.append(types.Part(function_call=wanted, thought_signature=_bytes(signatures.get(str(number)))))
-        return parts
-
-    def _result(self, message: Message, names: Mapping[str, str]) -> list[Any]:
-        types, id = self._types, message.tool_call_id or ""
-        shown = [
-            types.FunctionResponsePart(inline_data=types.FunctionResponseBlob(data=i.data, mime_type=i.media_type))
-            for i in message.images
+def _config(request: ModelRequest) -> dict[str, Any]:
+    config: dict[str, Any] = {
+        "temperature": request.temperature,
+        "seed": request.seed,
+        "max_output_tokens": request.max_tokens,
+        # Both would ask again on their own.
+        "automatic_function_calling": {"disable": True},
+        "automatic_continuation": False,
+    }
+    if system := "\n\n".join(message.content for message in request.messages if message.role == "system"):
+        config["system_instruction"] = system
+    if request.stop:
+        config["stop_sequences"] = list(request.stop)
+    if request.tools:
+        declared = [
+            {"name": tool.name, "description": tool.description, "parameters_json_schema": tool.parameters}
+            for tool in request.tools
         ]
-        told = types.FunctionResponse(
-            id=id, name=names.get(id, ""), response=_object(message.content), parts=shown or None
-        )
-        return [types.Part(function_response=told)]
+        config["tools"] = [{"function_declarations": declared}]
+        config["tool_config"] = {"function_calling_config": _choice(request.tool_choice)}
+    if request.json_schema is not None:
+        config |= {"response_mime_type": "application/json", "response_json_schema": request.json_schema}
+    if request.thinking == "off":
+        config["thinking_config"] = {"thinking_budget": 0}
+    elif request.thinking is not None:
+        config["thinking_config"] = {"thinking_level": request.thinking, "include_thoughts": True}
+    return config
+
+
+def _contents(messages: tuple[Message, ...]) -> list[dict[str, Any]]:
+    """Write messages in Gemini's way: roles take turns, and results of tools are the user's.
+
+    As plain values: the SDK's own types take it longer to check.
+    """
+    turns: list[dict[str, Any]] = []
+    names: dict[str, str] = {}
+    for message in messages:
+        if message.role == "system":
+            continue
+        names.update((call.id, call.name) for call in message.tool_calls)
+        role = "model" if message.role == "assistant" else "user"
+        if not turns or turns[-1]["role"] != role:
+            turns.append({"role": role, "parts": []})
+        turns[-1]["parts"].extend(_result(message, names) if message.role == "tool" else _parts(message))
+    return turns
+
+
+def _parts(message: Message) -> list[dict[str, Any]]:
+    signed = (message.opaque or {}).get(_OPAQUE, {})
+    parts = [_image(image) for image in message.images]
+    if message.content or "text" in signed:
+        parts.append({"text": message.content, **_signature(signed.get("text"))})
+    for number, call in enumerate(message.tool_calls):
+        wanted = {"id": call.id, "name": call.name, "args": call.arguments}
+        parts.append({"function_call": wanted, **_signature(signed.get("calls", {}).get(str(number)))})
+    return parts
+
+
+def _result(message: Message, names: Mapping[str, str]) -> list[dict[str, Any]]:
+    id = message.tool_call_id or ""
+    told: dict[str, Any] = {"id": id, "name": names.get(id, ""), "response": _object(message.content)}
+    if message.images:
+        told["parts"] = [_image(image) for image in message.images]
+    return [{"function_response": told}]
+
+
+def _image(image: Image) -> dict[str, Any]:
+    return {"inline_data": {"data": image.data, "mime_type": image.media_type}}
 
 
 def _take_part(answer: Answer, part: Any) -> str:
@@ -235,5 +242,5 @@ def _object(content: str) -> dict[str, Any]:
     return value if isinstance(value, dict) else {"output": content}
 
 
-def _bytes(signature: str | None) -> bytes | None:
-    return base64.b64decode(signature) if signature else None
+def _signature(signature: str | None) -> dict[str, bytes]:
+    return {"thought_signature": base64.b64decode(signature)} if signature else {}
