@@ -24,7 +24,9 @@ from treadle.errors import (
 if TYPE_CHECKING:
     from treadle.app import Application
     from treadle.domain.task import RunRow
+    from treadle.models.catalog import ModelFile
     from treadle.services.builds import BuildPlan, BuildRequest
+    from treadle.services.tiers import PlannedModel
     from treadle.settings import Settings
 
 _REASON_LINES = 12
@@ -92,11 +94,13 @@ async def _build(settings: Settings, request: BuildRequest, *, json: bool, verbo
     async with session.looking(settings=settings) as looking:
         plan = await looking.builds.check(request)
         _say(plan, chosen=request.repo is not None, quiet=json)
-        await _fetch_model(looking, plan)
+        for model in looking.builds.model_files(plan):
+            await _fetch(looking, model)
     run_id = new_run_id()
     async with session.building(settings, plan, run_id, capacity=0 if detach else 4) as application:
-        if plan.elsewhere and not await application.builds.is_served(plan):
-            output.note(f"No worker has {plan.model} ({plan.provider}) yet. Start one: {_worker_command(plan)}")
+        for tier in await application.builds.unserved(plan) if plan.elsewhere else ():
+            first = tier.models[0]
+            output.note(f"No worker has {first.model} ({first.provider}) yet. Start one: {_worker_command(first)}")
         await application.builds.start(plan, run_id)
         if detach:
             session.go_on_in_background(settings, run_id)
@@ -106,10 +110,10 @@ async def _build(settings: Settings, request: BuildRequest, *, json: bool, verbo
         return await finish(application, row, json=json, verbose=verbose)
 
 
-def _worker_command(plan: BuildPlan) -> str:
+def _worker_command(planned: PlannedModel) -> str:
     """What to type on another machine."""
-    script = ":FILE" if plan.provider == "scripted" else f" --model {shlex.quote(plan.model)}"
-    return f"treadle worker --store postgresql://... --provider {plan.provider}{script}"
+    script = ":FILE" if planned.provider == "scripted" else f" --model {shlex.quote(planned.model)}"
+    return f"treadle worker --store postgresql://... --provider {planned.provider}{script}"
 
 
 def _say(plan: BuildPlan, *, chosen: bool, quiet: bool) -> None:
@@ -132,23 +136,21 @@ def _say(plan: BuildPlan, *, chosen: bool, quiet: bool) -> None:
         output.note(f"place    {_shown(plan.out)}, a new repository")
 
 
-async def _fetch_model(application: Application, plan: BuildPlan) -> None:
+async def _fetch(application: Application, model: ModelFile) -> None:
+    """Have a model file here, and whole."""
     from treadle.cli.models import ProgressBar
     from treadle.services.models import Models
 
     try:
-        missing = await application.builds.missing_model(plan)
+        if not await application.builds.is_missing(model):
+            return
     except ModelFileCorrupt as error:
-        missing = application.builds.model_file(plan)
-        if missing.entry is None:
+        if model.entry is None:
             raise
         output.note(f"{error} It is fetched again.")
-    else:
-        if missing is None:
-            return
     bar = ProgressBar()
     try:
-        await Models(application.settings).pull(missing.name, bar.show)
+        await Models(application.settings).pull(model.name, bar.show)
     finally:
         bar.close()
 

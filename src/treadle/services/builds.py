@@ -251,24 +251,19 @@ class Builds:
             await sandbox.close()
             return sandbox.name
 
-    async def missing_model(self, plan: BuildPlan) -> ModelFile | None:
-        """The model file that has to be fetched first, if there is one.
+    def model_files(self, plan: BuildPlan) -> list[ModelFile]:
+        """The files of the embedded models that come first in a tier. Raises as `models.catalog.locate`."""
+        if plan.elsewhere:
+            return []
+        first = [tier.models[0] for tier in plan.all_tiers if tier.models[0].provider == "embedded"]
+        entries = [recorded(self._settings, planned.provider, planned.model)[1] for planned in first]
+        return [locate(entry.served_as, self._settings.model) for entry in entries]
 
-        Raises:
-            ModelFileCorrupt: The file is here, and is not what was pinned.
-        """
-        if plan.provider != "embedded" or plan.elsewhere:
-            return None
-        model = self.model_file(plan)
-        if not model.is_present:
-            return model
-        await verify.check(model)
-        return None
-
-    def model_file(self, plan: BuildPlan) -> ModelFile:
-        """The file of a plan's embedded model. Raises as `models.catalog.locate`."""
-        _, entry = recorded(self._settings, plan.provider, plan.model)
-        return locate(entry.served_as, self._settings.model)
+    async def is_missing(self, model: ModelFile) -> bool:
+        """Whether a model file has to be fetched. Raises ModelFileCorrupt if it is here, and is not what was pinned."""
+        if model.is_present:
+            await verify.check(model)
+        return not model.is_present
 
     async def start(self, plan: BuildPlan, run_id: str) -> None:
         """Start the run of a build; the plan is recorded with it."""
@@ -294,9 +289,10 @@ class Builds:
         for kind in KINDS:
             self._orchestrator.add_graph(self._graph(kind))
 
-    async def is_served(self, plan: BuildPlan) -> bool:
-        """Whether a worker is alive that takes the nodes of this build that any machine may run."""
-        return any(plan.queue in worker.queues for worker in await self._orchestrator.store.workers())
+    async def unserved(self, plan: BuildPlan) -> list[PlannedTier]:
+        """The tiers whose nodes any machine may run, and no living worker takes."""
+        served = {queue for worker in await self._orchestrator.store.workers() for queue in worker.queues}
+        return [tier for tier in plan.all_tiers if plan.queue_of_tier(tier) not in served]
 
     async def fork(self, row: RunRow, fork_id: str, event: int | None, changes: Mapping[str, Any]) -> str:
         """Start a build that shares the past of another, with a place of its own for the result."""
