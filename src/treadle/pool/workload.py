@@ -51,7 +51,7 @@ def read(path: Path) -> Workload:
         text = path.read_text("utf-8")
     except (OSError, UnicodeDecodeError) as exc:
         reason = exc.strerror if isinstance(exc, OSError) else "it is not UTF-8 text"
-        raise ConfigError(f"Workload {str(path)!r} cannot be read: {reason}.", hint=_SHAPE) from exc
+        raise ConfigError(f"Workload {str(path)!r} cannot be read: {reason}.", hint="Give a JSON file.") from exc
     try:
         data = json.loads(text, object_pairs_hook=_once_each)
     except json.JSONDecodeError as exc:
