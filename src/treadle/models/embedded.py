@@ -84,6 +84,8 @@ class EmbeddedModel:
             stall_seconds=self._settings.stall_seconds,
             trust_env=False,
             extra="local",
+            # A new connection costs nothing beside an answer; one that the server is just closing would lose it.
+            keep_seconds=0.0,
         )
         self._chats[endpoint] = chat
         for old in gone:

@@ -44,6 +44,7 @@ class OpenAIChat(StreamedModel):
         stall_seconds: float = 120.0,
         trust_env: bool | None = None,
         extra: str = "openai",
+        keep_seconds: float = KEEP_SECONDS,
     ) -> None:
         """Open nothing yet.
 
@@ -52,6 +53,7 @@ class OpenAIChat(StreamedModel):
             stall_seconds: How long it may be silent in the middle of an answer.
             trust_env: Whether proxies named in the environment are used. Default: not for loopback.
             extra: The extra that is named if the openai package is missing.
+            keep_seconds: How long an idle connection is kept for the next request.
         """
         patience = Patience(first_token_seconds, stall_seconds)
         super().__init__(provider, base_url, key=api_key, key_env=key_env, patience=patience)
@@ -66,7 +68,7 @@ class OpenAIChat(StreamedModel):
                 trust_env=not is_loopback(base_url) if trust_env is None else trust_env,
                 timeout=httpx2.Timeout(patience.transport_seconds, connect=CONNECT_SECONDS),
                 follow_redirects=True,
-                limits=httpx2.Limits(keepalive_expiry=KEEP_SECONDS),
+                limits=httpx2.Limits(keepalive_expiry=keep_seconds),
                 event_hooks={"response": [watch(is_event_stream=True)]},
             ),
         )
