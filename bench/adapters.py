@@ -22,11 +22,11 @@ from typing import Any
 
 from bench.adapters_server import WIRES, piece
 from treadle.domain.messages import Message, ModelRequest
-from treadle.models.anthropic import AnthropicModel
-from treadle.models.gemini import GeminiModel
-from treadle.models.ollama import OllamaModel
-from treadle.models.openai_chat import OpenAIChat
-from treadle.models.streaming import StreamedModel
+from treadle.models.adapters.anthropic import AnthropicModel
+from treadle.models.adapters.gemini import GeminiModel
+from treadle.models.adapters.ollama import OllamaModel
+from treadle.models.adapters.openai_chat import OpenAIChat
+from treadle.models.adapters.streaming import StreamedModel
 from treadle.settings import ModelSettings
 
 CALLS, SHORT, LONG_CALLS, LONG = 200, 4, 9, 2000

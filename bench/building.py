@@ -67,10 +67,10 @@ def add_model_options(parser: argparse.ArgumentParser) -> None:
 def open_model(name: str, base_url: str) -> Model:
     """The embedded model, or one behind a server."""
     if base_url:
-        from treadle.models.openai_chat import OpenAIChat
+        from treadle.models.adapters.openai_chat import OpenAIChat
 
         return OpenAIChat(base_url, trust_env=False)
-    from treadle.models.embedded import EmbeddedModel
+    from treadle.models.adapters.embedded import EmbeddedModel
 
     return EmbeddedModel(load_settings(Path.cwd()).model)
 

@@ -14,9 +14,10 @@ from pathlib import Path
 
 from treadle.domain.messages import Message, ModelRequest
 from treadle.errors import TreadleError
-from treadle.models import gguf, host
-from treadle.models.catalog import locate
-from treadle.models.embedded import EmbeddedModel
+from treadle.models.adapters.embedded import EmbeddedModel
+from treadle.models.files import gguf
+from treadle.models.files.catalog import locate
+from treadle.models.hosts import host
 from treadle.settings import ModelSettings, load_settings
 
 CASES = (

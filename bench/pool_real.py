@@ -20,10 +20,10 @@ from pathlib import Path
 
 from treadle.domain.inventory import Inventory, ModelEntry, Service
 from treadle.domain.messages import Message, ModelRequest
-from treadle.models import host
-from treadle.models.catalog import locate
 from treadle.models.drivers import server_of
-from treadle.models.process_memory import rss_bytes
+from treadle.models.files.catalog import locate
+from treadle.models.hosts import host
+from treadle.models.hosts.process_memory import rss_bytes
 from treadle.pool.agents import PoolConfig
 from treadle.pool.pool import Pool
 from treadle.pool.record import Happened
@@ -135,7 +135,7 @@ def _rss_of_hosts(mark: str) -> int:
     total = 0
     for process in Path("/proc").glob("[0-9]*"):
         try:
-            if b"treadle.models.host_child" not in (process / "cmdline").read_bytes():
+            if b"treadle.models.hosts.child" not in (process / "cmdline").read_bytes():
                 continue
             links = [str(link.readlink()) for link in (process / "fd").iterdir() if link.is_symlink()]
         except OSError:

@@ -61,7 +61,7 @@ def open_store(url: str | Path | None = None) -> Store:
 def model_server(service: Service, inventory: Inventory, settings: Settings) -> ModelServer | None:
     """Make the driver of a service that loads and unloads models; None if this service does not."""
     from treadle.models.drivers import KINDS, server_of
-    from treadle.models.keys import key_of
+    from treadle.models.inventory.keys import key_of
 
     if service.kind not in KINDS:
         return None

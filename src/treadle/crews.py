@@ -113,9 +113,9 @@ class Crews:
 
     def _tier(self, plan: BuildPlan, tier: PlannedTier, script: str) -> CrewTier:
         """Who answers in one tier: the place where models, their wrappers and the pool come together."""
+        from treadle.models.adapters.script_file import ScriptFile
         from treadle.models.choose import recorded
         from treadle.models.prices import dearest, pricing_of
-        from treadle.models.script_file import ScriptFile
         from treadle.models.wrappers import tier_model
         from treadle.workflows.crew import CrewTier
 
@@ -145,21 +145,21 @@ class Crews:
     def _adapter(self, service: Service, entry: ModelEntry) -> Model:
         from treadle.models.adapters import adapter_of
         from treadle.models.drivers import KINDS
-        from treadle.models.keys import key_of
+        from treadle.models.inventory.keys import key_of
 
         if self._pool is not None and service.kind in KINDS and entry.name in self._pool.names:
             return self._through_pool(self._pool.address, entry)
 
         settings = dataclasses.replace(self._settings.model, context=entry.context)
         if service.kind == "llama_cpp":
-            from treadle.models.embedded import EmbeddedModel
+            from treadle.models.adapters.embedded import EmbeddedModel
 
             return EmbeddedModel(settings, on_note=lambda note: self.on_note(note))
         return adapter_of(service, [entry], key_of(service, self._settings), settings)
 
     def _through_pool(self, address: Address, entry: ModelEntry) -> Model:
         """Whoever serves a pool on this machine has it decide what is loaded: a second view would undo its work."""
-        from treadle.models.openai_chat import OpenAIChat
+        from treadle.models.adapters.openai_chat import OpenAIChat
         from treadle.models.wrappers.named import Named
 
         patience = self._settings.model

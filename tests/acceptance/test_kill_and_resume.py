@@ -27,7 +27,8 @@ def proxy(tmp_path: Path) -> Iterator[CountingProxy]:
     """A real model behind a proxy that sees every question, whichever process asks it."""
     pytest.importorskip("xllamacpp")
     from treadle.errors import TreadleError
-    from treadle.models import host, pull
+    from treadle.models.files import pull
+    from treadle.models.hosts import host
     from treadle.settings import ModelSettings, load_settings
 
     found = load_settings(Path.cwd()).model

@@ -11,8 +11,9 @@ import pytest
 
 from treadle.domain.messages import Message, ModelRequest
 from treadle.errors import TreadleError
-from treadle.models import host, pull
-from treadle.models.embedded import EmbeddedModel
+from treadle.models.adapters.embedded import EmbeddedModel
+from treadle.models.files import pull
+from treadle.models.hosts import host
 from treadle.settings import ModelSettings, load_settings
 from treadle.testing.suite_models import ModelSuite
 

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from treadle.models.anthropic import AnthropicModel
-from treadle.models.gemini import GeminiModel
-from treadle.models.ollama import OllamaModel
-from treadle.models.openai_chat import OpenAIChat
+from treadle.models.adapters.anthropic import AnthropicModel
+from treadle.models.adapters.gemini import GeminiModel
+from treadle.models.adapters.ollama import OllamaModel
+from treadle.models.adapters.openai_chat import OpenAIChat
 from treadle.settings import ModelSettings
 from treadle.testing.suite_models import KEY, KEY_ENV, AdapterSuite
 from treadle.testing.wires import AnthropicWire, GeminiWire, OllamaWire, OpenAIWire

@@ -18,12 +18,14 @@ import pytest
 
 from treadle.domain.messages import Message, ModelRequest
 from treadle.errors import ModelFileCorrupt, ModelTooLarge, ModelUnavailable, TreadleError, UnknownName
-from treadle.models import gguf, host, host_start, pull
-from treadle.models.catalog import ModelFile, locate
+from treadle.models.adapters.embedded import EmbeddedModel
 from treadle.models.drivers.embedded import EmbeddedServer
-from treadle.models.embedded import EmbeddedModel
-from treadle.models.locks import FileLock
-from treadle.models.place import PROTOCOL, Place, Runtime
+from treadle.models.files import gguf, pull
+from treadle.models.files.catalog import ModelFile, locate
+from treadle.models.hosts import host
+from treadle.models.hosts import start as host_start
+from treadle.models.hosts.locks import FileLock
+from treadle.models.hosts.place import PROTOCOL, Place, Runtime
 from treadle.settings import ModelSettings, load_settings
 
 pytest.importorskip("xllamacpp")
@@ -97,8 +99,8 @@ def test_address_and_token_are_for_this_user_only(settings):
 
 def test_processes_that_start_at_the_same_time_share_one_host_that_outlives_them(settings):
     code = (
-        "import asyncio, sys; from pathlib import Path; from treadle.models import host\n"
-        "from treadle.models.catalog import locate; from treadle.settings import ModelSettings\n"
+        "import asyncio, sys; from pathlib import Path; from treadle.models.hosts import host\n"
+        "from treadle.models.files.catalog import locate; from treadle.settings import ModelSettings\n"
         "s = ModelSettings(cache_dir=Path(sys.argv[1]), runtime_dir=Path(sys.argv[2]), threads=1, context=1024)\n"
         "print(asyncio.run(host.ensure(locate('smollm2', s), s)).pid)"
     )
@@ -339,8 +341,8 @@ def test_budget_holds_for_processes_that_want_different_models_at_the_same_time(
     models = [copy_of(settings, tmp_path, name) for name in "abcd"]
     settings = room_for(settings, 2)
     code = (
-        "import asyncio, sys; from pathlib import Path; from treadle.models import host\n"
-        "from treadle.models.catalog import ModelFile; from treadle.settings import ModelSettings\n"
+        "import asyncio, sys; from pathlib import Path; from treadle.models.hosts import host\n"
+        "from treadle.models.files.catalog import ModelFile; from treadle.settings import ModelSettings\n"
         "s = ModelSettings(runtime_dir=Path(sys.argv[1]), threads=1, context=1024, memory_gb=float(sys.argv[2]))\n"
         "for name in sys.argv[3:]: asyncio.run(host.ensure(ModelFile(name, Path(name)), s))"
     )

@@ -15,7 +15,7 @@ import pytest
 from tests.unit.pool.driver import LoopbackServer, ask, entry
 
 from treadle.errors import ConfigError, ModelUnavailable, Refused, UnknownName
-from treadle.models.openai_chat import OpenAIChat
+from treadle.models.adapters.openai_chat import OpenAIChat
 from treadle.pool.agents import AgentPool, PoolConfig
 from treadle.pool.pool import Pool
 from treadle.services.pool import Address, PoolClient, address_of, serving

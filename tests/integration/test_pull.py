@@ -8,7 +8,7 @@ import sys
 import pytest
 
 from treadle.errors import ModelUnavailable
-from treadle.models import pull, verify
+from treadle.models.files import pull, verify
 from treadle.settings import ModelSettings
 
 

@@ -12,7 +12,7 @@ from treadle.agents.budget import Share, shares
 from treadle.agents.prompt import SYSTEM
 from treadle.domain.messages import Message, ModelRequest
 from treadle.errors import BudgetExceeded
-from treadle.models.almost_json import json_value
+from treadle.models.wrappers.almost_json import json_value
 from treadle.ports.context import NodeContext
 from treadle.ports.model import Model, Pricing, free
 

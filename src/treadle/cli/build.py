@@ -24,7 +24,7 @@ from treadle.errors import (
 if TYPE_CHECKING:
     from treadle.app import Application
     from treadle.domain.task import RunRow
-    from treadle.models.catalog import ModelFile
+    from treadle.models.files.catalog import ModelFile
     from treadle.services.builds import BuildPlan, BuildRequest
     from treadle.services.tiers import PlannedModel
     from treadle.settings import Settings

@@ -1,6 +1,6 @@
 """What there is to compute with: servers, their services, models, and which of them a tier uses. Values only.
 
-Read from `servers.yaml` and `routing_config.yaml` by `models/inventory.py`; asked by routing, the pool and every face.
+Read from `servers.yaml` and `routing_config.yaml` by `models/inventory/`; asked by routing, the pool and every face.
 """
 
 from __future__ import annotations

@@ -13,13 +13,13 @@ from typing import cast
 
 from treadle.domain.inventory import Inventory, ModelEntry, Service, ServiceKind
 from treadle.errors import ConfigError, ModelUnavailable, UnknownName
-from treadle.models.catalog import DEFAULT_MODEL, is_known, is_own_file, locate, names
-from treadle.models.inventory import load_inventory
-from treadle.models.inventory_servers import VENDORS
-from treadle.models.keys import without_keys
+from treadle.models.files.catalog import DEFAULT_MODEL, is_known, is_own_file, locate, names
+from treadle.models.inventory.keys import without_keys
+from treadle.models.inventory.read import load_inventory
+from treadle.models.inventory.servers import VENDORS
+from treadle.models.inventory.shipped import OllamaTag, can_chat, ollama_tags, pick_coding_model, shipped_inventory
 from treadle.models.loopback import is_loopback
 from treadle.models.routing import Need, Obstacles, Route, ladder
-from treadle.models.shipped import OllamaTag, can_chat, ollama_tags, pick_coding_model, shipped_inventory
 from treadle.settings import Settings, without_password
 
 _PROVIDERS = ("embedded", "ollama", "openai", "anthropic", "gemini", "vllm", "llama_server")

@@ -22,9 +22,9 @@ from treadle.engine.orchestrator import Orchestrator, new_run_id
 from treadle.engine.results import RunOptions
 from treadle.errors import ConfigError, Conflict, NotFound, UsageError
 from treadle.graph.build import Graph
-from treadle.models import verify
-from treadle.models.catalog import ModelFile, locate
 from treadle.models.choose import Choice, Decision, decide, recorded
+from treadle.models.files import verify
+from treadle.models.files.catalog import ModelFile, locate
 from treadle.ports.sandbox import Sandbox
 from treadle.services.guests import KINDS, Guest, model_queue, placed_graph, queue_of
 from treadle.services.runs import BUILD

@@ -10,12 +10,12 @@ from typing import Any
 from treadle.domain.inventory import TIERS, Inventory
 from treadle.errors import NotFound, Problem, TreadleError, nearest
 from treadle.models.choose import provider_of
-from treadle.models.inventory import inventory_files, overrides, read_inventory
-from treadle.models.keys import without_keys
-from treadle.models.reach import Reached, obstacles_in, reach
+from treadle.models.inventory.keys import without_keys
+from treadle.models.inventory.reach import Reached, obstacles_in, reach
+from treadle.models.inventory.read import inventory_files, overrides, read_inventory
+from treadle.models.inventory.shipped import ollama_tags, shipped_inventory
+from treadle.models.inventory.yaml_tree import read_yaml
 from treadle.models.routing import Need, Obstacles, route
-from treadle.models.shipped import ollama_tags, shipped_inventory
-from treadle.models.yaml_tree import read_yaml
 from treadle.pool.agents import FILE as POOL_FILE
 from treadle.pool.agents import read_config
 from treadle.settings import Settings, check_settings_file, read_settings, settings_files, without_password

@@ -15,9 +15,12 @@ from pathlib import Path
 from typing import Literal
 
 from treadle.errors import TreadleError
-from treadle.models import choose, gguf, host, nvml, pull, shipped
-from treadle.models.budget import budget, devices
-from treadle.models.catalog import DEFAULT_MODEL
+from treadle.models import choose
+from treadle.models.files import gguf, pull
+from treadle.models.files.catalog import DEFAULT_MODEL
+from treadle.models.hosts import host, nvml
+from treadle.models.hosts.budget import budget, devices
+from treadle.models.inventory import shipped
 from treadle.sandboxes.choose import Availability, probe
 from treadle.settings import Settings, without_password
 

@@ -8,12 +8,13 @@ from dataclasses import dataclass
 
 from treadle.domain.inventory import Inventory, Service
 from treadle.errors import TreadleError, UnknownName
-from treadle.models import host, shipped
 from treadle.models.choose import provider_of
 from treadle.models.drivers import KINDS, server_of
-from treadle.models.host import Loaded
-from treadle.models.host_start import OnNote
-from treadle.models.inventory import load_inventory
+from treadle.models.hosts import host
+from treadle.models.hosts.host import Loaded
+from treadle.models.hosts.start import OnNote
+from treadle.models.inventory import shipped
+from treadle.models.inventory.read import load_inventory
 from treadle.models.loopback import is_loopback
 from treadle.ports.model_server import ModelServer, Resident
 from treadle.settings import Settings

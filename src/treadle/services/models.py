@@ -6,11 +6,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from treadle.domain.inventory import Inventory, ModelEntry
-from treadle.models import choose, pull, shipped
-from treadle.models.catalog import DEFAULT_MODEL
+from treadle.models import choose
 from treadle.models.drivers import ollama
-from treadle.models.inventory import load_inventory
-from treadle.models.pull import OnProgress
+from treadle.models.files import pull
+from treadle.models.files.catalog import DEFAULT_MODEL
+from treadle.models.files.pull import OnProgress
+from treadle.models.inventory import shipped
+from treadle.models.inventory.read import load_inventory
 from treadle.settings import Settings, without_password
 
 

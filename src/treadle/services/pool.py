@@ -19,9 +19,9 @@ import msgspec
 from treadle.domain.inventory import Inventory, Service
 from treadle.errors import ConfigError, ModelUnavailable, Refused
 from treadle.models.extras import require
-from treadle.models.inventory import load_inventory
+from treadle.models.inventory.read import load_inventory
+from treadle.models.inventory.shipped import ollama_tags, shipped_inventory
 from treadle.models.loopback import is_loopback
-from treadle.models.shipped import ollama_tags, shipped_inventory
 from treadle.pool.agents import FILE, PoolConfig, default_config, read_config
 from treadle.pool.pool import Pool
 from treadle.pool.record import Happened, OnHappened, PoolNow

@@ -5,7 +5,7 @@ from __future__ import annotations
 from fakes import FakeContext
 
 from treadle.agents.ask import Asker, Question
-from treadle.models.scripted import ScriptedModel
+from treadle.models.adapters.scripted import ScriptedModel
 
 
 async def test_recorded_answer_is_not_asked_for_again() -> None:

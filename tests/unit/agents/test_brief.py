@@ -14,7 +14,7 @@ from treadle.agents.ask import Asker
 from treadle.agents.brief import Brief, make_brief
 from treadle.agents.prompt import Prompts
 from treadle.agents.source import find_flaw, mend
-from treadle.models.scripted import ScriptedModel
+from treadle.models.adapters.scripted import ScriptedModel
 
 TODO = "a command-line todo app that stores tasks in a JSON file"
 COMMANDS = {

@@ -13,7 +13,7 @@ from treadle.agents.coder import Sampling
 from treadle.agents.prompt import Prompts
 from treadle.agents.testcases import Case, render_tests
 from treadle.agents.tester import header, write_tests
-from treadle.models.scripted import ScriptedModel
+from treadle.models.adapters.scripted import ScriptedModel
 
 TODO = Brief("a command-line todo app", "todo.py", True, (Part("add", ("task",), "Adds."), Part("list", (), "Lists.")))
 STACK = Brief("a stack", "stack.py", False, (Part("Stack", (), ""),))

@@ -28,13 +28,13 @@ from treadle.errors import (
 )
 from treadle.models import extras
 from treadle.models.adapters import adapter_of
-from treadle.models.anthropic import AnthropicModel
-from treadle.models.embedded import EmbeddedModel
-from treadle.models.faults import Asked
-from treadle.models.gemini import GeminiModel
-from treadle.models.ollama import OllamaModel
-from treadle.models.openai_chat import OpenAIChat
-from treadle.models.streaming import Answer, StreamedModel
+from treadle.models.adapters.anthropic import AnthropicModel
+from treadle.models.adapters.embedded import EmbeddedModel
+from treadle.models.adapters.faults import Asked
+from treadle.models.adapters.gemini import GeminiModel
+from treadle.models.adapters.ollama import OllamaModel
+from treadle.models.adapters.openai_chat import OpenAIChat
+from treadle.models.adapters.streaming import Answer, StreamedModel
 from treadle.ports.model import Model
 from treadle.settings import ModelSettings
 from treadle.testing.loopback_http import Exchange, LoopbackServer, Play

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from treadle.models.almost_json import json_value, problem_with
+from treadle.models.wrappers.almost_json import json_value, problem_with
 
 
 @pytest.mark.parametrize(

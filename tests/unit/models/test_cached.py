@@ -13,7 +13,7 @@ from asked import REQUEST, SlowModel
 
 from treadle.domain.messages import Usage
 from treadle.errors import ModelUnavailable
-from treadle.models.scripted import ScriptedModel
+from treadle.models.adapters.scripted import ScriptedModel
 from treadle.models.wrappers.cached import Cached
 
 
@@ -67,7 +67,7 @@ import asyncio, sys
 from dataclasses import replace
 from pathlib import Path
 from treadle.domain.messages import Message, ModelReply, ModelRequest
-from treadle.models.scripted import ScriptedModel
+from treadle.models.adapters.scripted import ScriptedModel
 from treadle.models.wrappers.cached import Cached
 
 async def main():

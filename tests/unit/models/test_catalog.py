@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from treadle.errors import ModelFileCorrupt, ModelUnavailable, UnknownName
-from treadle.models.catalog import DEFAULT_MODEL, catalog, locate, lookup, names
+from treadle.models.files.catalog import DEFAULT_MODEL, catalog, locate, lookup, names
 
 
 def test_every_model_is_pinned_and_its_parts_make_up_the_whole():

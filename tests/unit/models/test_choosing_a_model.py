@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 
 from treadle.errors import ConfigError, ModelUnavailable, UnknownName
-from treadle.models.catalog import DEFAULT_MODEL
 from treadle.models.choose import Choice, choose
-from treadle.models.shipped import OllamaTag, ollama_tags, pick_coding_model
+from treadle.models.files.catalog import DEFAULT_MODEL
+from treadle.models.inventory.shipped import OllamaTag, ollama_tags, pick_coding_model
 from treadle.settings import load_settings
 
 GIB = 1 << 30

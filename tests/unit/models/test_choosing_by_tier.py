@@ -10,9 +10,9 @@ import pytest
 
 from treadle.errors import ConfigError, UnknownName
 from treadle.models.choose import Choice, Decision, choose, decide, recorded
-from treadle.models.keys import key_of
+from treadle.models.inventory.keys import key_of
+from treadle.models.inventory.shipped import OllamaTag
 from treadle.models.routing import Need
-from treadle.models.shipped import OllamaTag
 from treadle.settings import Settings, load_settings
 
 EXAMPLE = Path(__file__).parents[3] / "examples" / "servers.yaml"

@@ -10,10 +10,10 @@ import pytest
 
 from treadle.domain.inventory import Gpu, Inventory, ModelEntry, Service, ServiceKind
 from treadle.errors import ModelTooLarge, ModelUnavailable, Refused, UnknownName, UsageError
+from treadle.models.adapters.embedded import EmbeddedModel
 from treadle.models.drivers import ollama as ollama_driver
 from treadle.models.drivers import server_of
 from treadle.models.drivers.embedded import EmbeddedServer
-from treadle.models.embedded import EmbeddedModel
 from treadle.ports.model_server import ModelServer
 from treadle.settings import ModelSettings
 from treadle.testing.loopback_http import Exchange, LoopbackServer

@@ -10,7 +10,7 @@ import pytest
 
 from treadle.domain.inventory import Inventory
 from treadle.errors import ConfigError
-from treadle.models.inventory import Found, load_inventory, read_inventory
+from treadle.models.inventory.read import Found, load_inventory, read_inventory
 from treadle.settings import Variables, load_settings
 
 EXAMPLES = Path(__file__).parents[3] / "examples"

@@ -9,8 +9,8 @@ import pytest
 
 from treadle.domain.messages import FinishReason, Message, ModelReply, ModelRequest, ToolCall, ToolDefinition, Usage
 from treadle.errors import BrokenAnswer
-from treadle.models.calls_in_text import calls_in
-from treadle.models.scripted import ScriptedModel
+from treadle.models.adapters.scripted import ScriptedModel
+from treadle.models.wrappers.calls_in_text import calls_in
 from treadle.models.wrappers.lenient import Lenient, in_words
 
 WEATHER = ToolDefinition(

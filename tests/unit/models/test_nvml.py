@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from treadle.models import nvml
+from treadle.models.hosts import nvml
 
 pytest.importorskip("pynvml")
 SRC = Path(nvml.__file__).parents[2]
@@ -41,7 +41,7 @@ def seen_with(folder: Path, fails: int) -> str:
     library = folder / "libnvidia-ml.so.1"
     subprocess.run([compiler, f"-DFAILS={fails}", "-shared", "-fPIC", "-o", library, source], check=True)
     env = {**os.environ, "LD_LIBRARY_PATH": str(folder), "PYTHONPATH": str(SRC)}
-    code = "from treadle.models.nvml import cards; print(cards())"
+    code = "from treadle.models.hosts.nvml import cards; print(cards())"
     done = subprocess.run([sys.executable, "-c", code], env=env, capture_output=True, text=True, check=True)
     return done.stdout
 

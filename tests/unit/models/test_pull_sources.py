@@ -16,9 +16,9 @@ from pathlib import Path
 import pytest
 
 from treadle.errors import ModelFileCorrupt, ModelUnavailable, Unreachable, UsageError
-from treadle.models import pull, sources, verify
-from treadle.models.catalog import CatalogModel, ModelFile, Wheel
-from treadle.models.locks import FileLock
+from treadle.models.files import pull, sources, verify
+from treadle.models.files.catalog import CatalogModel, ModelFile, Wheel
+from treadle.models.hosts.locks import FileLock
 from treadle.settings import ModelSettings
 
 DATA = b"GGUF" + bytes(range(256)) * 9000

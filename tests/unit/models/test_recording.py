@@ -12,8 +12,8 @@ from asked import REQUEST
 
 from treadle.domain.messages import Image, Message, ModelReply, ToolCall, Usage
 from treadle.errors import ConfigError, ModelError, ModelUnavailable
-from treadle.models.script_file import Recording, ScriptFile
-from treadle.models.scripted import ScriptedModel
+from treadle.models.adapters.script_file import Recording, ScriptFile
+from treadle.models.adapters.scripted import ScriptedModel
 
 CALL = ModelReply(
     "", "m-1", "tool_calls", Usage(5, 6), (ToolCall("c1", "look", {"at": [1, None]}),), "hm", 0.5, cost=0.25

@@ -9,7 +9,7 @@ import pytest
 
 from treadle.domain.inventory import Inventory, ModelEntry, Price, Routing, Service
 from treadle.errors import ConfigError, ModelUnavailable, UnknownName
-from treadle.models.inventory import read_inventory
+from treadle.models.inventory.read import read_inventory
 from treadle.models.routing import Need, Obstacles, climb, costs_money, escalate, ladder, need_of, route, tier_of
 
 DATS = read_inventory((Path(__file__).parents[3] / "examples" / "servers.yaml",)).inventory

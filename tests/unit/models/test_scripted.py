@@ -8,7 +8,7 @@ import pytest
 
 from treadle.domain.messages import Message, ModelReply, ModelRequest, Usage
 from treadle.errors import ModelError, ModelUnavailable
-from treadle.models.scripted import ScriptedModel
+from treadle.models.adapters.scripted import ScriptedModel
 
 REQUEST = ModelRequest(model="toy", messages=(Message("user", "Say hello"),))
 

@@ -15,7 +15,7 @@ from chat_server import chunk, refuse, stream
 from treadle.domain.inventory import ModelEntry, Price, Service
 from treadle.domain.messages import ModelReply
 from treadle.errors import CircuitOpen, ConfigError, ModelUnavailable, RateLimited, Refused
-from treadle.models.openai_chat import OpenAIChat
+from treadle.models.adapters.openai_chat import OpenAIChat
 from treadle.models.wrappers import Guard, OpenedLater, tier_model, wrapped
 from treadle.ports.model import Model
 

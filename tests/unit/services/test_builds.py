@@ -8,7 +8,7 @@ import pytest
 
 from treadle.domain.task import RunRow, RunStatus
 from treadle.errors import Conflict, NotFound
-from treadle.models.inventory import load_inventory
+from treadle.models.inventory.read import load_inventory
 from treadle.services.builds import BuildPlan, RepositoryAt, _free, _options, plan_of, slug
 from treadle.services.tiers import budgets_of
 from treadle.settings import load_settings

@@ -10,7 +10,7 @@ from treadle.domain.events import LogWritten
 from treadle.domain.messages import ModelRequest
 from treadle.engine.orchestrator import Orchestrator
 from treadle.engine.results import RunOptions
-from treadle.models.scripted import ScriptedModel
+from treadle.models.adapters.scripted import ScriptedModel
 from treadle.ports.model import Model
 from treadle.sandboxes.choose import open_sandbox
 from treadle.stores.memory import MemoryStore

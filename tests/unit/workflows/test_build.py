@@ -13,7 +13,7 @@ from treadle.domain.messages import ModelReply, ModelRequest
 from treadle.engine.orchestrator import Orchestrator
 from treadle.engine.results import RunOptions
 from treadle.errors import RunFailed
-from treadle.models.scripted import ScriptedModel
+from treadle.models.adapters.scripted import ScriptedModel
 from treadle.ports.model import OnDelta
 from treadle.stores.memory import MemoryStore
 from treadle.workflows import build_graph

@@ -11,7 +11,7 @@ from test_build import BAD, GOAL, GOOD, TESTS
 from test_repair import CHECK, FIXED, TEST, git, repo  # noqa: F401
 
 from treadle.domain.messages import ModelReply, ModelRequest, Usage
-from treadle.models.scripted import ScriptedModel
+from treadle.models.adapters.scripted import ScriptedModel
 from treadle.workflows import CrewTier
 
 WORSE = "def slugify(text):\n    return ''\n"

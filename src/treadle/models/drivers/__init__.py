@@ -5,11 +5,11 @@ from __future__ import annotations
 from treadle.domain.inventory import Inventory, Service
 from treadle.errors import UsageError
 from treadle.models.adapters import adapter_of
+from treadle.models.adapters.ollama import OllamaModel
 from treadle.models.drivers.embedded import EmbeddedServer
 from treadle.models.drivers.llama_server import LlamaServer
 from treadle.models.drivers.ollama import OllamaServer
 from treadle.models.drivers.vllm import VllmServer
-from treadle.models.ollama import OllamaModel
 from treadle.ports.model_server import ModelServer
 from treadle.settings import ModelSettings
 

@@ -9,8 +9,8 @@ from typing import ClassVar
 
 from treadle.domain.inventory import ModelEntry, Service
 from treadle.errors import ModelTooLarge, ModelUnavailable
-from treadle.models import nvml
 from treadle.models.drivers.api import Api
+from treadle.models.hosts import nvml
 from treadle.models.loopback import is_loopback
 from treadle.ports.model import Model
 from treadle.ports.model_server import Memory, OnNote, Resident

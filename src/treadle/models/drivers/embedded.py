@@ -7,11 +7,12 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 
 from treadle.domain.inventory import ModelEntry, Service
-from treadle.models import gguf, host
-from treadle.models.budget import budget
-from treadle.models.catalog import locate
-from treadle.models.embedded import EmbeddedModel
-from treadle.models.host import Loaded
+from treadle.models.adapters.embedded import EmbeddedModel
+from treadle.models.files import gguf
+from treadle.models.files.catalog import locate
+from treadle.models.hosts import host
+from treadle.models.hosts.budget import budget
+from treadle.models.hosts.host import Loaded
 from treadle.ports.model import Model
 from treadle.ports.model_server import Memory, OnNote, Resident
 from treadle.settings import ModelSettings

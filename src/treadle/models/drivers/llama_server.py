@@ -9,10 +9,10 @@ from typing import Any
 
 from treadle.domain.inventory import ModelEntry, Service
 from treadle.errors import ModelUnavailable, UnknownName
-from treadle.models import gguf
 from treadle.models.drivers.api import Api, Declined
 from treadle.models.drivers.driven import DrivenServer
 from treadle.models.drivers.ollama import listed
+from treadle.models.files import gguf
 from treadle.models.loopback import is_loopback
 from treadle.ports.model import Model
 from treadle.ports.model_server import Resident

@@ -7,8 +7,8 @@ from dataclasses import replace
 
 from treadle.domain.messages import Message, ModelReply, ModelRequest, ToolCall, ToolDefinition
 from treadle.errors import BrokenAnswer
-from treadle.models.almost_json import json_object, json_value, problem_with
-from treadle.models.calls_in_text import calls_in
+from treadle.models.wrappers.almost_json import json_object, json_value, problem_with
+from treadle.models.wrappers.calls_in_text import calls_in
 from treadle.models.wrappers.wrapper import Shown, Wrapper
 from treadle.ports.model import Model, OnDelta
 

@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 
 from treadle.domain.inventory import Inventory, Service
 from treadle.errors import ConfigError
-from treadle.models.inventory_servers import VENDOR_HOSTS, VENDORS
+from treadle.models.inventory.servers import VENDOR_HOSTS, VENDORS
 from treadle.models.loopback import is_loopback
 from treadle.settings import Settings
 

@@ -16,7 +16,7 @@ import msgspec
 
 from treadle.domain.messages import ModelReply, ModelRequest
 from treadle.errors import ConfigError, ModelError
-from treadle.models.scripted import ScriptedModel
+from treadle.models.adapters.scripted import ScriptedModel
 from treadle.models.wrappers.wrapper import Wrapper
 from treadle.ports.model import Model, OnDelta
 

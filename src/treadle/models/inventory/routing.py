@@ -7,7 +7,7 @@ from typing import cast, get_args
 
 from treadle.domain.inventory import TIERS, Complexity, ModelEntry, Routing, Tier
 from treadle.errors import Problem, nearest
-from treadle.models.yaml_tree import Node, Section
+from treadle.models.inventory.yaml_tree import Node, Section
 
 COMPLEXITIES: tuple[Complexity, ...] = get_args(Complexity)
 BUDGETS = ("money", "tokens", "seconds")

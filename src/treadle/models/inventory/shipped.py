@@ -13,7 +13,7 @@ from typing import Any
 import httpx2
 
 from treadle.domain.inventory import Inventory, ModelEntry, Routing, Service, Tier
-from treadle.models.catalog import DEFAULT_MODEL, catalog
+from treadle.models.files.catalog import DEFAULT_MODEL, catalog
 from treadle.models.loopback import is_loopback
 from treadle.settings import ModelSettings
 

@@ -8,10 +8,10 @@ from contextlib import aclosing, asynccontextmanager
 from typing import Any
 
 from treadle.domain.messages import FinishReason, Message, ModelRequest, ToolDefinition, Usage
+from treadle.models.adapters.faults import Fault, watch
+from treadle.models.adapters.streaming import CONNECT_SECONDS, KEEP_SECONDS, Answer, CallPieces, Patience, StreamedModel
 from treadle.models.extras import require
-from treadle.models.faults import Fault, watch
 from treadle.models.loopback import is_loopback
-from treadle.models.streaming import CONNECT_SECONDS, KEEP_SECONDS, Answer, CallPieces, Patience, StreamedModel
 from treadle.settings import ModelSettings
 
 _FINISH: dict[str, FinishReason] = {"length": "length"}

@@ -10,11 +10,11 @@ from pathlib import Path
 
 from treadle.domain.inventory import Inventory, Server, Service
 from treadle.errors import ConfigError, Problem
-from treadle.models.inventory_models import Entries, read_models
-from treadle.models.inventory_routing import check_routing, read_routing
-from treadle.models.inventory_servers import read_infrastructure, read_providers, read_servers
-from treadle.models.shipped import shipped_inventory
-from treadle.models.yaml_tree import Section, read_yaml
+from treadle.models.inventory.models import Entries, read_models
+from treadle.models.inventory.routing import check_routing, read_routing
+from treadle.models.inventory.servers import read_infrastructure, read_providers, read_servers
+from treadle.models.inventory.shipped import shipped_inventory
+from treadle.models.inventory.yaml_tree import Section, read_yaml
 from treadle.settings import Settings, Variables
 
 SERVERS_FILE = "servers.yaml"

@@ -10,8 +10,8 @@ from urllib.parse import urlsplit
 
 from treadle.domain.inventory import Gpu, Server, Service, ServiceKind
 from treadle.errors import Problem
-from treadle.models.inventory_models import Entries
-from treadle.models.yaml_tree import Node, Section
+from treadle.models.inventory.models import Entries
+from treadle.models.inventory.yaml_tree import Node, Section
 from treadle.settings import Variables
 
 KINDS: tuple[ServiceKind, ...] = get_args(ServiceKind)

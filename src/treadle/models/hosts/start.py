@@ -17,8 +17,8 @@ from pathlib import Path
 from typing import Any
 
 from treadle.errors import ConfigError, ModelFileCorrupt, ModelUnavailable
-from treadle.models.locks import FileLock, is_held
-from treadle.models.place import Host, HostSpec, Place
+from treadle.models.hosts.locks import FileLock, is_held
+from treadle.models.hosts.place import Host, HostSpec, Place
 from treadle.settings import child_environment
 
 OnNote = Callable[[str], None]
@@ -112,7 +112,7 @@ def _spawn(place: Place, spec: HostSpec, report_fd: int) -> bool:
                 return False
             os.ftruncate(life.fileno, 0)
             subprocess.run(
-                [sys.executable, "-m", "treadle.models.host_child", str(report_fd), str(life.fileno)],
+                [sys.executable, "-m", "treadle.models.hosts.child", str(report_fd), str(life.fileno)],
                 input=json.dumps(asdict(spec)).encode(),
                 stdout=log,
                 stderr=log,

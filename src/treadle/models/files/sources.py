@@ -20,7 +20,7 @@ from urllib.parse import urlsplit
 
 import httpx2
 
-from treadle.models.catalog import CatalogModel, Wheel
+from treadle.models.files.catalog import CatalogModel, Wheel
 from treadle.settings import child_environment
 
 OnBytes = Callable[[int], None]

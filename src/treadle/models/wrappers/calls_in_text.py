@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from treadle.domain.messages import ToolCall, ToolDefinition
-from treadle.models.almost_json import json_value, problem_with
+from treadle.models.wrappers.almost_json import json_value, problem_with
 
 _TAGS = re.compile(
     r"<(tool_call|function_call|tool)>(.*?)(?:</\1>|(?=<\1>)|\Z)"

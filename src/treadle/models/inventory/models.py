@@ -9,7 +9,7 @@ from typing import cast, get_args
 
 from treadle.domain.inventory import Ability, ModelEntry, Price, Service
 from treadle.errors import Problem, nearest
-from treadle.models.yaml_tree import Node, Section
+from treadle.models.inventory.yaml_tree import Node, Section
 
 ABILITIES: tuple[Ability, ...] = get_args(Ability)
 _ALIASES = {

@@ -21,25 +21,25 @@ def adapter_of(service: Service, models: Iterable[ModelEntry], key: str, setting
     # Each provider's package comes with an extra of its own, and some take seconds to import.
     silence = {"first_token_seconds": settings.first_token_seconds, "stall_seconds": settings.stall_seconds}
     if service.kind == "llama_cpp":
-        from treadle.models.embedded import EmbeddedModel
+        from treadle.models.adapters.embedded import EmbeddedModel
 
         contexts = {entry.served_as: entry.context for entry in models if entry.service == service.name}
         return EmbeddedModel(settings, contexts=contexts)
     if service.kind == "ollama":
-        from treadle.models.ollama import OllamaModel
+        from treadle.models.adapters.ollama import OllamaModel
 
         contexts = {entry.served_as: entry.context for entry in models if entry.service == service.name}
         return OllamaModel(settings, url=service.url, contexts=contexts, api_key=key, key_env=service.api_key_env)
     if service.kind == "anthropic":
-        from treadle.models.anthropic import VENDOR_URL, AnthropicModel
+        from treadle.models.adapters.anthropic import VENDOR_URL, AnthropicModel
 
         return AnthropicModel(api_key=key, key_env=service.api_key_env, url=service.url or VENDOR_URL, **silence)
     if service.kind == "gemini":
-        from treadle.models.gemini import VENDOR_URL as GEMINI_URL
-        from treadle.models.gemini import GeminiModel
+        from treadle.models.adapters.gemini import VENDOR_URL as GEMINI_URL
+        from treadle.models.adapters.gemini import GeminiModel
 
         return GeminiModel(api_key=key, key_env=service.api_key_env, url=service.url or GEMINI_URL, **silence)
-    from treadle.models.openai_chat import OpenAIChat
+    from treadle.models.adapters.openai_chat import OpenAIChat
 
     return OpenAIChat(
         service.url,

@@ -11,8 +11,8 @@ import httpx2
 
 from treadle.domain.inventory import Inventory, ModelEntry, Service
 from treadle.errors import TreadleError
-from treadle.models.catalog import locate
-from treadle.models.keys import key_of, why_no_key
+from treadle.models.files.catalog import locate
+from treadle.models.inventory.keys import key_of, why_no_key
 from treadle.models.loopback import is_loopback
 from treadle.models.routing import Obstacles
 from treadle.settings import Settings

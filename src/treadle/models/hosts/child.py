@@ -15,8 +15,8 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any, NoReturn
 
-from treadle.models.locks import FileLock, last_use
-from treadle.models.place import Host, HostSpec, Place
+from treadle.models.hosts.locks import FileLock, last_use
+from treadle.models.hosts.place import Host, HostSpec, Place
 
 _HTTP_THREADS = 8
 _COUNTERS = ("prompt_tokens_total", "tokens_predicted_total", "requests_processing", "requests_deferred")

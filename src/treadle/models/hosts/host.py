@@ -1,7 +1,7 @@
 """The embedded model hosts: a llama.cpp child process for each model, shared by every Treadle process of the user.
 
 Started on demand within a memory budget, ended to make room or when idle. How one is started and ended is in
-`host_start.py`, the child itself in `host_child.py`, the files they meet at in `place.py`; what is said over HTTP is
+`start.py`, the child itself in `child.py`, the files they meet at in `place.py`; what is said over HTTP is
 `openai_chat.py`.
 """
 
@@ -18,13 +18,13 @@ from pathlib import Path
 import httpx2
 
 from treadle.errors import ModelTooLarge, ModelUnavailable
-from treadle.models import gguf, verify
-from treadle.models.budget import GB, Budget, budget
-from treadle.models.catalog import ModelFile, is_known, is_own_file, lookup
-from treadle.models.host_start import OnNote, end, settled, start
-from treadle.models.locks import FileLock, is_held, last_use
-from treadle.models.place import Host, HostSpec, Place, Runtime
-from treadle.models.process_memory import rss_bytes
+from treadle.models.files import gguf, verify
+from treadle.models.files.catalog import ModelFile, is_known, is_own_file, lookup
+from treadle.models.hosts.budget import GB, Budget, budget
+from treadle.models.hosts.locks import FileLock, is_held, last_use
+from treadle.models.hosts.place import Host, HostSpec, Place, Runtime
+from treadle.models.hosts.process_memory import rss_bytes
+from treadle.models.hosts.start import OnNote, end, settled, start
 from treadle.settings import ModelSettings
 
 _RESIDENT_SECONDS = 10.0

@@ -18,7 +18,7 @@ from typing import Any
 
 from treadle.domain.messages import FinishReason, ModelReply, ModelRequest, ToolCall, Usage
 from treadle.errors import BrokenAnswer, ConfigError, ModelError, ModelUnavailable, Refused, TreadleError
-from treadle.models.faults import Asked, Fault, chain, translated
+from treadle.models.adapters.faults import Asked, Fault, chain, translated
 from treadle.ports.model import OnDelta
 
 CONNECT_SECONDS = 30.0

@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import Any
 
 from treadle.errors import ConfigError
-from treadle.models.locks import is_held
+from treadle.models.hosts.locks import is_held
 
 PROTOCOL = 2
 """Raised when hosts and clients of different Treadle versions no longer understand each other."""

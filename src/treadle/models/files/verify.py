@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from treadle.errors import ModelFileCorrupt, ModelUnavailable
-from treadle.models.catalog import ModelFile
+from treadle.models.files.catalog import ModelFile
 
 _CHUNK = 1 << 20
 

@@ -7,11 +7,11 @@ from dataclasses import replace
 
 from treadle.domain.messages import ModelReply, ModelRequest
 from treadle.errors import ModelUnavailable
-from treadle.models import host
-from treadle.models.catalog import DEFAULT_MODEL, locate
-from treadle.models.host import Endpoint
-from treadle.models.host_start import OnNote
-from treadle.models.openai_chat import OpenAIChat
+from treadle.models.adapters.openai_chat import OpenAIChat
+from treadle.models.files.catalog import DEFAULT_MODEL, locate
+from treadle.models.hosts import host
+from treadle.models.hosts.host import Endpoint
+from treadle.models.hosts.start import OnNote
 from treadle.ports.model import OnDelta
 from treadle.settings import ModelSettings
 

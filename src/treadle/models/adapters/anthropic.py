@@ -11,10 +11,10 @@ from typing import Any
 import httpx2
 
 from treadle.domain.messages import FinishReason, Image, Message, ModelRequest, Usage
+from treadle.models.adapters.faults import Fault, of_body, watch
+from treadle.models.adapters.streaming import CONNECT_SECONDS, KEEP_SECONDS, Answer, CallPieces, Patience, StreamedModel
 from treadle.models.extras import require
-from treadle.models.faults import Fault, of_body, watch
 from treadle.models.loopback import is_loopback
-from treadle.models.streaming import CONNECT_SECONDS, KEEP_SECONDS, Answer, CallPieces, Patience, StreamedModel
 
 VENDOR_URL = "https://api.anthropic.com"
 _OPAQUE = "anthropic"

@@ -14,10 +14,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from treadle.errors import ModelFileCorrupt, ModelUnavailable, Unreachable, UsageError
-from treadle.models import verify
-from treadle.models.catalog import CatalogModel, ModelFile, catalog, is_own_file, locate, lookup
-from treadle.models.locks import FileLock
-from treadle.models.sources import Partial, Source, SourceFailed, UrlSource, WheelSource
+from treadle.models.files import verify
+from treadle.models.files.catalog import CatalogModel, ModelFile, catalog, is_own_file, locate, lookup
+from treadle.models.files.sources import Partial, Source, SourceFailed, UrlSource, WheelSource
+from treadle.models.hosts.locks import FileLock
 from treadle.settings import ModelSettings
 
 OnProgress = Callable[[int, int, str], None]

@@ -12,10 +12,10 @@ from urllib.parse import urlsplit
 import httpx2
 
 from treadle.domain.messages import FinishReason, Image, Message, ModelRequest, ToolDefinition, Usage
+from treadle.models.adapters.faults import Fault, chain, of_body, watch
+from treadle.models.adapters.streaming import CONNECT_SECONDS, KEEP_SECONDS, Answer, Patience, StreamedModel
 from treadle.models.extras import require
-from treadle.models.faults import Fault, chain, of_body, watch
 from treadle.models.loopback import is_loopback
-from treadle.models.streaming import CONNECT_SECONDS, KEEP_SECONDS, Answer, Patience, StreamedModel
 
 _OPAQUE = "openai"
 _THINKING = ("reasoning_content", "reasoning")

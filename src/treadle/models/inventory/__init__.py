@@ -1,0 +1,1 @@
+"""What is written down about servers, models and routing: read, checked, found again."""
