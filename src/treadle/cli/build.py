@@ -227,7 +227,7 @@ def _facts(plan: BuildPlan, report: dict[str, Any], seconds: float, rate: float)
         why = report["dropped"][0].get("why", "")
         facts.append(("dropped", f"{len(report['dropped'])} generated test(s), the first because it {why}"))
     if plan.check:
-        facts.append(("check", f"{'passes' if solved else 'not passed'}: {output.clip(plan.check, 80)}"))
+        facts.append(("check", f"{'passes' if solved else 'not proved'}: {output.clip(plan.check, 80)}"))
     facts += [("assumed", text) for text in report.get("assumptions", [])]
     facts.append(("took", f"{output.duration(seconds)}, {rounds} repair round{'' if rounds == 1 else 's'}"))
     speed = f" at {rate:.0f} tokens/s" if rate else ""
