@@ -1,0 +1,73 @@
+"""The tool port: one thing that an agent can do. What a model sees of it, what it touches, and what comes back."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal, Protocol
+
+from treadle.domain.messages import ToolDefinition
+from treadle.ports.sandbox import Limits, Sandbox
+
+ToolEffects = Literal["none", "idempotent", "at_most_once"]
+"""What a call may do to the world. `none`: it only looks, and may run beside others. `idempotent`: it changes the
+workspace, and may be repeated on the files as they were before. `at_most_once`: it is never repeated after a crash."""
+
+
+@dataclass(frozen=True, slots=True)
+class ToolResult:
+    """What a call came to, as the model is told."""
+
+    text: str
+    is_error: bool = False
+    """The model did something wrong, or it did not work; the text says what to do."""
+    exit_code: int | None = None
+    """Of a command."""
+    data: Any = None
+    """The same for programs: JSON-like."""
+    changed: tuple[str, ...] = ()
+    """Paths that were written or removed, relative to the workspace."""
+    full: str = ""
+    """Digest of a blob with the whole output, where the text shows only its head and tail."""
+    ends: bool = False
+    """The agent says that its work is over."""
+
+
+@dataclass(slots=True)
+class ToolContext:
+    """What a call may use. The files are those of the sandbox's workspace, and nothing else is reached."""
+
+    sandbox: Sandbox
+    limits: Limits = field(default_factory=Limits)
+    memory: dict[str, Any] = field(default_factory=dict)
+    """What tools remember from call to call of one thread, by tool name: rebuilt from the log. JSON-like."""
+
+
+class Tool(Protocol):
+    """Something that an agent can call. Stateless: what it must remember lies in the context."""
+
+    @property
+    def name(self) -> str:
+        """As models call it: `read_file`."""
+
+    @property
+    def definition(self) -> ToolDefinition:
+        """Name, description and JSON Schema of the arguments, as a model is told."""
+
+    @property
+    def effects(self) -> ToolEffects: ...
+
+    def resources(self, args: Mapping[str, Any]) -> frozenset[str]:
+        """What a call with these arguments touches, e.g. a path. Calls that share nothing may run side by side.
+
+        `*` stands for everything. Of calls whose effects are `none` it does not matter.
+        """
+
+    async def call(self, args: Mapping[str, Any], context: ToolContext) -> ToolResult:
+        """Do it. `args` fit the schema. May be cancelled at any await, and then leaves no process behind.
+
+        What the model did wrong comes back as a result with `is_error`; only what nobody could help is raised.
+
+        Raises:
+            SandboxUnavailable: The sandbox failed to start. Nothing was done.
+        """
