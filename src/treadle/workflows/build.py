@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 from treadle.graph.build import Graph
 from treadle.ports.context import NodeContext
-from treadle.workflows.crew import BuildState, Crew
+from treadle.workflows.crew import Crew, WorkState
 from treadle.workflows.ending import Ending
 from treadle.workflows.new_project import NewProject, candidates_of, cases_of
 from treadle.workflows.repair import Repair
@@ -46,14 +46,14 @@ def _add(graph: Graph, crew_of: CrewOf, team: _Team, *names: str) -> None:
 
 
 def _node(method: Callable[..., Awaitable[Any]], crew_of: CrewOf, team: _Team) -> Callable[..., Awaitable[Any]]:
-    async def node(state: BuildState, ctx: NodeContext) -> Any:
+    async def node(state: WorkState, ctx: NodeContext) -> Any:
         return await method(team(await crew_of(ctx.run_id)), state, ctx)
 
     return node
 
 
 def _new_graph(crew_of: CrewOf) -> Graph:
-    graph = Graph("build", "Goal to a tested repository.", state=BuildState)
+    graph = Graph("build", "Goal to a tested repository.", state=WorkState)
     _add(
         graph, crew_of, NewProject, "analyse", "plan", "write", "check_syntax", "write_tests", "test", "reflect", "fix"
     )
@@ -71,7 +71,7 @@ def _new_graph(crew_of: CrewOf) -> Graph:
 
 
 def _repair_graph(crew_of: CrewOf) -> Graph:
-    graph = Graph("repair", "A failing check to a branch on which it passes.", state=BuildState)
+    graph = Graph("repair", "A failing check to a branch on which it passes.", state=WorkState)
     _add(graph, crew_of, Repair, "open", "analyse", "plan", "fix", "check_syntax", "verify", "reflect")
     _add(graph, crew_of, Repair, "commit", "give_up")
     graph.set_entry_point("open").add_edge("open", "analyse")
@@ -83,7 +83,7 @@ def _repair_graph(crew_of: CrewOf) -> Graph:
     return graph.set_finish_point("commit").set_finish_point("give_up")
 
 
-def after_syntax(state: BuildState) -> str:
+def after_syntax(state: WorkState) -> str:
     """Unusable code goes back; usable code is tested, on what the user gave if there is anything, else on new tests."""
     if state["candidates"][-1]["flaw"]:
         return "reflect"
@@ -91,7 +91,7 @@ def after_syntax(state: BuildState) -> str:
     return "test" if state["attempts"] or is_given else "write_tests"
 
 
-def after_test(state: BuildState) -> str:
+def after_test(state: WorkState) -> str:
     """Have tests written once the code does what the user gave: before, they would be spent on code that is wrong.
 
     Verify when code and tests agree.
@@ -103,6 +103,6 @@ def after_test(state: BuildState) -> str:
     return "verify" if move.action == "settle" and not move.dropped else "reflect"
 
 
-def next_move(state: BuildState) -> str:
+def next_move(state: WorkState) -> str:
     """Go where the last node decided to go."""
     return str(state["move"]["action"])

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Annotated, Any, TypedDict, TypeVar
 
 from treadle.agents.ask import Asker
@@ -57,6 +60,15 @@ class Crew:
     publisher: Publisher
     prompts: Prompts = field(default_factory=Prompts.load)
     settings: BuildSettings = field(default_factory=BuildSettings)
+    open_sandbox: Callable[[Path], Awaitable[Sandbox]] | None = None
+    """Opens a sandbox over another folder, for tasks side by side. None: all tasks share the one, one after another."""
+    rooms: Rooms = field(default_factory=lambda: Rooms())
+
+    async def of_task(self, task: str) -> Crew:
+        """The same crew in a folder and a sandbox that are the task's own; the same each time it is asked for."""
+        if self.open_sandbox is None:
+            return self
+        return await self.rooms.of(task, self)
 
     async def run_tests(self, file: str) -> Outcome:
         """Run one pytest file of the workspace: see `agents.trial.run_tests`."""
@@ -68,10 +80,36 @@ class Crew:
         limits = replace(self.settings.limits, wall_seconds=self.settings.check_seconds)
         return await run_command(self.sandbox, command, limits)
 
-    def asker(self, ctx: NodeContext, state: BuildState) -> Asker:
+    def asker(self, ctx: NodeContext, state: WorkState) -> Asker:
         """Ask the model of the build's tier on behalf of a node. What it says is shown as it comes, where possible."""
         tier = self.tiers[state.get("tier", 0)]
         return Asker(ctx, tier.model, tier.model_name, tier.pricing, on_delta=getattr(ctx, "emit_token", None))
+
+
+class Rooms:
+    """Where the tasks of a build work: each in a folder of its own, so that they can work at the same time."""
+
+    def __init__(self) -> None:
+        self._crews: dict[str, Crew] = {}
+        self._opening = asyncio.Lock()
+
+    async def of(self, task: str, crew: Crew) -> Crew:
+        """The crew in the room of a task, opened if it is not."""
+        async with self._opening:
+            if task not in self._crews:
+                assert crew.open_sandbox is not None
+                workspace = await crew.workspace.of_task(task)
+                sandbox = await crew.open_sandbox(workspace.folder)
+                self._crews[task] = replace(crew, workspace=workspace, sandbox=sandbox)
+            return self._crews[task]
+
+    async def close(self, tasks: Iterable[str] | None = None) -> None:
+        """Give up rooms, or all of them: sandboxes end and folders go. What matters is in snapshots. Idempotent."""
+        for task in [*self._crews] if tasks is None else tasks:
+            crew = self._crews.pop(task, None)
+            if crew is not None:
+                await crew.sandbox.close()
+                await crew.workspace.remove()
 
 
 Number = TypeVar("Number", int, float)
@@ -82,7 +120,7 @@ def add(before: Number, more: Number) -> Number:
     return before + more
 
 
-class BuildState(TypedDict, total=False):
+class WorkState(TypedDict, total=False):
     """What a build knows, in plain values. Start it with `goal` and, if there are any, `check` and `queue`."""
 
     goal: str
@@ -115,6 +153,6 @@ class BuildState(TypedDict, total=False):
     report: dict[str, Any]
 
 
-def spent(state: BuildState, asker: Asker) -> dict[str, Any]:
+def spent(state: WorkState, asker: Asker) -> dict[str, Any]:
     """What asking took in a node, and who answered in the build so far."""
     return {"tokens": asker.tokens, "cost": asker.cost, "models": sorted({*state.get("models", []), *asker.models})}

@@ -12,7 +12,7 @@ from treadle.agents.source import stub
 from treadle.agents.testcases import Case
 from treadle.agents.trial import Outcome, essence
 from treadle.ports.context import NodeContext
-from treadle.workflows.crew import BuildState, Crew
+from treadle.workflows.crew import Crew, WorkState
 from treadle.workflows.escalation import versions
 from treadle.workflows.new_project import candidates_of, cases_of, project_files
 from treadle.workflows.tactics import choose
@@ -27,7 +27,7 @@ class Ending:
     def __init__(self, crew: Crew) -> None:
         self.crew = crew
 
-    async def verify(self, state: BuildState, ctx: NodeContext) -> Update:
+    async def verify(self, state: WorkState, ctx: NodeContext) -> Update:
         """Prove the result as it will be handed over: tests fail on the stub, pass on the code, and the check passes.
 
         A test that passed before and fails now is unstable: it is dropped, and what is left is proved again.
@@ -53,7 +53,7 @@ class Ending:
         }
 
     async def _prove(
-        self, ctx: NodeContext, key: str, state: BuildState, brief: Brief, source: str, cases: list[Case]
+        self, ctx: NodeContext, key: str, state: WorkState, brief: Brief, source: str, cases: list[Case]
     ) -> dict[str, Any]:
         files = project_files(brief, source, cases) | {"README.md": readme(brief)}
         hollow = {**files, brief.file: stub(source)}
@@ -74,7 +74,7 @@ class Ending:
         proof: dict[str, Any] = await ctx.step(key, prove, kind="tool", request=request)
         return proof
 
-    async def commit(self, state: BuildState, ctx: NodeContext) -> Update:
+    async def commit(self, state: WorkState, ctx: NodeContext) -> Update:
         """Hand the proved tree over and report."""
         brief = Brief.of(state["brief"])
         note = CommitNote(ctx.run_id, f"Add {brief.file}: {brief.goal}", _body(state, brief), self._trailers(state))
@@ -86,7 +86,7 @@ class Ending:
         )
         return {"report": self._report(state, ctx, solved=True) | published}
 
-    async def give_up(self, state: BuildState, ctx: NodeContext) -> Update:
+    async def give_up(self, state: WorkState, ctx: NodeContext) -> Update:
         """Report why there is no result; the best attempt stays among the snapshots."""
         brief, cases = Brief.of(state["brief"]), cases_of(state)
         source = state["candidates"][choose(candidates_of(state), cases)]["source"]
@@ -101,10 +101,10 @@ class Ending:
     async def _publish(self, tree: str, note: CommitNote) -> dict[str, str]:
         return asdict(await self.crew.publisher.publish(tree, note))
 
-    def _trailers(self, state: BuildState) -> dict[str, str]:
+    def _trailers(self, state: WorkState) -> dict[str, str]:
         return provenance(state, self.crew)
 
-    def _report(self, state: BuildState, ctx: NodeContext, *, solved: bool) -> Update:
+    def _report(self, state: WorkState, ctx: NodeContext, *, solved: bool) -> Update:
         brief = Brief.of(state["brief"])
         report = base_report(state, self.crew, solved=solved)
         return report | {
@@ -115,7 +115,7 @@ class Ending:
         }
 
 
-def base_report(state: BuildState, crew: Crew, *, solved: bool) -> Update:
+def base_report(state: WorkState, crew: Crew, *, solved: bool) -> Update:
     """What every report says, whatever was built."""
     store = crew.workspace.snapshots.git_dir
     return {
@@ -132,7 +132,7 @@ def base_report(state: BuildState, crew: Crew, *, solved: bool) -> Update:
     }
 
 
-def provenance(state: BuildState, crew: Crew) -> dict[str, str]:
+def provenance(state: WorkState, crew: Crew) -> dict[str, str]:
     """The trailers of a commit: which task, model and prompts made it, and for how many tokens."""
     return {
         "Treadle-Task": str(state["plan"][0]["id"]),
@@ -150,7 +150,7 @@ def readme(brief: Brief) -> str:
     return f"# {title}\n\n{goal}.\n\n## Use\n\n{used}\n\n## Test\n\n`python -m pytest`\n"
 
 
-def _body(state: BuildState, brief: Brief) -> str:
+def _body(state: WorkState, brief: Brief) -> str:
     tests, dropped = len(state["cases"]), len(state["dropped"])
     said = f"{tests} tests in {brief.test_file} failed on a stub of the code and pass on the code."
     if dropped:

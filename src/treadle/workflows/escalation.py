@@ -6,12 +6,12 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from treadle.ports.context import NodeContext
-from treadle.workflows.crew import BuildState, Crew
+from treadle.workflows.crew import Crew, WorkState
 
 Update = dict[str, Any]
 
 
-def climb(crew: Crew, state: BuildState, ctx: NodeContext, problem: str) -> Update:
+def climb(crew: Crew, state: WorkState, ctx: NodeContext, problem: str) -> Update:
     """Move to the next tier; empty if there is none. What made it necessary is logged with the move."""
     at = state.get("tier", 0)
     if at + 1 >= len(crew.tiers):
@@ -29,17 +29,17 @@ def climb(crew: Crew, state: BuildState, ctx: NodeContext, problem: str) -> Upda
     return moved | ({"queue": above.queue} if state.get("queue") else {})
 
 
-def rounds_in_tier(state: BuildState) -> int:
+def rounds_in_tier(state: WorkState) -> int:
     """Repairs since the present tier took over."""
     return state["round"] - state.get("tier_began", 0)
 
 
-def of_this_tier(state: BuildState) -> list[dict[str, Any]]:
+def of_this_tier(state: WorkState) -> list[dict[str, Any]]:
     """The versions of the code that the present tier has made."""
     return [candidate for candidate in state["candidates"] if candidate["tier"] == state.get("tier", 0)]
 
 
-def authorship(state: BuildState, model: str) -> Update:
+def authorship(state: WorkState, model: str) -> Update:
     """What is kept with a version of the code: when it was made, and by whom."""
     return {"round": state.get("round", 0), "tier": state.get("tier", 0), "model": model}
 

@@ -14,7 +14,7 @@ from treadle.agents.testcases import Case, from_examples, pool, render_tests
 from treadle.agents.tester import TestDraft, header, names_to_test, write_tests
 from treadle.agents.trial import Outcome, essence
 from treadle.ports.context import NodeContext
-from treadle.workflows.crew import BuildState, Crew, spent
+from treadle.workflows.crew import Crew, WorkState, spent
 from treadle.workflows.escalation import authorship, climb, of_this_tier, rounds_in_tier
 from treadle.workflows.tactics import Candidate, Move, Standing, begin_anew, choose, credible, decide
 
@@ -27,7 +27,7 @@ class NewProject:
     def __init__(self, crew: Crew) -> None:
         self.crew = crew
 
-    async def analyse(self, state: BuildState, ctx: NodeContext) -> Update:
+    async def analyse(self, state: WorkState, ctx: NodeContext) -> Update:
         """Make the goal definite: which file, which functions, which examples."""
         asker = self.crew.asker(ctx, state)
         brief = await make_brief(state["goal"], asker, self.crew.prompts, seed=self.crew.settings.seed)
@@ -38,7 +38,7 @@ class NewProject:
         start: Update = {"candidates": [], "cases": given, "dropped": [], "round": 0, "attempts": 0}
         return start | {"brief": brief.as_dict(), "tree": tree, "base": tree, **spent(state, asker)}
 
-    async def plan(self, state: BuildState, ctx: NodeContext) -> Update:
+    async def plan(self, state: WorkState, ctx: NodeContext) -> Update:
         """Lay the work out. One module with its tests is one task: more pieces would only cost more."""
         brief = Brief.of(state["brief"])
         done = [f"`{name}` is defined in {brief.file}" for name in brief.names]
@@ -49,7 +49,7 @@ class NewProject:
             "plan": [{"id": "t1", "title": f"Write {brief.file} and its tests", "files": [brief.file], "done": done}]
         }
 
-    async def write(self, state: BuildState, ctx: NodeContext) -> Update:
+    async def write(self, state: WorkState, ctx: NodeContext) -> Update:
         """Write a version of the code, independent of those before."""
         asker, brief = self.crew.asker(ctx, state), Brief.of(state["brief"])
         attempt = sum(1 for candidate in of_this_tier(state) if candidate["origin"] == "write")
@@ -57,7 +57,7 @@ class NewProject:
         draft = await write_code(brief, asker, self.crew.prompts, key="write", sampling=sampling, known=known)
         return self._candidate(state, draft, "write", asker) | spent(state, asker)
 
-    async def fix(self, state: BuildState, ctx: NodeContext) -> Update:
+    async def fix(self, state: WorkState, ctx: NodeContext) -> Update:
         """Correct the best version so far, given what is wrong with it."""
         asker, brief, move = self.crew.asker(ctx, state), Brief.of(state["brief"]), state["move"]
         draft = await fix_code(
@@ -71,7 +71,7 @@ class NewProject:
         )
         return self._candidate(state, draft, "fix", asker) | spent(state, asker)
 
-    async def check_syntax(self, state: BuildState, ctx: NodeContext) -> Update:
+    async def check_syntax(self, state: WorkState, ctx: NodeContext) -> Update:
         """Look at the newest version without running it: its syntax, the names it must define, its imports."""
         brief, candidates = Brief.of(state["brief"]), list(state["candidates"])
         flaw = find_flaw(candidates[-1]["source"], brief.names, frozenset({brief.module.rpartition(".")[2]}))
@@ -83,7 +83,7 @@ class NewProject:
             ctx.log(f"Not usable: {said}")
         return {"candidates": candidates}
 
-    async def write_tests(self, state: BuildState, ctx: NodeContext) -> Update:
+    async def write_tests(self, state: WorkState, ctx: NodeContext) -> Update:
         """Write tests from the goal, and keep those that fail on a stub of the code."""
         asker, brief = self.crew.asker(ctx, state), Brief.of(state["brief"])
         known = cases_of(state)
@@ -103,7 +103,7 @@ class NewProject:
         update = {"candidates": candidates, "cases": kept, "dropped": dropped, "attempts": attempt + 1}
         return update | spent(state, asker)
 
-    async def test(self, state: BuildState, ctx: NodeContext) -> Update:
+    async def test(self, state: WorkState, ctx: NodeContext) -> Update:
         """Run the tests in force, and the user's check, on every version that has not seen them all."""
         cases = cases_of(state)
         names = {case.name for case in cases}
@@ -120,7 +120,7 @@ class NewProject:
             ctx.log(f"{len(names & set(last['passed']))} of {len(names)} tests pass.", failed=sorted(last["failed"]))
         return {"candidates": candidates}
 
-    async def reflect(self, state: BuildState, ctx: NodeContext) -> Update:
+    async def reflect(self, state: WorkState, ctx: NodeContext) -> Update:
         """Decide what to do about the state of code and tests. By rule: a small model's opinion on this is noise."""
         cases = cases_of(state)
         candidates = candidates_of(state)
@@ -145,13 +145,13 @@ class NewProject:
     def _sampling(self, attempt: int) -> Sampling:
         return Sampling(attempt, self.crew.settings.seed, self.crew.settings.temperature)
 
-    def _candidate(self, state: BuildState, draft: Draft, origin: str, asker: Asker) -> Update:
+    def _candidate(self, state: WorkState, draft: Draft, origin: str, asker: Asker) -> Update:
         new = _new_candidate(draft.source, origin) | authorship(state, asker.last_model)
         hints = draft.hints if self.crew.settings.tests else ()
         cases = pool(cases_of(state), hints, [test["name"] for test in state["dropped"]])
         return {"candidates": [*state["candidates"], new], "cases": [case.as_dict() for case in cases]}
 
-    async def _run(self, ctx: NodeContext, key: str, state: BuildState, source: str, cases: list[Case]) -> Outcome:
+    async def _run(self, ctx: NodeContext, key: str, state: WorkState, source: str, cases: list[Case]) -> Outcome:
         """Run tests on a version of the code. The tree in the state is not changed by it."""
         if not cases:
             return Outcome()
@@ -165,7 +165,7 @@ class NewProject:
 
         return Outcome.of(await ctx.step(key, run, kind="tool", request={"tool": "run_tests", "files": files}))
 
-    async def _check(self, ctx: NodeContext, key: str, state: BuildState, source: str) -> str | None:
+    async def _check(self, ctx: NodeContext, key: str, state: WorkState, source: str) -> str | None:
         """Run the user's check on a version of the code; None if there is none."""
         command = state.get("check")
         if not command:
@@ -202,12 +202,12 @@ def project_files(brief: Brief, source: str, cases: list[Case]) -> dict[str, str
     return {brief.file: source, brief.test_file: render_tests(header(brief, names or list(brief.names)), cases)}
 
 
-def cases_of(state: BuildState) -> list[Case]:
+def cases_of(state: WorkState) -> list[Case]:
     """Read the tests in force."""
     return [Case.of(plain) for plain in state["cases"]]
 
 
-def candidates_of(state: BuildState) -> list[Candidate]:
+def candidates_of(state: WorkState) -> list[Candidate]:
     """Read the versions of the code."""
     return [_candidate(plain) for plain in state["candidates"]]
 

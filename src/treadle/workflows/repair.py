@@ -19,7 +19,7 @@ from treadle.agents.relevance import (
 from treadle.agents.source import Flaw, find_flaw
 from treadle.agents.splice import splice
 from treadle.ports.context import NodeContext
-from treadle.workflows.crew import BuildState, Crew, spent
+from treadle.workflows.crew import Crew, WorkState, spent
 from treadle.workflows.ending import base_report, provenance
 from treadle.workflows.escalation import authorship, climb, of_this_tier, rounds_in_tier
 from treadle.workspace import CommitNote
@@ -37,12 +37,12 @@ class Repair:
     def __init__(self, crew: Crew) -> None:
         self.crew = crew
 
-    async def open(self, state: BuildState, ctx: NodeContext) -> Update:
+    async def open(self, state: WorkState, ctx: NodeContext) -> Update:
         """Take the files of the repository as they were when the build was started."""
         tree = await ctx.step("base", self.crew.publisher.base_tree, kind="tool", request={"base": True})
         return {"tree": tree, "base": tree}
 
-    async def analyse(self, state: BuildState, ctx: NodeContext) -> Update:
+    async def analyse(self, state: WorkState, ctx: NodeContext) -> Update:
         """See the check fail on the repository as it is: what passes already cannot show that a change was needed."""
         tree = state["tree"]
         paths = await ctx.step(
@@ -62,7 +62,7 @@ class Repair:
             return start | _stop(f"The check cannot be run in the sandbox: {done['output'][-200:]}")
         return start | {"brief": {"output": done["output"]}, "move": {"action": "fix", "problem": ""}}
 
-    async def plan(self, state: BuildState, ctx: NodeContext) -> Update:
+    async def plan(self, state: WorkState, ctx: NodeContext) -> Update:
         """Find the files that the failure is about."""
         texts = await self._texts(ctx, state["tree"])
         failure = read_failure(state["brief"]["output"], texts)
@@ -73,7 +73,7 @@ class Repair:
         plan = {"id": "t1", "title": title, "files": [suspect.path for suspect in suspects], "done": [state["check"]]}
         return {"plan": [plan], "brief": {**state["brief"], "suspects": [asdict(suspect) for suspect in suspects]}}
 
-    async def fix(self, state: BuildState, ctx: NodeContext) -> Update:
+    async def fix(self, state: WorkState, ctx: NodeContext) -> Update:
         """Ask for the corrected part of one suspect and put it into the file."""
         suspects = [_suspect(plain) for plain in state["brief"]["suspects"]]
         if not suspects:
@@ -97,14 +97,14 @@ class Repair:
         new = {"path": suspect.path, "source": source, "flaw": flaw} | authorship(state, asker.last_model)
         return {"candidates": [*state["candidates"], new], **spent(state, asker)}
 
-    async def check_syntax(self, state: BuildState, ctx: NodeContext) -> Update:
+    async def check_syntax(self, state: WorkState, ctx: NodeContext) -> Update:
         """Go on only with a change that parses."""
         flaw = state["candidates"][-1]["flaw"]
         if flaw:
             ctx.log(f"Not usable: {flaw}")
         return {"move": {"action": "reflect" if flaw else "verify", "problem": flaw}}
 
-    async def verify(self, state: BuildState, ctx: NodeContext) -> Update:
+    async def verify(self, state: WorkState, ctx: NodeContext) -> Update:
         """Run the check on the changed tree. A change that leaves fewer tests failing is kept to build on."""
         last = state["candidates"][-1]
         files = {last["path"]: last["source"]}
@@ -119,7 +119,7 @@ class Repair:
             update |= {"tree": done["tree"], "brief": {**state["brief"], "output": done["output"]}}
         return update
 
-    async def reflect(self, state: BuildState, ctx: NodeContext) -> Update:
+    async def reflect(self, state: WorkState, ctx: NodeContext) -> Update:
         """Try again, the next suspect or another answer, while there are rounds; then with the next tier."""
         problem, climbed = state["move"]["problem"], Update()
         if not state["brief"]["suspects"]:
@@ -130,7 +130,7 @@ class Repair:
                 return _stop(problem or "The check still fails.")
         return {"round": state["round"] + 1, "move": {"action": "fix", "problem": problem}, **climbed}
 
-    async def commit(self, state: BuildState, ctx: NodeContext) -> Update:
+    async def commit(self, state: WorkState, ctx: NodeContext) -> Update:
         """Put the change on its branch and report."""
         changed = sorted({candidate["path"] for candidate in state["candidates"][-1:]})
         diff = await self.crew.workspace.snapshots.changed(state["base"], state["tree"])
@@ -148,7 +148,7 @@ class Repair:
             | published
         }
 
-    async def give_up(self, state: BuildState, ctx: NodeContext) -> Update:
+    async def give_up(self, state: WorkState, ctx: NodeContext) -> Update:
         """Report why the check could not be made to pass. No branch is made."""
         files = sorted({candidate["path"] for candidate in state["candidates"]} - {""})
         await self.crew.workspace.snapshots.need(state["tree"])  # the report says how to look at it
@@ -202,7 +202,7 @@ def _problem(failure: Failure, texts: dict[str, str]) -> str:
     return f"{shown}```\n{failure.essence}\n```"
 
 
-def _reminder(state: BuildState, path: str) -> str:
+def _reminder(state: WorkState, path: str) -> str:
     """Tell a model that gave the code back as it was that this cannot be it."""
     same = [c for c in state["candidates"] if c["path"] == path and c["flaw"] == _UNCHANGED]
     return "\n\nThe code below cannot stay as it is: with it the test fails." if same else ""

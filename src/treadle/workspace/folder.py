@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import shutil
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -28,6 +30,16 @@ class Workspace:
         folder = home / "work" / run_id
         folder.mkdir(parents=True, exist_ok=True)
         return cls(folder, snapshots, run_id)
+
+    async def of_task(self, task: str) -> Workspace:
+        """Open a workspace of the same run that is a task's own, beside this one. Idempotent."""
+        folder = self.folder.with_name(f"{self.run_id}.{task}")
+        folder.mkdir(parents=True, exist_ok=True)
+        return Workspace(folder, self.snapshots, self.run_id)
+
+    async def remove(self) -> None:
+        """Delete the folder; snapshots of it stay. Idempotent."""
+        await asyncio.to_thread(shutil.rmtree, self.folder, ignore_errors=True)
 
     async def restore(self, tree: str) -> None:
         """Make the folder hold exactly the files of `tree`. Idempotent; see `Snapshots.restore`."""
