@@ -51,6 +51,7 @@ class Crews:
 
     async def make(self, plan: BuildPlan, run_id: str) -> Crew:
         from treadle.services.pool import served
+        from treadle.services.prompts import load_prompts
         from treadle.workflows.crew import BuildSettings, Crew
         from treadle.workspace import HandedOverElsewhere, Workspace
 
@@ -65,6 +66,7 @@ class Crews:
             sandbox=await self.open_sandbox(workspace.folder, backend),
             workspace=workspace,
             publisher=HandedOverElsewhere(plan.host) if is_guest else _publisher(plan, workspace, run_id),
+            prompts=load_prompts(self._settings),
             settings=BuildSettings(max_rounds=plan.max_rounds),
         )
 

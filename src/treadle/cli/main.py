@@ -19,6 +19,7 @@ from treadle.cli import (
     models,
     output,
     pool,
+    prompts,
     schedules,
     store,
     validate,
@@ -45,6 +46,7 @@ look.add_to(app)
 control.add_to(app)
 models.add_to(app)
 pool.add_to(app)
+prompts.add_to(app)
 workers.add_to(app)
 limits.add_to(app)
 schedules.add_to(app)

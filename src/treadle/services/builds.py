@@ -27,6 +27,7 @@ from treadle.models.files import verify
 from treadle.models.files.catalog import ModelFile, locate
 from treadle.ports.sandbox import Sandbox
 from treadle.services.guests import KINDS, Guest, model_queue, placed_graph, queue_of
+from treadle.services.prompts import load_prompts
 from treadle.services.runs import BUILD
 from treadle.services.tiers import PlannedModel, PlannedTier, budgets_of, planned_tiers, refuse_unknown_prices
 from treadle.settings import Settings
@@ -176,6 +177,7 @@ class Builds:
         if not goal:
             raise UsageError("The goal is empty; nothing was built.", hint='Say what to build: treadle build "GOAL".')
         out, repository = await _place(request, goal)
+        load_prompts(self._settings)  # a mistake in a prompt of the user's is told before anything begins
         decision = await self._decide(request.script)
         choice, tiers = self._choice(request.script, decision), self._tiers(decision)
         budgets = budgets_of(decision.inventory if decision else None, self._settings)

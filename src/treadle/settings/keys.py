@@ -9,7 +9,14 @@ from typing import Any, Literal, get_args, get_origin, get_type_hints
 from urllib.parse import urlsplit
 
 from treadle.errors import ConfigError, Problem, nearest
-from treadle.settings.values import BuildSettings, InventorySettings, ModelSettings, SandboxSettings, StoreSettings
+from treadle.settings.values import (
+    BuildSettings,
+    InventorySettings,
+    ModelSettings,
+    PromptSettings,
+    SandboxSettings,
+    StoreSettings,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +42,7 @@ SECTIONS: dict[str, type[Any]] = {
     "store": StoreSettings,
     "build": BuildSettings,
     "inventory": InventorySettings,
+    "prompts": PromptSettings,
 }
 
 

@@ -130,6 +130,14 @@ class InventorySettings:
     """Default: `routing_config.yaml` beside it or in the project's folder, if there is one."""
 
 
+@dataclass(frozen=True, slots=True)
+class PromptSettings:
+    """Where prompts of the user's lie."""
+
+    dir: Path = field(default=Path(), metadata=_about(env="TREADLE_PROMPTS_DIR", also="PROMPTS_DIR"))
+    """Folder of prompts that replace shipped ones. Default: `.treadle/prompts` of the project, if it is there."""
+
+
 class Variables:
     """The variables of the process over those of the project's `.env`. They may be secrets: none is ever shown."""
 
@@ -174,6 +182,7 @@ class Settings:
     store: StoreSettings = field(default_factory=StoreSettings)
     build: BuildSettings = field(default_factory=BuildSettings)
     inventory: InventorySettings = field(default_factory=InventorySettings)
+    prompts: PromptSettings = field(default_factory=PromptSettings)
     variables: Variables = field(default_factory=Variables, repr=False, compare=False)
     origins: Mapping[str, str] = field(default_factory=dict)
     """`section.key` to where its value was given, in words: `the flag --model`, `TREADLE_MODEL in the environment`."""

@@ -37,6 +37,12 @@ class Node:
     def problem(self, what: str, hint: str = "") -> Problem:
         return Problem(what, hint, self.file, self.line, self.path)
 
+    def plain(self) -> Any:
+        """The value without the places: for what is not ours to read key by key."""
+        if isinstance(self.value, dict):
+            return {name: node.plain() for name, node in self.value.items()}
+        return [node.plain() for node in self.value] if isinstance(self.value, list) else self.value
+
     @property
     def kind(self) -> str:
         """What it is, in words."""

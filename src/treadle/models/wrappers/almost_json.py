@@ -6,6 +6,7 @@ from __future__ import annotations
 import ast
 import json
 import re
+from collections.abc import Mapping
 from functools import lru_cache
 from importlib import import_module
 from typing import Any
@@ -52,6 +53,16 @@ def problem_with(value: Any, schema: dict[str, Any]) -> str:
     except (jsonschema.exceptions.SchemaError, jsonschema.exceptions._WrappedReferencingError) as exc:
         return f"its schema cannot be used: {exc}"
     return f"{error.json_path}: {error.message[:300]}" if error is not None else ""
+
+
+def schema_flaw(schema: Mapping[str, Any]) -> str:
+    """Say what is wrong with a schema; empty if nothing is."""
+    jsonschema = import_module("jsonschema")
+    try:
+        _validator(json.dumps(schema))
+    except jsonschema.exceptions.SchemaError as error:
+        return f"{error.json_path}: {error.message[:300]}"
+    return ""
 
 
 @lru_cache(maxsize=64)
