@@ -152,7 +152,7 @@ def _read(file: Path, problems: list[Problem]) -> Prompt | None:
         name=section.text("name") or file.stem,
         version=section.text("version") or "1",
         description=section.text("description"),
-        inputs=tuple(str(item.value) for item in section.items("inputs")),
+        inputs=tuple(name for item in section.items("inputs") for name in str(item.value).split()),
         body=form["body"],
         digest=hashlib.sha256(raw).hexdigest(),
         file=file,
