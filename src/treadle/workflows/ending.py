@@ -16,7 +16,7 @@ from treadle.workflows.crew import Crew, WorkState
 from treadle.workflows.escalation import versions
 from treadle.workflows.new_project import candidates_of, cases_of, project_files
 from treadle.workflows.tactics import choose
-from treadle.workspace import CommitNote
+from treadle.workspace import CommitNote, History, provenance_trailers
 
 Update = dict[str, Any]
 
@@ -80,7 +80,7 @@ class Ending:
         note = CommitNote(ctx.run_id, f"Add {brief.file}: {brief.goal}", _body(state, brief), self._trailers(state))
         published = await ctx.step(
             "publish",
-            lambda: self._publish(state["tree"], note),
+            lambda: publish(self.crew, state, note),
             kind="tool",
             request={"tool": "publish", "tree": state["tree"], "run": ctx.run_id},
         )
@@ -97,9 +97,6 @@ class Ending:
 
         kept = await ctx.step("keep", keep, kind="tool", request={"tool": "write", "files": files})
         return {"tree": kept["tree"], "report": self._report({**state, "tree": kept["tree"]}, ctx, solved=False)}
-
-    async def _publish(self, tree: str, note: CommitNote) -> dict[str, str]:
-        return asdict(await self.crew.publisher.publish(tree, note))
 
     def _trailers(self, state: WorkState) -> dict[str, str]:
         return provenance(state, self.crew)
@@ -132,14 +129,21 @@ def base_report(state: WorkState, crew: Crew, *, solved: bool) -> Update:
     }
 
 
+async def publish(crew: Crew, state: WorkState, note: CommitNote) -> dict[str, str]:
+    """Hand a build with one result over: one commit on top of what it began from."""
+    tip = await History(crew.workspace.snapshots, note.run_id).one(state["base"], state["tree"], note)
+    return asdict(await crew.publisher.publish(tip, note.run_id))
+
+
 def provenance(state: WorkState, crew: Crew) -> dict[str, str]:
     """The trailers of a commit: which task, model and prompts made it, and for how many tokens."""
-    return {
-        "Treadle-Task": str(state["plan"][0]["id"]),
-        "Treadle-Model": ", ".join(state.get("models", [])) or crew.tiers[0].model_name,
-        "Treadle-Prompts": crew.prompts.digest()[:16],
-        "Treadle-Tokens": str(state.get("tokens", 0)),
-    }
+    return provenance_trailers(
+        task=str(state["plan"][0]["id"]),
+        models=state.get("models", []) or [crew.tiers[0].model_name],
+        prompts=crew.prompts.digest()[:16],
+        tokens=state.get("tokens", 0),
+        cost=state.get("cost", 0.0),
+    )
 
 
 def readme(brief: Brief) -> str:

@@ -20,7 +20,7 @@ from treadle.agents.source import Flaw, find_flaw
 from treadle.agents.splice import splice
 from treadle.ports.context import NodeContext
 from treadle.workflows.crew import Crew, WorkState, spent
-from treadle.workflows.ending import base_report, provenance
+from treadle.workflows.ending import base_report, provenance, publish
 from treadle.workflows.escalation import authorship, climb, of_this_tier, rounds_in_tier
 from treadle.workspace import CommitNote
 
@@ -141,7 +141,7 @@ class Repair:
             provenance(state, self.crew),
         )
         request = {"tool": "publish", "tree": state["tree"], "run": ctx.run_id}
-        published = await ctx.step("publish", lambda: self._publish(state["tree"], note), kind="tool", request=request)
+        published = await ctx.step("publish", lambda: publish(self.crew, state, note), kind="tool", request=request)
         return {
             "report": base_report(state, self.crew, solved=True)
             | {"files": diff, "tests": 0, "dropped": []}
@@ -153,9 +153,6 @@ class Repair:
         files = sorted({candidate["path"] for candidate in state["candidates"]} - {""})
         await self.crew.workspace.snapshots.need(state["tree"])  # the report says how to look at it
         return {"report": base_report(state, self.crew, solved=False) | {"files": files, "tests": 0, "dropped": []}}
-
-    async def _publish(self, tree: str, note: CommitNote) -> dict[str, str]:
-        return asdict(await self.crew.publisher.publish(tree, note))
 
     async def _run_check(
         self, ctx: NodeContext, key: str, tree: str, command: str, files: dict[str, str | None] | None = None

@@ -1,8 +1,10 @@
 """Workspaces: git trees, branches and snapshots of what agents wrote."""
 
-from treadle.workspace.commit import CommitNote
+from treadle.workspace.commit import CommitNote, provenance_trailers
 from treadle.workspace.folder import SNAPSHOTS, Workspace
 from treadle.workspace.git import git_program
+from treadle.workspace.history import History, Recorded
+from treadle.workspace.merge import FileConflict, Merge, merge, replaced
 from treadle.workspace.paths import clean_path
 from treadle.workspace.publish import (
     HandedOverElsewhere,
@@ -20,10 +22,14 @@ from treadle.workspace.snapshots import Snapshots
 __all__ = [
     "SNAPSHOTS",
     "CommitNote",
+    "FileConflict",
     "HandedOverElsewhere",
+    "History",
+    "Merge",
     "NewRepository",
     "Published",
     "Publisher",
+    "Recorded",
     "Repository",
     "RepositoryBranch",
     "SharedSnapshots",
@@ -31,7 +37,10 @@ __all__ = [
     "Workspace",
     "clean_path",
     "git_program",
+    "merge",
     "numbered",
     "open_repository",
+    "provenance_trailers",
     "refuse_unusable_out",
+    "replaced",
 ]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from treadle.workspace.git import Git, Identity
@@ -18,6 +18,8 @@ class CommitNote:
     subject: str
     body: str = ""
     trailers: Mapping[str, str] = field(default_factory=dict)
+    when: int = 0
+    """Seconds since 1970, UTC. 0: the time of the hand-over."""
 
     def message(self) -> str:
         """Render the message. Trailer values are put on one line each, so that no text can forge a trailer."""
@@ -30,11 +32,30 @@ class CommitNote:
         return "\n\n".join(part for part in (subject, body, ending) if part) + "\n"
 
 
-async def make_commit(git: Git, tree: str, note: CommitNote, identity: Identity, *, parent: str | None = None) -> str:
-    """Write a commit object and return its name. No ref is changed."""
+def provenance_trailers(
+    *, task: str, models: Sequence[str], prompts: str, tokens: int, cost: float | None, review: str = ""
+) -> dict[str, str]:
+    """Say where a task's result comes from: what `treadle blame` reads. What is not known is left out."""
+    said = {
+        "Treadle-Task": task,
+        "Treadle-Model": ", ".join(models),
+        "Treadle-Prompts": prompts,
+        "Treadle-Tokens": str(tokens),
+        "Treadle-Cost": "" if cost is None else f"{cost:.6f}",
+        "Treadle-Review": review,
+    }
+    return {key: value for key, value in said.items() if value}
+
+
+async def make_commit(
+    git: Git, tree: str, message: str, identity: Identity, *, parents: Sequence[str] = (), when: int | None = None
+) -> str:
+    """Write a commit object and return its name; no ref is changed. `when` makes it the same each time."""
     env = {f"GIT_{role}_{what}": value for role in ("AUTHOR", "COMMITTER") for what, value in _fields(identity)}
-    parents = ["-p", parent] if parent else []
-    return await git.text("commit-tree", tree, *parents, "-F", "-", stdin=note.message().encode(), env=env)
+    if when is not None:
+        env |= {f"GIT_{role}_DATE": f"@{when} +0000" for role in ("AUTHOR", "COMMITTER")}
+    of = [word for parent in parents for word in ("-p", parent)]
+    return await git.text("commit-tree", tree, *of, "-F", "-", stdin=message.encode(errors="replace"), env=env)
 
 
 async def is_of_run(git: Git, commit: str, run_id: str, tree: str) -> bool:

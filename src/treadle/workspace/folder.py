@@ -7,6 +7,7 @@ import shutil
 from collections.abc import Mapping
 from pathlib import Path
 
+from treadle.workspace.history import branch_part
 from treadle.workspace.paths import inside
 from treadle.workspace.snapshots import Snapshots
 
@@ -15,12 +16,17 @@ SNAPSHOTS = "snapshots.git"
 
 
 class Workspace:
-    """The files of one run. Only the holder of the run's task may write to it; it is never shared between tasks."""
+    """The files of one run, or of one task of its plan. Only the holder of the task may write to it.
 
-    def __init__(self, folder: Path, snapshots: Snapshots, run_id: str) -> None:
+    Tasks that are done at the same time have folders of their own: see `of_task`.
+    """
+
+    def __init__(self, folder: Path, snapshots: Snapshots, run_id: str, task: str = "") -> None:
         self.folder = folder
         self.snapshots = snapshots
         self.run_id = run_id
+        self.task = task
+        """Id of a task of the plan; empty: the run's own workspace."""
 
     @classmethod
     async def open(cls, home: Path, run_id: str, snapshots: Snapshots | None = None) -> Workspace:
@@ -32,13 +38,14 @@ class Workspace:
         return cls(folder, snapshots, run_id)
 
     async def of_task(self, task: str) -> Workspace:
-        """Open a workspace of the same run that is a task's own, beside this one. Idempotent."""
-        folder = self.folder.with_name(f"{self.run_id}.{task}")
+        """Open a workspace for one task of the plan: a folder beside the run's, over the same snapshots. Idempotent."""
+        folder = self.folder.with_name(f"{self.run_id}.{branch_part(task)}")
         folder.mkdir(parents=True, exist_ok=True)
-        return Workspace(folder, self.snapshots, self.run_id)
+        return Workspace(folder, self.snapshots, self.run_id, task)
 
     async def remove(self) -> None:
-        """Delete the folder; snapshots of it stay. Idempotent."""
+        """Delete the folder. Idempotent; trees that were taken from it stay among the snapshots."""
+        self.snapshots.forget_folder(self.folder)
         await asyncio.to_thread(shutil.rmtree, self.folder, ignore_errors=True)
 
     async def restore(self, tree: str) -> None:

@@ -55,6 +55,8 @@ class Git:
     work_tree: Path | None = None
     index: Path | None = None
     cwd: Path | None = None
+    objects: Path | None = None
+    """Where objects are read and written; otherwise in the git dir."""
 
     async def run(self, *args: str, stdin: bytes = b"", env: Mapping[str, str] | None = None) -> bytes:
         """Run one git command and return what it printed.
@@ -98,7 +100,12 @@ class Git:
         return process.returncode or 0, out, err
 
     def _environment(self) -> dict[str, str]:
-        place = {"GIT_DIR": self.git_dir, "GIT_WORK_TREE": self.work_tree, "GIT_INDEX_FILE": self.index}
+        place = {
+            "GIT_DIR": self.git_dir,
+            "GIT_WORK_TREE": self.work_tree,
+            "GIT_INDEX_FILE": self.index,
+            "GIT_OBJECT_DIRECTORY": self.objects,
+        }
         return _hardened() | {name: str(path) for name, path in place.items() if path is not None}
 
 

@@ -11,8 +11,9 @@ from pathlib import Path
 from typing import Protocol
 
 from treadle.errors import Conflict, UsageError
-from treadle.workspace.commit import CommitNote, is_of_run, make_commit
-from treadle.workspace.git import EMPTY_TREE, NO_OBJECT, Git, user_identity
+from treadle.workspace.commit import is_of_run
+from treadle.workspace.git import EMPTY_TREE, NO_OBJECT, Git
+from treadle.workspace.history import History, Recorded, replay, to_make
 from treadle.workspace.repository import Repository
 from treadle.workspace.snapshots import Snapshots
 
@@ -33,8 +34,11 @@ class Publisher(Protocol):
     async def base_tree(self) -> str:
         """Return the tree that the work starts from, held by the snapshot store. Idempotent."""
 
-    async def publish(self, tree: str, note: CommitNote) -> Published:
-        """Commit the tree where the user will look for it. Idempotent for one run; whole or not at all."""
+    async def publish(self, tip: str, run_id: str) -> Published:
+        """Make the commits that lead to `tip` where the user will look for them: see `workspace.history`.
+
+        Idempotent for one run; whole or not at all.
+        """
 
 
 class NewRepository:
@@ -52,26 +56,27 @@ class NewRepository:
         """Return the empty tree."""
         return await self.snapshots.empty_tree()
 
-    async def publish(self, tree: str, note: CommitNote) -> Published:
+    async def publish(self, tip: str, run_id: str) -> Published:
         """Make the repository beside its place and rename it there, so that it is never seen half made.
 
         Raises:
             UsageError: The place is not empty by now, or cannot be written. Nothing was changed.
         """
+        history = await History(self.snapshots, run_id).log(tip)
         places = numbered(self.out)
         out = next(places)
         while _is_taken(out):
             git = Git(git_dir=out / ".git")
-            if await is_of_run(git, "HEAD", note.run_id, tree):
+            if await is_of_run(git, "HEAD", run_id, history[-1].tree):
                 return Published(await git.text("rev-parse", "HEAD"), str(out), "main")
             if not self.may_move:
                 break
             out = next(places)
         refuse_unusable_out(out)
-        making = self.out.parent / f".{self.out.name}.treadle-{note.run_id}"
+        making = self.out.parent / f".{self.out.name}.treadle-{run_id}"
         shutil.rmtree(making, ignore_errors=True)
         try:
-            commit = await self._make(making, tree, note)
+            commit = await self._make(making, history)
             out = self._move(making, out)
         except OSError as error:
             raise _unwritable(out, error) from error
@@ -91,13 +96,13 @@ class NewRepository:
             else:
                 return out
 
-    async def _make(self, folder: Path, tree: str, note: CommitNote) -> str:
+    async def _make(self, folder: Path, history: list[Recorded]) -> str:
         folder.mkdir(parents=True)
         git = Git(git_dir=folder / ".git", work_tree=folder, cwd=folder)
-        await self.snapshots.need(tree)
         await Git(cwd=folder).run("init", "--quiet", "--template=", "-b", "main")
-        await copy_objects(self.snapshots.git, git, [tree])
-        commit = await make_commit(git, tree, note, await user_identity())
+        trees = await _trees(self.snapshots, to_make(history, on_base=False))
+        await copy_objects(self.snapshots.git, git, trees)
+        commit = await replay(history, git, None)
         await git.run("update-ref", "refs/heads/main", commit)
         await git.run("reset", "--quiet", "--hard", "main")
         return commit
@@ -113,13 +118,13 @@ class HandedOverElsewhere:
         """Return the empty tree: what a repository holds is taken where it is."""
         return EMPTY_TREE
 
-    async def publish(self, tree: str, note: CommitNote) -> Published:
+    async def publish(self, tip: str, run_id: str) -> Published:
         """Raises Conflict."""
-        raise Conflict(f"The result of {note.run_id!r} is handed over in {self.host}; nothing was written here.")
+        raise Conflict(f"The result of {run_id!r} is handed over in {self.host}; nothing was written here.")
 
 
 class RepositoryBranch:
-    """The result becomes one commit on the branch `treadle/<run>` of an existing repository."""
+    """The result becomes the branch `treadle/<run>` of an existing repository, on top of the commit it began from."""
 
     def __init__(self, repository: Repository, snapshots: Snapshots, run_id: str) -> None:
         self.repository = repository
@@ -133,26 +138,35 @@ class RepositoryBranch:
         await self.snapshots.protect(self.repository.tree, self.run_id)
         return self.repository.tree
 
-    async def publish(self, tree: str, note: CommitNote) -> Published:
-        """Add the commit and the branch; the checkout, its index and every other branch stay as they are.
+    async def publish(self, tip: str, run_id: str) -> Published:
+        """Add the commits and the branch; the checkout, its index and every other branch stay as they are.
 
         Raises:
             Conflict: The branch exists and is not of this run. Nothing was changed but for unreachable objects.
         """
         git, ref = self.repository.git, f"refs/heads/{self.branch}"
+        history = await History(self.snapshots, run_id).log(tip)
         _, out, _ = await git.attempt("rev-parse", "--verify", "--quiet", ref)
         standing = out.decode().strip()
         place = str(self.repository.folder)
-        if standing and await is_of_run(git, standing, note.run_id, tree):
+        if standing and await is_of_run(git, standing, run_id, history[-1].tree):
             return Published(standing, place, self.branch)
         if standing:
             raise Conflict(f"Branch {self.branch!r} of {place} exists already and is not of this result.")
         await self.snapshots.need(self.repository.tree)
-        await self.snapshots.need(tree)
-        await copy_objects(self.snapshots.git, git, [tree, f"^{self.repository.tree}"])
-        commit = await make_commit(git, tree, note, await user_identity(), parent=self.repository.commit)
-        await git.run("update-ref", "-m", f"treadle: {note.run_id}", ref, commit, NO_OBJECT)
+        wanted = [*await _trees(self.snapshots, to_make(history, on_base=True)), f"^{self.repository.tree}"]
+        await copy_objects(self.snapshots.git, git, wanted)
+        commit = await replay(history, git, self.repository.commit)
+        await git.run("update-ref", "-m", f"treadle: {run_id}", ref, commit, NO_OBJECT)
         return Published(commit, place, self.branch)
+
+
+async def _trees(snapshots: Snapshots, history: list[Recorded]) -> list[str]:
+    """The trees of a history, all of them here."""
+    trees = list(dict.fromkeys(recorded.tree for recorded in history))
+    for tree in trees:
+        await snapshots.need(tree)
+    return trees
 
 
 async def copy_objects(source: Git, target: Git, revisions: list[str]) -> None:

@@ -145,7 +145,7 @@ class SharedSnapshots(Snapshots):
         await self._hold(shared.tree, shared.commit)
 
     async def _hold(self, tree: str, commit: str) -> str:
-        return await self._refer(f"refs/treadle/{self._run_id}/commits/{tree}", commit)
+        return await self.keep(f"refs/treadle/{self._run_id}/commits/{tree}", commit)
 
     async def _has(self, name: str) -> bool:
         code, _, _ = await self.git.attempt("cat-file", "-e", name)

@@ -120,9 +120,9 @@ class Snapshots:
 
         Everything that makes a tree calls this before it says the tree's name.
         """
-        await self._refer(f"refs/treadle/{run_id}/{tree}", tree)
+        await self.keep(f"refs/treadle/{run_id}/{tree}", tree)
 
-    async def _refer(self, ref: str, name: str) -> str:
+    async def keep(self, ref: str, name: str) -> str:
         """Let a ref, or one of a similar name, keep an object; returns the ref."""
         code, _, _ = await self.git.attempt("update-ref", ref, name)
         if code != 0:
@@ -132,10 +132,18 @@ class Snapshots:
         return ref
 
     async def forget(self, run_id: str) -> None:
-        """Let go of all trees of a run. Idempotent."""
-        refs = await self.git.text("for-each-ref", "--format=delete %(refname)", f"refs/treadle/{run_id}/")
+        """Let go of all trees, commits and branches of a run. Idempotent."""
+        places = (f"refs/treadle/{run_id}/", f"refs/heads/treadle/{run_id}/")
+        refs = await self.git.text("for-each-ref", "--format=delete %(refname)", *places)
         if refs:
             await self.git.run("update-ref", "--stdin", stdin=refs.encode() + b"\n")
+
+    def forget_folder(self, folder: Path) -> None:
+        """Let go of what is kept about a folder that is not used any more. Idempotent."""
+        self._kept_index(folder).unlink(missing_ok=True)
+
+    def _kept_index(self, folder: Path) -> Path:
+        return self.git_dir / "treadle" / f"{uuid.uuid5(uuid.NAMESPACE_URL, str(folder.absolute())).hex}.index"
 
     async def _drop_nested(self, git: Git, since: str | None) -> None:
         """Take repositories that appeared inside the folder out of the index: their files would not be stored."""
@@ -155,7 +163,7 @@ class Snapshots:
 
         A copy, because a process killed while it holds the index leaves a lock that would stop all later ones.
         """
-        kept = self.git_dir / "treadle" / f"{uuid.uuid5(uuid.NAMESPACE_URL, str(folder.absolute())).hex}.index"
+        kept = self._kept_index(folder)
         kept.parent.mkdir(exist_ok=True)
         with tempfile.TemporaryDirectory(dir=kept.parent, prefix="index-") as scratch:
             index = Path(scratch) / "index"

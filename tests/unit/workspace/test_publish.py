@@ -11,21 +11,30 @@ from gitcalls import git
 from treadle.errors import Conflict, UsageError
 from treadle.workspace import (
     CommitNote,
+    History,
     NewRepository,
+    Recorded,
     RepositoryBranch,
     Workspace,
     numbered,
     open_repository,
     refuse_unusable_out,
 )
+from treadle.workspace.git import EMPTY_TREE
 
+RUN = "run-1"
 NOTE = CommitNote("run-1", "Add slug.py", "Written by a model.", {"Treadle-Model": "m", "Treadle-Tokens": "12"})
+
+
+async def one(workspace: Workspace, tree: str, note: CommitNote = NOTE, base: str = EMPTY_TREE) -> str:
+    """The history of a run with one result."""
+    return await History(workspace.snapshots, note.run_id).one(base, tree, note)
 
 
 async def test_new_repository_is_complete_and_clean(workspace: Workspace, tmp_path: Path) -> None:
     tree = await workspace.write(await workspace.empty(), {"slug.py": "x = 1\n", "pkg/y.py": "y\n"})
     out = tmp_path / "new" / "slug"
-    published = await NewRepository(out, workspace.snapshots).publish(tree, NOTE)
+    published = await NewRepository(out, workspace.snapshots).publish(await one(workspace, tree), RUN)
     assert git(out, "rev-parse", "HEAD") == published.commit
     assert git(out, "status", "--porcelain") == ""
     assert git(out, "fsck", "--full") == ""
@@ -42,8 +51,8 @@ async def test_publishing_again_after_a_crash_gives_the_same_commit(workspace: W
     tree = await workspace.write(await workspace.empty(), {"slug.py": "x = 1\n"})
     publisher = NewRepository(tmp_path / "slug", workspace.snapshots)
     (tmp_path / ".slug.treadle-run-1").mkdir()
-    first = await publisher.publish(tree, NOTE)
-    assert await publisher.publish(tree, NOTE) == first
+    first = await publisher.publish(await one(workspace, tree), RUN)
+    assert await publisher.publish(await one(workspace, tree), RUN) == first
 
 
 async def test_a_place_that_filled_up_meanwhile_is_left_alone(workspace: Workspace, tmp_path: Path) -> None:
@@ -51,7 +60,7 @@ async def test_a_place_that_filled_up_meanwhile_is_left_alone(workspace: Workspa
     (tmp_path / "slug").mkdir()
     (tmp_path / "slug" / "mine").write_text("mine")
     with pytest.raises(UsageError, match="not empty"):
-        await NewRepository(tmp_path / "slug", workspace.snapshots).publish(tree, NOTE)
+        await NewRepository(tmp_path / "slug", workspace.snapshots).publish(await one(workspace, tree), RUN)
     assert [path.name for path in (tmp_path / "slug").iterdir()] == ["mine"]
     assert not (tmp_path / ".slug.treadle-run-1").exists()
 
@@ -60,10 +69,11 @@ async def test_a_place_of_our_own_choice_gives_way_to_what_took_it(workspace: Wo
     tree = await workspace.write(await workspace.empty(), {"slug.py": "x = 1\n"})
     (tmp_path / "slug-2").write_text("mine")
     publishers = [NewRepository(tmp_path / "slug", workspace.snapshots, may_move=True) for _ in range(2)]
-    first = await publishers[0].publish(tree, NOTE)
-    second = await publishers[1].publish(tree, CommitNote("run-2", "Add slug.py"))
+    other = CommitNote("run-2", "Add slug.py")
+    first = await publishers[0].publish(await one(workspace, tree), RUN)
+    second = await publishers[1].publish(await one(workspace, tree, other), "run-2")
     assert [Path(done.place).name for done in (first, second)] == ["slug", "slug-3"]
-    assert await publishers[1].publish(tree, CommitNote("run-2", "Add slug.py")) == second
+    assert await publishers[1].publish(await one(workspace, tree, other), "run-2") == second
 
 
 def test_numbers_go_on_from_the_number_that_is_there() -> None:
@@ -78,13 +88,13 @@ async def test_a_place_that_is_taken_at_the_last_moment_gives_way_too(
     publisher = NewRepository(tmp_path / "slug", workspace.snapshots, may_move=True)
     make = publisher._make
 
-    async def make_slowly(folder: Path, tree: str, note: CommitNote) -> str:
+    async def make_slowly(folder: Path, history: list[Recorded]) -> str:
         (tmp_path / "slug").mkdir()
         (tmp_path / "slug" / "theirs").touch()
-        return await make(folder, tree, note)
+        return await make(folder, history)
 
     monkeypatch.setattr(publisher, "_make", make_slowly)
-    assert (await publisher.publish(tree, NOTE)).place == str(tmp_path / "slug-2")
+    assert (await publisher.publish(await one(workspace, tree), RUN)).place == str(tmp_path / "slug-2")
     assert (tmp_path / "slug-2" / "slug.py").exists() and (tmp_path / "slug" / "theirs").exists()
 
 
@@ -121,21 +131,22 @@ async def test_branch_leaves_checkout_index_and_changes_alone(workspace: Workspa
     assert (workspace.folder / "a.py").read_text() == "A = 1\n"
     tree = await workspace.write(base, {"a.py": "A = 3\n"})
     head = git(repo, "rev-parse", "HEAD")
-    published = await publisher.publish(tree, NOTE)
+    published = await publisher.publish(await one(workspace, tree, base=base), RUN)
     assert (found.uncommitted, found.branch, published.branch) == (2, "trunk", "treadle/run-1")
     assert (repo / ".git" / "index").read_bytes() == index
     assert (repo / "a.py").read_text() == "A = 'uncommitted'\n"
     assert git(repo, "rev-parse", "HEAD") == head == git(repo, "rev-parse", "treadle/run-1^")
     assert git(repo, "diff", "--stat", "trunk", "treadle/run-1", "--name-only") == "a.py"
     assert git(repo, "fsck", "--full", "--connectivity-only") == ""
-    assert await publisher.publish(tree, NOTE) == published
+    assert await publisher.publish(await one(workspace, tree, base=base), RUN) == published
 
 
 async def test_branch_of_somebody_else_is_not_overwritten(workspace: Workspace, repo: Path) -> None:
     git(repo, "branch", "treadle/run-1")
     publisher = RepositoryBranch(await open_repository(repo), workspace.snapshots, "run-1")
+    base = await publisher.base_tree()
     with pytest.raises(Conflict):
-        await publisher.publish(await publisher.base_tree(), NOTE)
+        await publisher.publish(await one(workspace, base, base=base), RUN)
 
 
 async def test_hooks_and_signing_of_the_repository_are_not_run(
@@ -148,7 +159,8 @@ async def test_hooks_and_signing_of_the_repository_are_not_run(
         script.chmod(0o755)
     git(repo, "config", "commit.gpgsign", "true")
     publisher = RepositoryBranch(await open_repository(repo), workspace.snapshots, "run-1")
-    await publisher.publish(await workspace.write(await publisher.base_tree(), {"n.py": "n\n"}), NOTE)
+    base = await publisher.base_tree()
+    await publisher.publish(await one(workspace, await workspace.write(base, {"n.py": "n\n"}), base=base), RUN)
     assert not (tmp_path / "hook-ran").exists()
 
 
@@ -176,7 +188,8 @@ async def test_repositories_that_cannot_be_used_say_why(repo: Path, tmp_path: Pa
 async def test_a_shallow_clone_can_be_worked_on(workspace: Workspace, repo: Path, tmp_path: Path) -> None:
     git(tmp_path, "clone", "-q", "--depth=1", f"file://{repo}", "shallow")
     publisher = RepositoryBranch(await open_repository(tmp_path / "shallow"), workspace.snapshots, "run-1")
-    await publisher.publish(await workspace.write(await publisher.base_tree(), {"n.py": "n\n"}), NOTE)
+    base = await publisher.base_tree()
+    await publisher.publish(await one(workspace, await workspace.write(base, {"n.py": "n\n"}), base=base), RUN)
     assert git(tmp_path / "shallow", "log", "--oneline", "treadle/run-1").count("\n") == 1
 
 
