@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
-from typing import Protocol
+from typing import Literal, Protocol
 
 MIB = 1024 * 1024
 
@@ -60,6 +60,82 @@ class ExecResult:
     """The kernel killed a process of the call at its memory limit. Known only where MEMORY_LIMIT is held."""
 
 
+@dataclass(frozen=True, slots=True)
+class FileContent:
+    """What a file holds."""
+
+    data: bytes
+    size: int
+    """Bytes of the whole file: more than `data` has if that was cut."""
+    mode: int
+    """Permission bits."""
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """Something in a folder."""
+
+    path: str
+    """Relative to the workspace."""
+    kind: Literal["file", "folder", "link", "other"]
+    size: int = 0
+    """Bytes of a file."""
+
+
+@dataclass(frozen=True, slots=True)
+class Listing:
+    """What a folder holds, by path."""
+
+    entries: tuple[Entry, ...]
+    is_whole: bool = True
+    """There is no more than this."""
+
+
+class Files(Protocol):
+    """The files of a workspace, for whoever acts on the word of a model.
+
+    Paths are relative to the workspace. None leads out of it: no `..`, no symbolic link is followed, also if one is put
+    there while the operation runs; and none leads into a `.git`. What is refused has changed nothing.
+    """
+
+    async def read(self, path: str, *, limit: int = 8 * MIB) -> FileContent:
+        """Read a regular file, or its first `limit` bytes.
+
+        Raises:
+            Refused: The path is not allowed, or names something else than a regular file.
+            NotFound: There is no such file.
+        """
+
+    async def write(self, path: str, data: bytes) -> None:
+        """Make a file hold these bytes: whole or not at all. Missing folders are made; a mode that it had is kept.
+
+        Raises:
+            Refused: The path is not allowed, or names something else than a regular file, or cannot be written.
+        """
+
+    async def remove(self, path: str) -> None:
+        """Remove a file, or a symbolic link itself.
+
+        Raises:
+            Refused: The path is not allowed, or names a folder.
+            NotFound: There is nothing of that name.
+        """
+
+    async def list(self, path: str = ".", *, depth: int = 1, limit: int = 1000) -> Listing:
+        """List a folder, and the folders in it down to a depth; without `.git`.
+
+        Raises:
+            Refused: The path is not allowed, or names no folder.
+            NotFound: There is no such folder.
+        """
+
+    async def stamps(self) -> dict[str, str]:
+        """A mark of each file, by path, that changes whenever the file does; caches of interpreters left out.
+
+        Comparing the marks before and after a command tells what it changed.
+        """
+
+
 class Sandbox(Protocol):
     """One workspace folder, and a way to run commands that can reach nothing else."""
 
@@ -74,6 +150,10 @@ class Sandbox(Protocol):
     @property
     def guarantees(self) -> frozenset[Guarantee]:
         """What this backend holds on this machine, as probed, not as hoped."""
+
+    @property
+    def files(self) -> Files:
+        """The files of the workspace, without running anything."""
 
     async def exec(
         self,

@@ -8,6 +8,7 @@ from typing import Any, Literal, Protocol
 
 from treadle.domain.messages import ToolDefinition
 from treadle.ports.sandbox import Limits, Sandbox
+from treadle.ports.store import Blobs
 
 ToolEffects = Literal["none", "idempotent", "at_most_once"]
 """What a call may do to the world. `none`: it only looks, and may run beside others. `idempotent`: it changes the
@@ -31,6 +32,8 @@ class ToolResult:
     """Digest of a blob with the whole output, where the text shows only its head and tail."""
     ends: bool = False
     """The agent says that its work is over."""
+    seconds: float = 0.0
+    """Wall time of the call."""
 
 
 @dataclass(slots=True)
@@ -41,6 +44,10 @@ class ToolContext:
     limits: Limits = field(default_factory=Limits)
     memory: dict[str, Any] = field(default_factory=dict)
     """What tools remember from call to call of one thread, by tool name: rebuilt from the log. JSON-like."""
+    blobs: Blobs | None = None
+    """Where the whole of a long output is kept. None: it is lost."""
+    shown: int = 8000
+    """Characters of a result that the model is shown."""
 
 
 class Tool(Protocol):

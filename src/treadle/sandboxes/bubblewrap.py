@@ -16,6 +16,7 @@ from treadle.sandboxes import _seccomp
 from treadle.sandboxes._bwrap_gate import BwrapGate
 from treadle.sandboxes._calls import Calls
 from treadle.sandboxes._cgroup import Controllers, call_group
+from treadle.sandboxes._files import WorkspaceFiles
 from treadle.sandboxes._git_mask import GitMask
 from treadle.sandboxes._process import Command, run_child
 from treadle.sandboxes._rlimits import limit_guarantees, rlimits
@@ -59,6 +60,7 @@ class BubblewrapSandbox:
 
     def __init__(self, workspace: Path, *, bwrap: Bwrap, limits: Limits, controllers: Controllers | None) -> None:
         self._workspace = workspace.resolve()
+        self._files = WorkspaceFiles(self._workspace)
         self._bwrap = bwrap
         self._limits = limits
         self._controllers = controllers
@@ -69,6 +71,10 @@ class BubblewrapSandbox:
     @property
     def workspace(self) -> Path:
         return self._workspace
+
+    @property
+    def files(self) -> WorkspaceFiles:
+        return self._files
 
     @property
     def guarantees(self) -> frozenset[Guarantee]:

@@ -16,6 +16,7 @@ from treadle.ports.sandbox import ExecResult, Guarantee, Limits
 from treadle.sandboxes import _seccomp
 from treadle.sandboxes._calls import Calls
 from treadle.sandboxes._cgroup import Controllers
+from treadle.sandboxes._files import WorkspaceFiles
 from treadle.sandboxes._launched import Launch, launch
 from treadle.sandboxes._rlimits import limit_guarantees
 from treadle.sandboxes._runtime import ETC, check_argv, environment, find_runtime, private_folder
@@ -52,6 +53,7 @@ class LandlockSandbox:
     def __init__(self, workspace: Path, *, abi: int, limits: Limits, controllers: Controllers | None) -> None:
         """`abi` as `_kernel.landlock_abi()` reports it, or a lower one to do without what came later."""
         self._workspace = workspace.resolve()
+        self._files = WorkspaceFiles(self._workspace)
         self._abi = abi
         self._limits = limits
         self._controllers = controllers
@@ -63,6 +65,10 @@ class LandlockSandbox:
     @property
     def workspace(self) -> Path:
         return self._workspace
+
+    @property
+    def files(self) -> WorkspaceFiles:
+        return self._files
 
     @property
     def guarantees(self) -> frozenset[Guarantee]:

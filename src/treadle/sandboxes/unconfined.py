@@ -8,6 +8,7 @@ from pathlib import Path
 from treadle.ports.sandbox import ExecResult, Guarantee, Limits
 from treadle.sandboxes._calls import Calls
 from treadle.sandboxes._cgroup import Controllers
+from treadle.sandboxes._files import WorkspaceFiles
 from treadle.sandboxes._launched import Launch, launch
 from treadle.sandboxes._runtime import check_argv, environment, find_runtime, private_folder
 
@@ -19,6 +20,7 @@ class UnconfinedSandbox:
 
     def __init__(self, workspace: Path, *, limits: Limits, controllers: Controllers | None) -> None:
         self._workspace = workspace.resolve()
+        self._files = WorkspaceFiles(self._workspace)
         self._limits = limits
         self._controllers = controllers
         self._runtime = find_runtime()
@@ -27,6 +29,10 @@ class UnconfinedSandbox:
     @property
     def workspace(self) -> Path:
         return self._workspace
+
+    @property
+    def files(self) -> WorkspaceFiles:
+        return self._files
 
     @property
     def guarantees(self) -> frozenset[Guarantee]:

@@ -1,11 +1,11 @@
 """Workspaces: git trees, branches and snapshots of what agents wrote."""
 
+from treadle.domain.paths import clean_path
 from treadle.workspace.commit import CommitNote, provenance_trailers
 from treadle.workspace.folder import SNAPSHOTS, Workspace
 from treadle.workspace.git import git_program
 from treadle.workspace.history import History, Recorded
 from treadle.workspace.merge import FileConflict, Merge, merge, replaced
-from treadle.workspace.paths import clean_path
 from treadle.workspace.publish import (
     HandedOverElsewhere,
     NewRepository,

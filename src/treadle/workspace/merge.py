@@ -15,9 +15,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
+from treadle.domain.paths import clean_path
 from treadle.errors import NotFound, TreadleError
 from treadle.workspace.git import NO_OBJECT, Git, Identity, split_fields
-from treadle.workspace.paths import clean_path
 from treadle.workspace.snapshots import Snapshots
 
 ConflictKind = Literal["content", "binary", "add/add", "modify/delete", "rename", "type"]

@@ -1,38 +1,12 @@
-"""Which paths a model may name. Everything that comes from a model passes here before it meets the disk."""
+"""Placing paths that a model gave in a folder of this machine that nothing else writes to."""
 
 from __future__ import annotations
 
 import stat
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
-from treadle.errors import Refused
-
-MAX_DEPTH = 12
-MAX_NAME_BYTES = 200
-
-
-def _refusal(message: str) -> Refused:
-    hint = "Paths are relative to the workspace, without '..', symbolic links or '.git'."
-    return Refused(message, hint=hint)
-
-
-def clean_path(name: str) -> str:
-    """Normalise a path that a model gave; the result is relative, with forward slashes and no `.` parts.
-
-    Raises:
-        Refused: It is empty, absolute, has `..`, a `.git` part, control characters or is absurdly long.
-    """
-    text = name.strip().replace("\\", "/")
-    if not text or text.startswith(("/", "~")) or any(ord(char) < 32 or ord(char) == 127 for char in text):
-        raise _refusal(f"The path {name!r} is not a relative file name.")
-    parts = [part for part in PurePosixPath(text).parts if part != "."]
-    if not parts or len(parts) > MAX_DEPTH or len(text.encode(errors="replace")) > MAX_NAME_BYTES:
-        raise _refusal(f"The path {name!r} is empty, too deep or too long.")
-    for part in parts:
-        # Git itself also refuses spellings of .git that some file systems fold together, hence the stripping.
-        if part == ".." or part.lower().rstrip(". ") in {".git", "git~1"} or ":" in part:
-            raise _refusal(f"The path {name!r} leaves the workspace or names git's own files.")
-    return "/".join(parts)
+from treadle.domain.paths import clean_path
+from treadle.domain.paths import refused_path as _refusal
 
 
 def inside(folder: Path, name: str) -> Path:

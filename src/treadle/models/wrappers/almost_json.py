@@ -43,16 +43,23 @@ def json_object(text: str) -> dict[str, Any] | None:
 
 
 def problem_with(value: Any, schema: dict[str, Any]) -> str:
-    """Say in words for a model what is wrong with a value; empty if nothing is.
+    """Say in words for a model what is wrong with a value, most of all; empty if nothing is. See `problems_with`."""
+    return next(iter(problems_with(value, schema, at_most=1)), "")
+
+
+def problems_with(value: Any, schema: dict[str, Any], *, at_most: int = 5) -> list[str]:
+    """Say in words for a model what is wrong with a value, the worst first.
 
     References to other addresses are not followed: a schema that has one is a problem.
     """
-    jsonschema = import_module("jsonschema")  # takes a third of a second, and most processes never need it
+    exceptions = import_module("jsonschema").exceptions  # takes a third of a second, and most processes never need it
     try:
-        error = jsonschema.exceptions.best_match(_validator(json.dumps(schema)).iter_errors(value))
-    except (jsonschema.exceptions.SchemaError, jsonschema.exceptions._WrappedReferencingError) as exc:
-        return f"its schema cannot be used: {exc}"
-    return f"{error.json_path}: {error.message[:300]}" if error is not None else ""
+        errors = list(_validator(json.dumps(schema)).iter_errors(value))
+        errors.sort(key=exceptions.relevance, reverse=True)
+        worst = [exceptions.best_match([error]) for error in errors[:at_most]]
+    except (exceptions.SchemaError, exceptions._WrappedReferencingError) as exc:
+        return [f"its schema cannot be used: {exc}"]
+    return [f"{error.json_path}: {error.message[:300]}" for error in worst]
 
 
 def schema_flaw(schema: Mapping[str, Any]) -> str:

@@ -1,0 +1,62 @@
+"""The tool `bash`: one command in the sandbox."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Annotated
+
+import msgspec
+
+from treadle.ports.sandbox import ExecResult
+from treadle.ports.tool import ToolContext, ToolResult
+from treadle.tools.define import tool
+
+_SHELL = 'exec "$(command -v bash || command -v sh)" -c "$1"'
+ENV = {"PYTHONDONTWRITEBYTECODE": "1", "NO_COLOR": "1", "TERM": "dumb", "PAGER": "cat"}
+
+
+@tool(effects="idempotent")
+async def bash(
+    command: str, *, seconds: Annotated[float, msgspec.Meta(gt=0)] | None = None, context: ToolContext
+) -> ToolResult:
+    """Run a shell command in the workspace, and show its output and exit code.
+
+    Nothing but files outlives the command: no process, no variable, no change of folder. There is no network.
+
+    Args:
+        command: For bash, such as `python -m pytest -q`.
+        seconds: Stop it after so long.
+    """
+    limits = context.limits
+    if seconds is not None:
+        limits = replace(limits, wall_seconds=min(seconds, limits.wall_seconds))
+    files = context.sandbox.files
+    before = await files.stamps()
+    result = await context.sandbox.exec(["sh", "-c", _SHELL, "sh", command], limits=limits, env=ENV)
+    return ToolResult(
+        told(result, limits.wall_seconds),
+        is_error=result.exit_code != 0,
+        exit_code=result.exit_code,
+        changed=changed_between(before, await files.stamps()),
+    )
+
+
+def told(result: ExecResult, wall_seconds: float) -> str:
+    """What a command came to, for a model: what it printed, then how it ended."""
+    parts = [result.stdout.rstrip("\n")] if result.stdout.strip() else []
+    if result.stderr.strip():
+        parts.append(f"[stderr]\n{result.stderr.rstrip()}")
+    if result.timed_out:
+        end = f"it did not end within {wall_seconds:g} seconds and was stopped"
+    elif result.out_of_memory:
+        end = f"exit code {result.exit_code}: it needed more memory than it may have"
+    else:
+        end = f"exit code {result.exit_code}"
+    return "\n".join([*parts, f"[{end}]"])
+
+
+def changed_between(before: Mapping[str, str], after: Mapping[str, str]) -> tuple[str, ...]:
+    """Paths of files that were written or removed, from `Files.stamps`."""
+    paths = sorted(path for path in before.keys() | after.keys() if before.get(path) != after.get(path))
+    return tuple(path.encode(errors="replace").decode() for path in paths)

@@ -1,0 +1,181 @@
+"""Edits find what a model means, say how, and touch nothing else."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from treadle.errors import Refused
+from treadle.tools.edits import Change, Made, make_changes
+from treadle.tools.text import FileText, decode
+
+SOURCE = """\
+def first(a, b):
+    total = a + b
+    return total
+
+
+def second(a, b):
+    total = a * b
+    return total
+"""
+
+
+def edit(text: str, old: str, new: str, *, all: bool = False) -> tuple[str, Made]:
+    after, made = make_changes(FileText(text), [Change(old, new, all)])
+    return after.raw, made[0]
+
+
+def refusal(text: str, old: str, new: str = "x") -> str:
+    with pytest.raises(Refused) as caught:
+        make_changes(FileText(text), [Change(old, new)])
+    return f"{caught.value} {caught.value.hint}"
+
+
+def test_exact_piece_is_replaced_and_its_line_is_told() -> None:
+    text, made = edit(SOURCE, "a + b", "a - b")
+    assert text == SOURCE.replace("a + b", "a - b")
+    assert str(made) == "line 2, found as quoted"
+
+
+def test_piece_that_stands_twice_is_refused_with_both_places() -> None:
+    said = refusal(SOURCE, "    return total\n")
+    assert "2 places" in said and "3:     return total" in said and "8:     return total" in said
+    assert "2:     total = a + b" in said and "7:     total = a * b" in said  # the lines that tell them apart
+
+
+def test_all_changes_every_place() -> None:
+    text, made = edit(SOURCE, "return total", "return int(total)", all=True)
+    assert text.count("return int(total)") == 2 and made.lines == ((3, 3), (8, 8))
+
+
+def test_indentation_that_the_model_left_out_is_put_back() -> None:
+    text, made = edit(SOURCE, "total = a + b\nreturn total\n", "total = a + b\nif a:\n    total = 1\nreturn total\n")
+    assert made.how == "white space" and made.lines == ((2, 3),)
+    assert text.startswith("def first(a, b):\n    total = a + b\n    if a:\n        total = 1\n    return total\n\n")
+
+
+def test_tabs_of_the_file_are_kept_where_the_model_wrote_spaces() -> None:
+    text, _ = edit("if x:\n\ty()\n\tz()\n", "if x:\n    y()\n    z()", "if x:\n    if y():\n        z()")
+    assert text == "if x:\n\tif y():\n\t\tz()\n"
+
+
+def test_white_space_at_line_ends_and_within_lines_does_not_matter() -> None:
+    assert edit("a = 1   \nb = 2\n", "a = 1\nb = 2\n", "c = 3\n")[0] == "c = 3\n"
+    assert edit("f( a,b )\n", "f(a, b)", "g(a)")[0] == "g(a)\n"
+
+
+def test_nearly_the_same_piece_is_taken_and_shown() -> None:
+    text, made = edit(
+        SOURCE, "def second(a, b):\n    total = a  * c\n    return total\n", "def second():\n    return 0\n"
+    )
+    assert made.how == "similar" and made.alike > 0.9
+    assert text == SOURCE[: SOURCE.index("def second")] + "def second():\n    return 0\n"
+    assert "total = a * b" in str(made)  # what was really there
+
+
+def test_two_pieces_that_are_nearly_the_same_are_not_guessed_between() -> None:
+    twice = SOURCE.replace("a * b", "a + b").replace("second", "fIrst")
+    said = refusal(twice, "def farst(a, b):\n    total = a + b\n    return total\n")
+    assert "nearest" in said and "Others begin at line" in said
+
+
+def test_short_piece_is_never_guessed() -> None:
+    said = refusal(SOURCE, "    total = a - b")
+    assert "Nothing was changed" in said or "nothing was changed" in said
+    assert "total = a + b" in said
+
+
+def test_nothing_is_changed_unless_every_change_fits() -> None:
+    with pytest.raises(Refused, match="Change 2 fits no place"):
+        make_changes(FileText(SOURCE), [Change("a + b", "a - b"), Change("no such line at all", "x")])
+
+
+def test_later_change_sees_what_the_earlier_one_did() -> None:
+    after, _ = make_changes(FileText("a\n"), [Change("a", "b"), Change("b", "c")])
+    assert after.raw == "c\n"
+
+
+@pytest.mark.parametrize(("old", "new"), [("x", "x"), ("", "x")])
+def test_change_of_nothing_is_refused(old: str, new: str) -> None:
+    assert "change" in refusal("x\n", old, new)
+
+
+def test_empty_file_takes_an_empty_quotation() -> None:
+    assert edit("", "", "a\n")[0] == "a\n"
+
+
+def test_file_without_a_last_newline_stays_without() -> None:
+    assert edit("a\n  b", "b\n", "c\n")[0] == "a\n  c"
+    assert edit("a\nb", "b", "c")[0] == "a\nc"
+
+
+def test_windows_line_ends_are_kept_also_in_new_lines() -> None:
+    assert edit("a\r\nb\r\nc\r\n", "b\n", "x\ny\n")[0] == "a\r\nx\r\ny\r\nc\r\n"
+    assert edit("a\nb\r\nc\n", "b", "x\ny")[0] == "a\nx\ny\r\nc\n"  # each other line keeps the end that it had
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "latin-1"])
+def test_encoding_and_its_mark_are_kept(encoding: str) -> None:
+    before = "größe = 1\nb = 2\n".encode(encoding)
+    after, _ = make_changes(decode(before, "f"), [Change("größe = 1", "größe = 3")])
+    assert after.encode() == "größe = 3\nb = 2\n".encode(encoding)
+
+
+def test_character_that_the_encoding_lacks_is_refused() -> None:
+    after, _ = make_changes(decode("é\n".encode("latin-1"), "f"), [Change("é", "漢")])
+    with pytest.raises(Refused, match="latin-1"):
+        after.encode()
+
+
+def test_binary_file_is_refused() -> None:
+    with pytest.raises(Refused, match="binary file of 4 bytes"):
+        decode(b"\x7fEL\0", "f")
+
+
+LINES = st.lists(st.text(alphabet="ab c\t=()é", max_size=12), max_size=12)
+ENDS = st.sampled_from(["\n", "\r\n"])
+
+
+@st.composite
+def files(draw: st.DrawFn) -> str:
+    return "".join(line + draw(ENDS) for line in draw(LINES)) + draw(st.text(alphabet="ab c", max_size=3))
+
+
+@given(files(), st.data())
+def test_exact_edit_changes_the_quoted_bytes_and_no_others(raw: str, data: st.DataObject) -> None:
+    file = FileText(raw)
+    start = data.draw(st.integers(0, len(file.text)))
+    end = data.draw(st.integers(start, len(file.text)))
+    new = data.draw(st.text(alphabet="xy\n", max_size=6))
+    after = file.replaced([(start, end, new)])
+    assert after.text == file.text[:start] + new + file.text[end:]
+    kept = file.replaced([(start, end, "")]).raw
+    assert raw.startswith(kept[: len(kept) // 2][:start])
+    assert file.replaced([(start, end, file.text[start:end])]).text == file.text
+
+
+@given(files(), st.text(alphabet="ab c\t=()é\n", max_size=30), st.text(alphabet="xab \n", max_size=30), st.booleans())
+def test_any_edit_is_made_in_one_place_or_refused(raw: str, old: str, new: str, all: bool) -> None:
+    file = FileText(raw)
+    try:
+        after, (made,) = make_changes(file, [Change(old, new, all)])
+    except Refused:
+        return
+    assert after.raw != raw or old != new
+    lines, changed = file.text.split("\n"), after.text.split("\n")
+    first, last = made.lines[0][0], made.lines[-1][1]
+    assert lines[: first - 1] == changed[: first - 1]  # nothing before the first place
+    behind = lines[last + 1 :]
+    assert not behind or changed[-len(behind) :] == behind  # nor behind the last
+    if not all:
+        assert len(made.lines) == 1
+
+
+@given(st.binary(max_size=200))
+def test_decoding_and_encoding_keeps_every_byte(data: bytes) -> None:
+    try:
+        assert decode(data, "f").encode() == data
+    except Refused:
+        assert b"\0" in data
