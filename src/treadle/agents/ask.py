@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -11,7 +11,7 @@ import msgspec
 from treadle.agents.budget import Share, shares
 from treadle.agents.prompt import SYSTEM
 from treadle.domain.messages import Message, ModelRequest
-from treadle.errors import BudgetExceeded
+from treadle.errors import BrokenAnswer, BudgetExceeded
 from treadle.models.wrappers.almost_json import json_value
 from treadle.ports.context import NodeContext
 from treadle.ports.model import Model, Pricing, free
@@ -66,31 +66,40 @@ class Asker:
             json_schema=question.json_schema,
         )
 
-        recorded = await self._recorded(key, request)
+        return str((await self.reply(key, request, request.plain()))["text"])
+
+    async def reply(self, key: str, request: ModelRequest, shown: Mapping[str, Any]) -> dict[str, Any]:
+        """Return the model's reply to any request, as plain values; `shown` is what is recorded of the request.
+
+        An answer that cannot be read is paid for like any other: it comes back with its `flaw`.
+        Raises as `ask`.
+        """
+        recorded = await self._recorded(key, request, shown)
         self.tokens += _tokens(recorded)
         self.cost += recorded.get("cost") or 0.0
         self.last_model = str(recorded["model"])
         self.models.add(self.last_model)
-        return str(recorded["text"])
+        return recorded
 
-    async def _recorded(self, key: str, request: ModelRequest) -> dict[str, Any]:
+    async def _recorded(self, key: str, request: ModelRequest, shown: Mapping[str, Any]) -> dict[str, Any]:
         tries = shares(request, self.pricing, await self.ctx.budget())
         for share in tries[:-1]:
             try:
-                return await self._step(key, request, share)
+                return await self._step(key, request, shown, share)
             except BudgetExceeded:
                 if share.was_asked:
                     raise
-        return await self._step(key, request, tries[-1])
+        return await self._step(key, request, shown, tries[-1])
 
-    async def _step(self, key: str, request: ModelRequest, share: Share) -> dict[str, Any]:
+    async def _step(self, key: str, request: ModelRequest, shown: Mapping[str, Any], share: Share) -> dict[str, Any]:
         async def reply() -> dict[str, Any]:
-            answer: dict[str, Any] = msgspec.to_builtins(await share.ask(self.model, request, self.on_delta))
+            try:
+                answer: dict[str, Any] = msgspec.to_builtins(await share.ask(self.model, request, self.on_delta))
+            except BrokenAnswer as error:
+                return {**msgspec.to_builtins(error.reply), "flaw": str(error)}
             return answer
 
-        return await self.ctx.step(
-            key, reply, kind="model", request=request.plain(), reserve=share.reserve, settle=share.settle
-        )
+        return await self.ctx.step(key, reply, kind="model", request=shown, reserve=share.reserve, settle=share.settle)
 
     async def ask_json(self, key: str, question: Question, *, tries: int = 2) -> Any:
         """Return the JSON value that the model answers with, or None if none of the tries had a usable one."""

@@ -20,7 +20,7 @@ _SHORTEST_SECONDS = 1.0
 
 @dataclass(slots=True)
 class Share:
-    """The part of the budgets that one question may take, by kind: `tokens`, `money`, `seconds`."""
+    """The part of the budgets that one question may take, by kind: `tokens`, `money`, `seconds`, `steps`."""
 
     reserve: Mapping[str, float]
     refusal: str = ""
@@ -58,6 +58,8 @@ class Share:
             took["money"] = float(answer["cost"])
         if "seconds" in self.reserve:
             took["seconds"] = self._took_seconds
+        if "steps" in self.reserve:
+            took["steps"] = 1.0
         return took
 
 
@@ -70,9 +72,10 @@ def shares(request: ModelRequest, pricing: Pricing | None, budgets: Mapping[str,
         pricing: Of the dearest model that may answer; None: not known.
     """
     tokens = request.largest_usage()
+    steps = {"steps": 1.0} if "steps" in budgets else {}
     found = []
     for seconds in _seconds_to_try(budgets.get("seconds")):
-        reserve = {"tokens": float(tokens.total)} | ({} if seconds is None else {"seconds": seconds})
+        reserve = {"tokens": float(tokens.total)} | ({} if seconds is None else {"seconds": seconds}) | steps
         money = pricing(tokens, seconds or _LONGEST_SECONDS) if pricing is not None else 0.0
         found.append(Share(reserve | ({"money": money} if money > 0 else {}), _refusal(request, pricing, budgets)))
     return found

@@ -55,8 +55,8 @@ class ChildContext:
         self._tell = tell
         self._asked = 0
 
-    def interrupt(self, value: Any) -> Any:
-        key = self._next("interrupt")
+    def interrupt(self, value: Any, *, key: str | None = None) -> Any:
+        key = key or self._next("interrupt")
         if key not in self._facts.answers:
             raise Pause(key, value)
         return codec.decode(self._facts.answers[key])

@@ -147,9 +147,11 @@ class Context:
             )
         return codec.decode(payload.result)
 
-    def interrupt(self, value: Any) -> Any:
-        key = f"interrupt:{self._asked}"
-        self._asked += 1
+    def interrupt(self, value: Any, *, key: str | None = None) -> Any:
+        """See `ports.context.NodeContext.interrupt`."""
+        if key is None:
+            key = f"interrupt:{self._asked}"
+            self._asked += 1
         answered = self._journal.get((key, "answer"))
         if answered is None:
             raise Pause(key, value)

@@ -98,8 +98,11 @@ class NodeContext(Protocol):
             EffectInterrupted: An at_most_once effect was in flight at a crash. It was not repeated.
         """
 
-    def interrupt(self, value: Any) -> Any:
-        """Ask the outside world; returns the answer. The node ends here until somebody answers, then starts again."""
+    def interrupt(self, value: Any, *, key: str | None = None) -> Any:
+        """Ask the outside world; returns the answer. The node ends here until somebody answers, then starts again.
+
+        `key` ties the answer to this very question; without one, answers are given out in the order of the questions.
+        """
 
     async def sleep(self, seconds: float) -> None:
         """Let go of the worker; the node starts again from its top after so long. Costs nothing while it waits."""

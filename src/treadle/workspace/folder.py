@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from treadle.workspace.history import branch_part
@@ -70,6 +70,17 @@ class Workspace:
                 places[path].write_bytes(text.encode(errors="surrogateescape"))
         kept = [path for path, text in files.items() if text is not None]
         return await self.snapshots.take(self.folder, self.run_id, since=tree, also=kept)
+
+    async def take(self, since: str, changed: Iterable[str] = (), *, only_these: bool = False) -> str:
+        """Return the tree of the folder as it is, ignored files among `changed` included. It came from `since`.
+
+        With `only_these`, all paths but `changed` are taken to be as `since` has them, whatever the folder holds.
+        """
+        there = [path for path in changed if (self.folder / path).is_symlink() or (self.folder / path).is_file()]
+        only = list(changed) if only_these else None
+        return await self.snapshots.take(
+            self.folder, self.run_id, since=since, also=() if only_these else there, only=only
+        )
 
     async def read(self, tree: str, path: str) -> str | None:
         """Return the text of a file of a tree, or None if the tree has no such file."""

@@ -48,16 +48,30 @@ class Snapshots:
                 if not self.git_dir.exists():
                     raise
 
-    async def take(self, folder: Path, run_id: str, *, since: str | None = None, also: Iterable[str] = ()) -> str:
+    async def take(
+        self,
+        folder: Path,
+        run_id: str,
+        *,
+        since: str | None = None,
+        also: Iterable[str] = (),
+        only: Iterable[str] | None = None,
+    ) -> str:
         """Store the folder's files and return the tree's name. Idempotent: equal files give an equal name.
 
         Files that the folder's .gitignore names are left out unless the tree `since` has them or `also` names them.
         Empty folders and nested repositories are left out. On disk before it returns.
+
+        Args:
+            only: Paths to look at; all others stay as the tree `since` has them. None: the whole folder.
         """
         async with self._index(folder) as index:
             git = Git(git_dir=self.git_dir, work_tree=folder, index=index, cwd=folder)
             await git.run("read-tree", *(["-m", since] if since else ["--empty"]))
-            await git.run("add", "--all", "--", ".")
+            if only is None:
+                await git.run("add", "--all", "--", ".")
+            for path in only or ():  # one that is neither in the tree nor in the folder matches nothing
+                await git.attempt("--literal-pathspecs", "add", "--all", "--force", "--", path)
             for path in also:
                 await git.run("--literal-pathspecs", "add", "--force", "--", path)
             await self._drop_nested(git, since)
