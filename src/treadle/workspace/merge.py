@@ -24,7 +24,9 @@ ConflictKind = Literal["content", "binary", "add/add", "modify/delete", "rename"
 """`content`: both sides changed the same lines. `rename`: both renamed it, or a file stands where the other side has a
 folder. `type`: a file on one side, a link or a submodule on the other."""
 
-_ATTRIBUTES = "* -text -eol -ident -filter -working-tree-encoding !merge !conflict-marker-size\n"
+MARKER_SIZE = 27
+"""Characters of a conflict marker: more than any file is likely to have at the start of a line."""
+_ATTRIBUTES = f"* -text -eol -ident -filter -working-tree-encoding !merge conflict-marker-size={MARKER_SIZE}\n"
 _SETTINGS = ("merge.conflictStyle=diff3", "merge.renames=true", "merge.directoryRenames=true", "rerere.enabled=false")
 _MESSAGE = re.compile(r"^CONFLICT \((?P<kind>[^)]*)\): (?P<said>.*)$", re.MULTILINE)
 _FILE_MODES = ("100644", "100755")
