@@ -10,6 +10,7 @@ import pytest
 
 from treadle.errors import NotFound, Refused
 from treadle.workspace import CommitNote, History, Merge, Workspace, merge, replaced
+from treadle.workspace.merge import MARKER_SIZE
 
 Files = dict[str, str | None]
 BASE: Files = {"a.py": "".join(f"line {n}\n" for n in range(30)), "b.py": "B = 1\n", "lib/c.py": "C = 1\n" * 9}
@@ -55,7 +56,7 @@ async def test_changes_of_the_same_lines_are_a_conflict_with_all_three_versions(
     (conflict,) = done.conflicts
     assert (conflict.path, conflict.kind, conflict.base) == ("a.py", "content", BASE["a.py"])
     assert (conflict.ours, conflict.theirs) == (edited(2, "ours\n"), edited(2, "theirs\n"))
-    assert "||||||| " in conflict.text and "line 2\n=======\ntheirs\n>>>>>>>" in conflict.text
+    assert f"line 2\n{'=' * MARKER_SIZE}\ntheirs\n{'>' * MARKER_SIZE} " in conflict.text
     assert await workspace.read(done.tree, "b.py") == "B = 2\n"
 
 
