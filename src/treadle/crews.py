@@ -104,14 +104,10 @@ class Crews:
 
     async def open_sandbox(self, folder: Path, backend: str) -> Sandbox:
         """A sandbox over a folder, with the configured limits."""
-        from treadle.ports.sandbox import MIB, Limits
         from treadle.sandboxes.choose import open_sandbox
+        from treadle.services.tools import limits_of
 
-        wanted = self._settings.sandbox
-        limits = Limits(
-            wall_seconds=wanted.wall_seconds, memory_bytes=wanted.memory_mb * MIB, processes=wanted.processes
-        )
-        return await open_sandbox(folder, backend=backend, limits=limits)
+        return await open_sandbox(folder, backend=backend, limits=limits_of(self._settings.sandbox))
 
     def _tier(self, plan: BuildPlan, tier: PlannedTier, script: str) -> CrewTier:
         """Who answers in one tier: the place where models, their wrappers and the pool come together."""

@@ -208,3 +208,27 @@ def test_project_is_else_the_git_root_else_the_folder_itself(tmp_path):
     assert find_project(tmp_path / "repo" / "src") == tmp_path / "repo" / "src"
     (tmp_path / "repo" / ".git").write_text("gitdir: elsewhere")
     assert find_project(tmp_path / "repo" / "src") == tmp_path / "repo"
+
+
+def test_tools_are_lists_in_files_and_commas_in_variables(project, home):
+    (project / "treadle.toml").write_text('[tools]\nenabled = ["bash"]\n[tools.agents]\nwriter = ["done"]\n')
+    settings = load(project, home)
+    assert (settings.tools.enabled, settings.tools.agents) == (("bash",), {"writer": ("done",)})
+    assert load(project, home, TREADLE_TOOLS_ENABLED="done, *").tools.enabled == ("done", "*")
+
+
+@pytest.mark.parametrize("text", ['enabled = "bash"', "enabled = [1]", "agents = []", "agents = {writer = 1}"])
+def test_tools_that_are_no_lists_are_refused(project, home, text):
+    (project / "treadle.toml").write_text(f"[tools]\n{text}\n")
+    with pytest.raises(ConfigError, match="expected a"):
+        load(project, home)
+
+
+@pytest.mark.parametrize("text", ['allow = ["*"]', 'search_url = "http://127.0.0.1/{query}"'])
+def test_a_project_opens_no_network_to_tools(project, home, text):
+    (project / "treadle.toml").write_text(f"[tools]\n{text}\n")
+    with pytest.raises(ConfigError, match="a project may not set"):
+        load(project, home)
+    (project / "treadle.toml").unlink()
+    user_file(home, f"[tools]\n{text}\n")
+    assert load(project, home).tools.allow or load(project, home).tools.search_url

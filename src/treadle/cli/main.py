@@ -22,6 +22,7 @@ from treadle.cli import (
     prompts,
     schedules,
     store,
+    tools,
     validate,
     workers,
 )
@@ -51,6 +52,7 @@ workers.add_to(app)
 limits.add_to(app)
 schedules.add_to(app)
 store.add_to(app)
+tools.add_to(app)
 validate.add_to(app)
 doctor.add_to(app)
 

@@ -25,6 +25,7 @@ from treadle.settings.values import (
     Settings,
     StoreSettings,
     TierChoice,
+    ToolSettings,
     Variables,
     without_password,
 )
@@ -40,6 +41,7 @@ __all__ = [
     "Settings",
     "StoreSettings",
     "TierChoice",
+    "ToolSettings",
     "Variables",
     "check_settings_file",
     "child_environment",

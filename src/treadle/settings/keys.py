@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, Literal, get_args, get_origin, get_type_hints
@@ -16,6 +16,7 @@ from treadle.settings.values import (
     PromptSettings,
     SandboxSettings,
     StoreSettings,
+    ToolSettings,
 )
 
 
@@ -43,6 +44,7 @@ SECTIONS: dict[str, type[Any]] = {
     "build": BuildSettings,
     "inventory": InventorySettings,
     "prompts": PromptSettings,
+    "tools": ToolSettings,
 }
 
 
@@ -80,6 +82,8 @@ def ollama_address(host: str) -> str:
 
 def parsed(key: Key, text: str) -> object:
     """Read the text of a variable or flag as what the setting holds; text that does not fit stays text."""
+    if get_origin(key.kind) is tuple:
+        return [part.strip() for part in text.split(",") if part.strip()]
     try:
         return key.kind(text) if key.kind in (int, float) else text
     except ValueError:
@@ -94,6 +98,12 @@ def checked(key: Key, value: object, where: str, folder: Path | None = None) -> 
     if kind is Path and isinstance(value, str | Path):
         path = Path(value).expanduser()
         return path if path.is_absolute() else ((folder or Path.cwd()) / path)
+    if get_origin(kind) is tuple:
+        return _texts(key, value, where)
+    if get_origin(kind) is Mapping:
+        if not isinstance(value, Mapping):
+            raise _wrong(key, value, where, "a section of lists")
+        return {name: _texts(key, texts, where) for name, texts in value.items()}
     if get_origin(kind) is Literal:
         if value not in get_args(kind):
             raise _wrong(key, value, where, " or ".join(get_args(kind)))
@@ -105,6 +115,12 @@ def checked(key: Key, value: object, where: str, folder: Path | None = None) -> 
         if key.high is not None and value > key.high:
             raise _wrong(key, value, where, f"{key.high} or less")
     return value
+
+
+def _texts(key: Key, value: object, where: str) -> tuple[str, ...]:
+    if not isinstance(value, list | tuple) or not all(isinstance(one, str) for one in value):
+        raise _wrong(key, value, where, 'a list of texts, such as ["read_file", "done"]')
+    return tuple(value)
 
 
 def _wrong(key: Key, value: object, where: str, expected: str) -> ConfigError:

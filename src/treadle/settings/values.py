@@ -138,6 +138,20 @@ class PromptSettings:
     """Folder of prompts that replace shipped ones. Default: `.treadle/prompts` of the project, if it is there."""
 
 
+@dataclass(frozen=True, slots=True)
+class ToolSettings:
+    """Which tools agents get."""
+
+    enabled: tuple[str, ...] = field(default=("*",), metadata=_about())
+    """Names. `*` stands for all that come with Treadle and reach nothing but the workspace."""
+    agents: Mapping[str, tuple[str, ...]] = field(default_factory=dict, metadata=_about())
+    """The same for single agents, by name. What an agent gets is in both."""
+    allow: tuple[str, ...] = field(default=(), metadata=_about(personal="*"))
+    """Hosts that fetch_url and web_search may reach, such as `docs.python.org`, `*.example.org`, `127.0.0.1:8080`."""
+    search_url: str = field(default="", metadata=_about(personal="*"))
+    """Where web_search asks: a URL with `{query}` in it that answers JSON. Its host need not be among the allowed."""
+
+
 class Variables:
     """The variables of the process over those of the project's `.env`. They may be secrets: none is ever shown."""
 
@@ -183,6 +197,7 @@ class Settings:
     build: BuildSettings = field(default_factory=BuildSettings)
     inventory: InventorySettings = field(default_factory=InventorySettings)
     prompts: PromptSettings = field(default_factory=PromptSettings)
+    tools: ToolSettings = field(default_factory=ToolSettings)
     variables: Variables = field(default_factory=Variables, repr=False, compare=False)
     origins: Mapping[str, str] = field(default_factory=dict)
     """`section.key` to where its value was given, in words: `the flag --model`, `TREADLE_MODEL in the environment`."""

@@ -1,0 +1,109 @@
+"""`treadle tools`: what agents can do, and doing it by hand."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import typer
+
+from treadle.cli import output, session
+from treadle.cli.look import JSON
+
+if TYPE_CHECKING:
+    from treadle.ports.tool import ToolResult
+    from treadle.services.tools import ToolView
+
+NAME = typer.Argument(..., metavar="NAME")
+
+
+def add_to(app: typer.Typer) -> None:
+    group = typer.Typer(help="What agents can do: list, show, call.", no_args_is_help=True)
+    group.command("list")(list_tools)
+    group.command("show")(show)
+    group.command("call")(call)
+    app.add_typer(group, name="tools")
+
+
+def list_tools(json: bool = JSON) -> None:
+    """List the tools, and say which are enabled."""
+    from treadle.services.tools import registry_of, views
+
+    registry = registry_of(session.settings_of())
+    for name, why in registry.broken.items():
+        output.note(f"The tool {name!r} cannot be used: {why}")
+    found = views(registry)
+    if json:
+        for view in found:
+            output.data_json(view)
+        return
+    rows = [
+        (
+            view.name,
+            "yes" if view.enabled else "no",
+            view.effects,
+            view.package or "-",
+            output.clip(view.about.partition(". ")[0].rstrip("."), 70),
+        )
+        for view in found
+    ]
+    output.table(("NAME", "ENABLED", "EFFECTS", "PACKAGE", "ABOUT"), rows)
+
+
+def show(name: str = NAME, json: bool = JSON) -> None:
+    """Show a tool as models are told of it."""
+    from treadle.services.tools import registry_of, views
+
+    registry = registry_of(session.settings_of())
+    registry.get(name)
+    view = next(view for view in views(registry) if view.name == name)
+    if json:
+        output.data_json(view)
+        return
+    _show(view)
+
+
+def call(
+    name: str = NAME,
+    arguments: str = typer.Argument("{}", metavar="JSON", help="The arguments, a JSON object, or @file."),
+    folder: Path = typer.Option(
+        Path(), "--folder", metavar="DIR", help="The workspace. By default the current folder."
+    ),
+    sandbox: str | None = typer.Option(None, "--sandbox", metavar="NAME", help="auto, bubblewrap, landlock or none."),
+    json: bool = JSON,
+) -> None:
+    """Call a tool on a folder, in the sandbox, and print what a model would read.
+
+    It is the real thing: write_file really writes in the folder; name another one with --folder to be careful. Nothing
+    outside the folder is changed, nor its .git. Exits with 1 if the tool says that it did not work.
+    """
+
+    async def work() -> int:
+        from treadle.cli.graphs import parse_object
+        from treadle.services.tools import registry_of, try_tool
+
+        settings = session.settings_of(sandbox=session.sandbox_name(sandbox))
+        args = parse_object(arguments, "The second argument")
+        result = await try_tool(registry_of(settings), name, args, folder.absolute(), settings)
+        if json:
+            output.data_json(result)
+        else:
+            _show_result(result)
+        return 1 if result.is_error else 0
+
+    session.run(work)
+
+
+def _show(view: ToolView) -> None:
+    output.data(f"{view.name} takes {view.arguments}\n\n{view.about}")
+    output.data(f"\neffects: {view.effects}\nenabled: {'yes' if view.enabled else 'no'}")
+    if view.package:
+        output.data(f"package: {view.package}")
+    output.data("\nArguments, as JSON Schema:")
+    output.data_json(view.parameters, pretty=True)
+
+
+def _show_result(result: ToolResult) -> None:
+    output.data(result.text.removesuffix("\n"))
+    changed = f", changed {', '.join(result.changed)}" if result.changed else ""
+    output.note(f"({output.duration(result.seconds)}{changed})")

@@ -1,0 +1,41 @@
+"""`treadle tools list | show | call` as users run them."""
+
+from __future__ import annotations
+
+import pytest
+from commandline import Commands
+
+
+def test_a_tool_is_found_looked_at_and_called(treadle: Commands) -> None:
+    listed = {view["name"]: view for view in treadle("tools", "list", "--json").lines}
+    assert listed["bash"]["enabled"] and listed["read_file"]["effects"] == "none"
+    assert "path (string), content (string)" in treadle("tools", "show", "write_file").out
+    (treadle.folder / "copy").mkdir()
+    written = treadle("tools", "call", "write_file", '{"path": "a", "content": "hi\\n"}', "--folder", "copy")
+    assert (written.code, (treadle.folder / "copy" / "a").read_text()) == (0, "hi\n")
+    assert "changed a" in written.err
+    ran = treadle("tools", "call", "bash", '{"command": "cat copy/a; exit 3"}', "--json")
+    assert (ran.code, ran.json["exit_code"], ran.json["text"]) == (1, 3, "hi\n[exit code 3]")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "told"),
+    [
+        (("call", "raed_file"), 2, "Did you mean 'read_file'?"),
+        (("call", "read_file", "{}"), 2, "'path' is a required property"),
+        (("call", "read_file", "path=a"), 2, "is no JSON"),
+        (("call", "read_file", '{"path": "a"}', "--folder", "absent"), 4, "is not a folder"),
+        (("show", "nothing"), 2, "There is no tool 'nothing'"),
+    ],
+)
+def test_wrong_use_is_told_with_a_way_out(treadle: Commands, arguments: tuple[str, ...], code: int, told: str) -> None:
+    done = treadle("tools", *arguments)
+    assert done.code == code and told in done.err and "hint: " in done.err and done.out == ""
+
+
+def test_settings_limit_the_tools_and_may_name_no_other(treadle: Commands) -> None:
+    treadle.write("treadle.toml", '[tools]\nenabled = ["read_file", "done"]\n[tools.agents]\nwriter = ["done"]\n')
+    enabled = [view["name"] for view in treadle("tools", "list", "--json").lines if view["enabled"]]
+    assert enabled == ["read_file", "done"]
+    wrong = treadle("tools", "list", TREADLE_TOOLS_ENABLED="read_file, dnoe")
+    assert wrong.code == 2 and "Did you mean 'done'?" in wrong.err
