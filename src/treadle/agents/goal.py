@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from treadle.agents.examples import Example, find_examples
 
-_PROGRAM = re.compile(
+PROGRAM = re.compile(
     r"\b(?:command[- ]?line|cli\b|(?:terminal|console)[- ](?:app|application|program|tool)|sub-?commands?|argparse)",
     re.IGNORECASE,
 )
@@ -95,7 +95,7 @@ def read_goal(goal: str) -> Reading:
     functions = _defined(skeleton) if skeleton else _called(goal)
     files = [name for name in _FILE.findall(goal) if not name.rpartition("/")[2].startswith("test_")]
     return Reading(
-        is_program=not skeleton and bool(_PROGRAM.search(goal)),
+        is_program=not skeleton and bool(PROGRAM.search(goal)),
         file=files[0] if files else (module_name(functions[-1].name) if functions else ""),
         functions=functions,
         examples=tuple(find_examples(goal, [function.name for function in functions])),

@@ -53,10 +53,47 @@ class PlannedTask:
 
 
 @dataclass(frozen=True, slots=True)
+class Analysis:
+    """What a goal means, before it is taken apart. The fields are those of `Plan`."""
+
+    goal: str
+    english: str = ""
+    language: str = "en"
+    """Of the goal: `en`, `de`, ..."""
+    kind: TaskKind = "module"
+    """Of the whole, if it stays one task."""
+    specialist: Specialist = "code_general"
+    intent: str = ""
+    constraints: tuple[str, ...] = ()
+    given: tuple[str, ...] = ()
+    done: tuple[str, ...] = ()
+    assumptions: tuple[str, ...] = ()
+    questions: tuple[str, ...] = ()
+
+    @property
+    def told(self) -> str:
+        """The goal as models are told it."""
+        return self.english or self.goal
+
+    def plain(self) -> dict[str, Any]:
+        """The analysis as JSON-like values."""
+        values: dict[str, Any] = msgspec.to_builtins(self)
+        return values
+
+    @classmethod
+    def of(cls, plain: Mapping[str, Any]) -> Analysis:
+        """Read what `plain` wrote. Raises msgspec.ValidationError."""
+        return msgspec.convert(plain, cls)
+
+
+@dataclass(frozen=True, slots=True)
 class Plan:
     """What a goal means, and the tasks that meet it."""
 
     goal: str
+    """As the user wrote it."""
+    english: str = ""
+    """The goal in English, which small models understand better; empty: it is in English."""
     intent: str = ""
     """One sentence: what is wanted."""
     constraints: tuple[str, ...] = ()
@@ -69,6 +106,11 @@ class Plan:
     questions: tuple[str, ...] = ()
     """What has to be asked, because no assumption would do."""
     tasks: tuple[PlannedTask, ...] = ()
+
+    @property
+    def told(self) -> str:
+        """The goal as models are told it."""
+        return self.english or self.goal
 
     def task(self, id: str) -> PlannedTask:
         return next(task for task in self.tasks if task.id == id)
