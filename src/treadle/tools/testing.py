@@ -1,0 +1,79 @@
+"""The tool `run_tests`."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, replace
+from typing import Annotated, Literal
+
+import msgspec
+
+from treadle.ports.tool import ToolContext, ToolResult
+from treadle.tools.define import tool
+from treadle.tools.places import relative
+from treadle.tools.shell import changed_between
+from treadle.tools.test_runs import RESULTS, TestRun, find_runner, run_tests
+
+_SHOWN_FAILURES = 10
+
+
+@tool(name="run_tests", effects="idempotent")
+async def run_tests_tool(
+    targets: list[str] | None = None,
+    runner: Literal["auto", "pytest", "unittest", "node", "cargo", "go"] = "auto",
+    *,
+    seconds: Annotated[float, msgspec.Meta(gt=0)] | None = None,
+    context: ToolContext,
+) -> ToolResult:
+    """Run tests, and show which failed and why.
+
+    Args:
+        targets: Files, folders, or names such as `tests/test_a.py::test_b`; left out: all tests.
+        runner: What runs them; `auto` looks at the files.
+        seconds: Stop after so long.
+    """
+    limits = context.limits
+    if seconds is not None:
+        limits = replace(limits, wall_seconds=min(seconds, limits.wall_seconds))
+    files = context.sandbox.files
+    before = await files.stamps()
+    places = [relative(target, context) for target in targets or ()]
+    refused = [place for place in places if place.startswith("-")]
+    if refused:
+        return ToolResult(f"{refused[0]!r} is no test: it begins with a dash. Name files or tests.", is_error=True)
+    chosen = await find_runner(files) if runner == "auto" else runner
+    run = await run_tests(context.sandbox, chosen, places, limits)
+    changed = changed_between(before, await files.stamps())
+    data = {
+        "runner": run.runner,
+        "passed": run.count("passed"),
+        "failed": run.count("failed", "error"),
+        "skipped": run.count("skipped"),
+        "broken": run.broken,
+        "cases": [asdict(case) for case in run.cases],
+    }
+    return ToolResult(
+        told(run),
+        is_error=not run.is_passed,
+        exit_code=run.result.exit_code if run.result else None,
+        data=data,
+        changed=tuple(path for path in changed if path != RESULTS),
+    )
+
+
+def told(run: TestRun) -> str:
+    """What a run came to, for a model: the counts, then each failure."""
+    wrong = [case for case in run.cases if case.state in ("failed", "error")]
+    counts = [f"{run.count('passed')} passed", f"{len(wrong)} failed"]
+    if run.count("skipped"):
+        counts.append(f"{run.count('skipped')} skipped")
+    parts = [f"{', '.join(counts)} ({run.runner})"]
+    if run.broken and not wrong:
+        parts.append(f"No test could run:\n{run.broken}")
+    parts += [f"{case.state.upper()} {case.name}\n{case.told}" for case in wrong[:_SHOWN_FAILURES]]
+    if len(wrong) > _SHOWN_FAILURES:
+        parts.append("Also failed: " + ", ".join(case.name for case in wrong[_SHOWN_FAILURES:]))
+    if not wrong and not run.broken and not run.is_passed and run.result is not None:
+        parts.append(
+            f"The runner ended with exit code {run.result.exit_code} all the same:\n{run.result.stderr[-1000:]}"
+        )
+    return "\n\n".join(part.strip() for part in parts)
