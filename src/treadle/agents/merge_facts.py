@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from typing import Any
 
 Place = tuple[str, ...]
+_EXIT = "the end of the block"
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +53,19 @@ def objection(base: Counter[Fact], ours: Counter[Fact], theirs: Counter[Fact], m
         return f"Lost: {_shown(next(iter(lost)))}"
     extra = merged - wanted
     return f"Not wanted: {_shown(next(iter(extra)))}" if extra else ""
+
+
+def lost_names(base: Counter[Fact], ours: Counter[Fact], theirs: Counter[Fact], merged: Counter[Fact]) -> list[str]:
+    """List what one side defines, neither side took away, and a merge does not define. Local names do not count."""
+    before, mine, other, made = (_names(facts) for facts in (base, ours, theirs, merged))
+    gone = (before - mine) | (before - other)
+    return sorted(name for _, name in (mine | other) - gone - made)
+
+
+def _names(facts: Counter[Fact]) -> set[tuple[Place, str]]:
+    defining = ("import ", "class ", "FunctionDef", "AsyncFunctionDef")
+    found = (fact for fact in facts if fact.slot and fact.slot != _EXIT)
+    return {(fact.place, fact.slot) for fact in found if not fact.place or fact.said.startswith(defining)}
 
 
 def _shown(fact: Fact) -> str:
@@ -113,7 +127,7 @@ def _of_statement(node: ast.stmt, place: Place) -> Iterator[Fact]:
         case ast.If():
             yield from _of_chain(node, place)
         case ast.Return() | ast.Raise() | ast.Break() | ast.Continue():
-            yield from _of_parts(node, place, "the end of the block")
+            yield from _of_parts(node, place, _EXIT)
         case _:
             yield from _of_parts(node, place, _bound(node))
 

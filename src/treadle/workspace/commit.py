@@ -33,14 +33,20 @@ class CommitNote:
 
 
 def provenance_trailers(
-    *, task: str, models: Sequence[str], prompts: str, tokens: int, cost: float | None, review: str = ""
+    *,
+    task: str,
+    models: Sequence[str] = (),
+    prompts: str = "",
+    tokens: int | None = None,
+    cost: float | None = None,
+    review: str = "",
 ) -> dict[str, str]:
     """Say where a task's result comes from: what `treadle blame` reads. What is not known is left out."""
     said = {
         "Treadle-Task": task,
         "Treadle-Model": ", ".join(models),
         "Treadle-Prompts": prompts,
-        "Treadle-Tokens": str(tokens),
+        "Treadle-Tokens": "" if tokens is None else str(tokens),
         "Treadle-Cost": "" if cost is None else f"{cost:.6f}",
         "Treadle-Review": review,
     }

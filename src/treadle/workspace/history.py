@@ -70,6 +70,10 @@ class History:
         except TreadleError as error:
             raise NotFound(f"The snapshot store has no commit {commit!r}.") from error
 
+    async def when(self, commit: str) -> int:
+        """Return when a commit was made, as its note says."""
+        return int(await self.snapshots.git.text("log", "-1", "--format=%ct", commit, "--"))
+
     async def contains(self, commit: str, earlier: str) -> bool:
         """Tell whether a commit is built on an earlier one, or is the same."""
         code, _, _ = await self.snapshots.git.attempt("merge-base", "--is-ancestor", earlier, commit)
