@@ -68,9 +68,11 @@ class Crews:
             publisher=HandedOverElsewhere(plan.host) if is_guest else _publisher(plan, workspace, run_id),
             prompts=load_prompts(self._settings),
             settings=BuildSettings(max_rounds=plan.max_rounds),
+            open_sandbox=lambda room: self.open_sandbox(room, backend),
         )
 
     async def close(self, crew: Crew) -> None:
+        await crew.rooms.close()
         await crew.sandbox.close()
         for tier in crew.tiers:
             await tier.model.close()

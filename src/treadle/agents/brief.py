@@ -52,6 +52,8 @@ class Brief:
     skeleton: str = ""
     assumptions: tuple[str, ...] = ()
     """What the goal did not say and was decided for it; shown to the user."""
+    beside: str = ""
+    """What files that are there already offer, for code that may import them."""
 
     @property
     def module(self) -> str:
@@ -93,7 +95,7 @@ class Brief:
     def of(cls, plain: Mapping[str, Any]) -> Brief:
         parts = tuple(Part(p["name"], tuple(p["parameters"]), p["does"]) for p in plain["parts"])
         examples = tuple(Example(e["call"], e["expected"]) for e in plain["examples"])
-        rest = {key: plain[key] for key in ("goal", "file", "is_program", "skeleton")}
+        rest = {key: plain[key] for key in ("goal", "file", "is_program", "skeleton", "beside")}
         return cls(**rest, parts=parts, examples=examples, assumptions=tuple(plain["assumptions"]))
 
 

@@ -47,6 +47,8 @@ async def write_code(
 ) -> Draft:
     """Return a candidate for the whole file, independent of those before. It is told that the `known` asserts hold."""
     text = _request(brief, prompts)
+    if brief.beside:
+        text += f"\n\nThese files are there already. Import from them what you need:\n\n```python\n{brief.beside}\n```"
     if known:
         text += "\n\nMake sure that these hold:\n\n```python\n" + "\n".join(known) + "\n```"
     return _draft(brief, code_block(await asker.ask(key, sampling.of(text, MAX_TOKENS))))

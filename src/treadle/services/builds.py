@@ -26,12 +26,12 @@ from treadle.models.choose import Choice, Decision, decide, recorded
 from treadle.models.files import verify
 from treadle.models.files.catalog import ModelFile, locate
 from treadle.ports.sandbox import Sandbox
-from treadle.services.guests import KINDS, Guest, model_queue, placed_graph, queue_of
+from treadle.services.guests import Guest, model_queue, placed_graph, queue_of
 from treadle.services.prompts import load_prompts
 from treadle.services.runs import BUILD
 from treadle.services.tiers import PlannedModel, PlannedTier, budgets_of, planned_tiers, refuse_unknown_prices
 from treadle.settings import Settings
-from treadle.workflows import Crew, Kind
+from treadle.workflows import Crew
 from treadle.workspace import git_program, numbered, open_repository, refuse_unusable_out
 
 _PLAN = "plan"
@@ -101,10 +101,6 @@ class BuildPlan:
         """The limits of the run, by kind."""
         limits = {"tokens": self.budget_tokens, "money": self.budget_money, "seconds": self.budget_seconds}
         return {kind: float(limit) for kind, limit in limits.items() if limit is not None}
-
-    @property
-    def kind(self) -> Kind:
-        return "repair" if self.repository else "build"
 
     @property
     def place(self) -> str:
@@ -271,7 +267,7 @@ class Builds:
         """Start the run of a build; the plan is recorded with it."""
         await self._prepare(plan, run_id)
         start = {"goal": plan.goal, "check": plan.check, "queue": plan.queue}
-        await self._orchestrator.start(self._graph(plan.kind), start, options=_options(plan, run_id, {}))
+        await self._orchestrator.start(self._graph(), start, options=_options(plan, run_id, {}))
 
     async def take_up(self, row: RunRow) -> BuildPlan:
         """Make the graph of a recorded build known, so that its tasks can run here.
@@ -283,13 +279,12 @@ class Builds:
         plan = plan_of(row)
         self._refuse_guests(plan, row.run_id)
         await self._prepare(plan, row.run_id)
-        self._orchestrator.add_graph(self._graph(plan.kind))
+        self._orchestrator.add_graph(self._graph())
         return plan
 
     def help_others(self) -> None:
         """Let this process run nodes of builds that were started elsewhere."""
-        for kind in KINDS:
-            self._orchestrator.add_graph(self._graph(kind))
+        self._orchestrator.add_graph(self._graph())
 
     async def unserved(self, plan: BuildPlan) -> list[PlannedTier]:
         """The tiers whose nodes any machine may run, and no living worker takes."""
@@ -303,12 +298,12 @@ class Builds:
         if plan.out:
             plan = dataclasses.replace(plan, out=str(_free(Path(plan.out))))
         await self._prepare(plan, fork_id)
-        self._orchestrator.add_graph(self._graph(plan.kind))
+        self._orchestrator.add_graph(self._graph())
         options = _options(plan, fork_id, {"fork_of": row.run_id})
         return await self._orchestrator.fork(row.run_id, event, changes, options=options)
 
-    def _graph(self, kind: Kind) -> Graph:
-        return placed_graph(kind, self._crew, shared=self._maker.shared)
+    def _graph(self) -> Graph:
+        return placed_graph(self._crew, shared=self._maker.shared)
 
     def _refuse_guests(self, plan: BuildPlan, run_id: str) -> None:
         if not self._maker.is_home_of(plan):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -11,9 +10,8 @@ from treadle.domain.policy import RetryPolicy
 from treadle.errors import ModelUnavailable, SnapshotUnavailable
 from treadle.graph.build import Graph
 from treadle.models.choose import Choice
-from treadle.workflows import AT_HOME, CrewOf, Kind, graph_of
+from treadle.workflows import CrewOf, Places, graph_of
 
-KINDS: tuple[Kind, ...] = ("build", "repair")
 _BY_ANOTHER = RetryPolicy(
     max_attempts=6, initial_seconds=1.0, max_seconds=15.0, retry_on=(ModelUnavailable, SnapshotUnavailable)
 )
@@ -44,17 +42,13 @@ def model_queue(provider: str, model: str) -> str:
     return f"build:{provider}/{model}"
 
 
-def placed_graph(kind: Kind, crew_of: CrewOf, *, shared: bool) -> Graph:
-    """The graph for builds of one kind, with every node in its queue.
+def placed_graph(crew_of: CrewOf, *, shared: bool) -> Graph:
+    """The graph for builds, with every node in its queue.
 
     Args:
         shared: The store is one that other machines reach.
     """
-    graph = graph_of(kind, crew_of)
-    for name, node in graph.nodes.items():
-        placed = dataclasses.replace(node, queue=_at_home if name in AT_HOME else _anywhere)
-        graph.nodes[name] = dataclasses.replace(placed, retry=_BY_ANOTHER) if shared else placed
-    return graph
+    return graph_of(crew_of, Places(_at_home, _anywhere, _BY_ANOTHER if shared else None))
 
 
 def _at_home(state: Mapping[str, Any], run_id: str) -> str:
@@ -62,4 +56,4 @@ def _at_home(state: Mapping[str, Any], run_id: str) -> str:
 
 
 def _anywhere(state: Mapping[str, Any], run_id: str) -> str:
-    return state.get("queue") or queue_of(run_id)
+    return state.get("work_queue") or state.get("queue") or queue_of(run_id)

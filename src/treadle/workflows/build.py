@@ -1,86 +1,127 @@
-"""The build pipeline as a graph: `build` makes something new, `repair` changes an existing repository."""
+"""The build pipeline as a graph: a goal becomes tasks, tasks become trees, and those a repository."""
 
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from typing import Any, Literal
+from dataclasses import dataclass
+from typing import Any
 
+from treadle.domain.policy import RetryPolicy
 from treadle.graph.build import Graph
+from treadle.graph.spec import Queue, Send
 from treadle.ports.context import NodeContext
-from treadle.workflows.crew import Crew, WorkState
-from treadle.workflows.ending import Ending
+from treadle.workflows.crew import BuildState, Crew, WorkState
+from treadle.workflows.ending import Ending, next_step
 from treadle.workflows.new_project import NewProject, candidates_of, cases_of
+from treadle.workflows.planning import Planning, free_tasks
 from treadle.workflows.repair import Repair
 from treadle.workflows.tactics import Standing, choose, decide, truth_problem
-from treadle.workspace import RepositoryBranch
+from treadle.workflows.task import Task
 
-Kind = Literal["build", "repair"]
 CrewOf = Callable[[str], Awaitable[Crew]]
 """Finds the crew of a run by its id."""
-AT_HOME = frozenset({"open", "commit", "give_up"})
-"""Nodes that take from, or hand over to, the folder where the build was started. The others run on any machine."""
-_Team = type[NewProject] | type[Ending] | type[Repair]
+_Team = Callable[[Crew], Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Places:
+    """Where the nodes of builds wait, and how often they are tried again."""
+
+    home: Queue = "default"
+    """Of nodes that take from, or hand over to, the folder where the build was started."""
+    anywhere: Queue = "default"
+    """Of those that any machine may run."""
+    retry: RetryPolicy | None = None
 
 
 def build_graph(crew: Crew) -> Graph:
-    """Return the graph for what the crew is to do, in one run: a branch of a repository, or a new one."""
+    """Return the graph of one run with its crew."""
 
     async def crew_of(run_id: str) -> Crew:
         return crew
 
-    return graph_of("repair" if isinstance(crew.publisher, RepositoryBranch) else "build", crew_of)
+    return graph_of(crew_of)
 
 
-def graph_of(kind: Kind, crew_of: CrewOf) -> Graph:
-    """Return the graph for builds of one kind; each run has a crew of its own.
+def graph_of(crew_of: CrewOf, places: Places | None = None) -> Graph:
+    """Return the graph for builds; each run has a crew of its own.
 
     Start it with `{"goal": ..., "check": ...}`. It ends with `report` in the state, also when it did not succeed; only
     a budget, a model or a sandbox that fails makes the run fail.
     """
-    return _repair_graph(crew_of) if kind == "repair" else _new_graph(crew_of)
+    nodes = _Nodes(crew_of, places or Places())
+    graph = Graph("build", "Goal to a tested repository.", state=BuildState)
+    nodes.add(graph, Planning, "plan", home=True)
+    graph.add_node("code", _code_graph(nodes)).add_node("change", _change_graph(nodes))
+    nodes.add(graph, Ending, "merge", "verify", "commit", "give_up", home=True)
+    graph.set_entry_point("plan")
+    graph.add_conditional_edge("plan", free_tasks, ["code", "change"])
+    graph.add_edge("code", "merge").add_edge("change", "merge")
+    graph.add_conditional_edge("merge", after_merge, ["code", "change", "verify", "give_up"])
+    graph.add_conditional_edge("verify", next_step, {"commit": "commit", "stop": "give_up"})
+    return graph.set_finish_point("commit").set_finish_point("give_up")
 
 
-def _add(graph: Graph, crew_of: CrewOf, team: _Team, *names: str) -> None:
-    for name in names:
-        graph.add_node(name, _node(getattr(team, name), crew_of, team))
+@dataclass(frozen=True, slots=True)
+class _Nodes:
+    """Adds nodes to graphs: methods of teams, each called over the crew of its run."""
+
+    crew_of: CrewOf
+    places: Places
+
+    def add(self, graph: Graph, team: _Team, *names: str, home: bool = False) -> None:
+        for name in names:
+            queue = self.places.home if home else self.places.anywhere
+            graph.add_node(name, self._node(team, name), queue=queue, retry=self.places.retry)
+
+    def _node(self, team: _Team, name: str) -> Callable[..., Awaitable[Any]]:
+        async def node(state: Any, ctx: NodeContext) -> Any:
+            crew = await self.crew_of(ctx.run_id)
+            if state.get("task"):
+                crew = await crew.of_task(state["task"]["id"])
+            return await getattr(team(crew), name)(state, ctx)
+
+        return node
 
 
-def _node(method: Callable[..., Awaitable[Any]], crew_of: CrewOf, team: _Team) -> Callable[..., Awaitable[Any]]:
-    async def node(state: WorkState, ctx: NodeContext) -> Any:
-        return await method(team(await crew_of(ctx.run_id)), state, ctx)
-
-    return node
-
-
-def _new_graph(crew_of: CrewOf) -> Graph:
-    graph = Graph("build", "Goal to a tested repository.", state=WorkState)
-    _add(
-        graph, crew_of, NewProject, "analyse", "plan", "write", "check_syntax", "write_tests", "test", "reflect", "fix"
-    )
-    _add(graph, crew_of, Ending, "verify", "commit", "give_up")
-    graph.set_entry_point("analyse")
-    graph.add_edge("analyse", "plan").add_edge("plan", "write").add_edge("write", "check_syntax")
+def _code_graph(nodes: _Nodes) -> Graph:
+    """A file of code with its tests: write, test, reflect, fix."""
+    graph = Graph("code", "Write, test, reflect, fix, until code and tests agree.", state=WorkState)
+    nodes.add(graph, Task, "begin")
+    nodes.add(graph, NewProject, "brief", "write", "check_syntax", "write_tests", "test", "reflect", "fix")
+    nodes.add(graph, Task, "prove", "finish", "abandon")
+    graph.set_entry_point("begin").add_edge("begin", "brief").add_edge("brief", "write")
+    graph.add_edge("write", "check_syntax")
     graph.add_conditional_edge("check_syntax", after_syntax, ["write_tests", "test", "reflect"])
     graph.add_edge("write_tests", "test")
-    graph.add_conditional_edge("test", after_test, ["write_tests", "verify", "reflect"])
-    moves = {"fix": "fix", "write": "write", "write_tests": "write_tests", "settle": "verify", "stop": "give_up"}
+    graph.add_conditional_edge(
+        "test", after_test, {"write_tests": "write_tests", "prove": "prove", "reflect": "reflect"}
+    )
+    moves = {"fix": "fix", "write": "write", "write_tests": "write_tests", "settle": "prove", "stop": "abandon"}
     graph.add_conditional_edge("reflect", next_move, moves)
     graph.add_edge("fix", "check_syntax")
-    graph.add_conditional_edge("verify", next_move, {"commit": "commit", "stop": "give_up"})
-    return graph.set_finish_point("commit").set_finish_point("give_up")
+    graph.add_conditional_edge("prove", next_move, {"finish": "finish", "stop": "abandon"})
+    return graph.set_finish_point("finish").set_finish_point("abandon")
 
 
-def _repair_graph(crew_of: CrewOf) -> Graph:
-    graph = Graph("repair", "A failing check to a branch on which it passes.", state=WorkState)
-    _add(graph, crew_of, Repair, "open", "analyse", "plan", "fix", "check_syntax", "verify", "reflect")
-    _add(graph, crew_of, Repair, "commit", "give_up")
-    graph.set_entry_point("open").add_edge("open", "analyse")
-    graph.add_conditional_edge("analyse", next_move, {"fix": "plan", "stop": "give_up"})
-    graph.add_edge("plan", "fix").add_edge("fix", "check_syntax")
+def _change_graph(nodes: _Nodes) -> Graph:
+    """A change to files that are there, until the check passes."""
+    graph = Graph("change", "A failing check to files on which it passes.", state=WorkState)
+    nodes.add(graph, Task, "begin")
+    nodes.add(graph, Repair, "analyse", "locate", "fix", "check_syntax", "verify", "reflect", "finish", "abandon")
+    graph.set_entry_point("begin").add_edge("begin", "analyse")
+    graph.add_conditional_edge("analyse", next_move, {"fix": "locate", "stop": "abandon"})
+    graph.add_edge("locate", "fix").add_edge("fix", "check_syntax")
     graph.add_conditional_edge("check_syntax", next_move, {"verify": "verify", "reflect": "reflect"})
-    graph.add_conditional_edge("verify", next_move, {"commit": "commit", "reflect": "reflect"})
-    graph.add_conditional_edge("reflect", next_move, {"fix": "fix", "stop": "give_up"})
-    return graph.set_finish_point("commit").set_finish_point("give_up")
+    graph.add_conditional_edge("verify", next_move, {"commit": "finish", "reflect": "reflect"})
+    graph.add_conditional_edge("reflect", next_move, {"fix": "fix", "stop": "abandon"})
+    return graph.set_finish_point("finish").set_finish_point("abandon")
+
+
+def after_merge(state: BuildState) -> str | list[Send]:
+    """Send the tasks that have become free; verify when all are merged."""
+    move = next_step(state)
+    return free_tasks(state) if move == "go_on" else "verify" if move == "verify" else "give_up"
 
 
 def after_syntax(state: WorkState) -> str:
@@ -94,13 +135,13 @@ def after_syntax(state: WorkState) -> str:
 def after_test(state: WorkState) -> str:
     """Have tests written once the code does what the user gave: before, they would be spent on code that is wrong.
 
-    Verify when code and tests agree.
+    Prove when code and tests agree.
     """
     candidates, cases = candidates_of(state), cases_of(state)
     if not state["attempts"] and not truth_problem(candidates[choose(candidates, cases)], cases):
         return "write_tests"
     move = decide(Standing(candidates, cases, state["round"], max_rounds=1_000))
-    return "verify" if move.action == "settle" and not move.dropped else "reflect"
+    return "prove" if move.action == "settle" and not move.dropped else "reflect"
 
 
 def next_move(state: WorkState) -> str:

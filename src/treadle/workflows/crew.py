@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import operator
 from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -120,18 +121,61 @@ def add(before: Number, more: Number) -> Number:
     return before + more
 
 
-class WorkState(TypedDict, total=False):
-    """What a build knows, in plain values. Start it with `goal` and, if there are any, `check` and `queue`."""
+def union(before: list[str], more: list[str]) -> list[str]:
+    """Names of both, each once: the reducer of `models`."""
+    return sorted({*before, *more})
+
+
+def first(before: str, more: str) -> str:
+    """What was said first: the reducer of `check`, which the user gives, or a task finds out."""
+    return before or more
+
+
+class BuildState(TypedDict, total=False):
+    """What a build knows, in plain values. Start it with `goal` and, if there are any, `check`, `queue` and `plan`."""
 
     goal: str
-    check: str
+    check: Annotated[str, first]
     queue: str
     """Where the nodes that any machine may run wait for one; empty: all wait at home."""
+    analysis: dict[str, Any]
+    plan: dict[str, Any]
+    """A `domain.plan.Plan`."""
+    head: dict[str, Any]
+    """What has been merged so far: `tree`, and `commit` where there is one."""
+    outcomes: Annotated[list[dict[str, Any]], operator.add]
+    """What became of each task, see `workflows.task.outcome`."""
+    taken: list[str]
+    """Ids of tasks that are in `head`."""
+    tokens: Annotated[int, add]
+    cost: Annotated[float, add]
+    """USD, as far as prices are known."""
+    models: Annotated[list[str], union]
+    verdict: dict[str, Any]
+    """What to do next with the whole, and about what."""
+    report: dict[str, Any]
+
+
+class WorkState(TypedDict, total=False):
+    """What the work on one task knows, in plain values."""
+
+    goal: str
+    """What the task is to do, in words."""
+    task: dict[str, Any]
+    """A `domain.plan.PlannedTask`."""
+    alone: bool
+    """Whether it is the only task of its plan, so that what holds for the whole holds for it."""
+    check: Annotated[str, first]
+    queue: str
+    work_queue: str
+    """As `queue`, after a climb to a tier whose models are elsewhere."""
+    beside: dict[str, str]
+    """What Python files that were there before offer, by path."""
     brief: dict[str, Any]
-    plan: list[dict[str, Any]]
+    base: str
+    """The files that it starts from."""
     tree: str
     """The files as they stand; every node that touches files restores it first."""
-    base: str
     candidates: list[dict[str, Any]]
     cases: list[dict[str, Any]]
     """Tests in force."""
@@ -146,13 +190,16 @@ class WorkState(TypedDict, total=False):
     """Which of the crew's tiers answers now."""
     tier_began: int
     """The round in which it took over."""
+    review: dict[str, Any]
+    began: dict[str, Any]
+    """Tokens and cost of the build when the task began."""
     tokens: Annotated[int, add]
     cost: Annotated[float, add]
     """USD, as far as prices are known."""
-    models: list[str]
-    report: dict[str, Any]
+    models: Annotated[list[str], union]
+    outcomes: Annotated[list[dict[str, Any]], operator.add]
 
 
-def spent(state: WorkState, asker: Asker) -> dict[str, Any]:
-    """What asking took in a node, and who answered in the build so far."""
-    return {"tokens": asker.tokens, "cost": asker.cost, "models": sorted({*state.get("models", []), *asker.models})}
+def spent(asker: Asker) -> dict[str, Any]:
+    """What asking took in a node, and who answered."""
+    return {"tokens": asker.tokens, "cost": asker.cost, "models": sorted(asker.models)}

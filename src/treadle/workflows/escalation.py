@@ -26,7 +26,7 @@ def climb(crew: Crew, state: WorkState, ctx: NodeContext, problem: str) -> Updat
     )
     moved: Update = {"tier": at + 1, "tier_began": state["round"] + 1}
     # Who has the model of one tier need not have that of another.
-    return moved | ({"queue": above.queue} if state.get("queue") else {})
+    return moved | ({"work_queue": above.queue} if state.get("queue") else {})
 
 
 def rounds_in_tier(state: WorkState) -> int:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import ast
-from dataclasses import asdict
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, replace
 from typing import Any
 
 from treadle.agents.ask import Asker
 from treadle.agents.brief import Brief, make_brief
 from treadle.agents.coder import Draft, Sampling, fix_code, write_code
+from treadle.agents.relevance import is_test
 from treadle.agents.source import find_flaw, public_names, stub
 from treadle.agents.testcases import Case, from_examples, pool, render_tests
 from treadle.agents.tester import TestDraft, header, names_to_test, write_tests
@@ -27,27 +29,17 @@ class NewProject:
     def __init__(self, crew: Crew) -> None:
         self.crew = crew
 
-    async def analyse(self, state: WorkState, ctx: NodeContext) -> Update:
-        """Make the goal definite: which file, which functions, which examples."""
+    async def brief(self, state: WorkState, ctx: NodeContext) -> Update:
+        """Make the task definite: which file, which functions, which examples."""
         asker = self.crew.asker(ctx, state)
         brief = await make_brief(state["goal"], asker, self.crew.prompts, seed=self.crew.settings.seed)
+        brief = replace(placed(brief, state["task"]["files"]), beside=described(state["beside"]))
         for assumption in brief.assumptions:
             ctx.log(f"Assumed: {assumption}.")
-        tree = await ctx.step("base", self.crew.publisher.base_tree, kind="tool", request={"base": True})
+        ctx.log("Done when: " + "; ".join(criteria(brief, state.get("check", ""))) + ".")
         given = [case.as_dict() for case in from_examples(brief.examples)]
         start: Update = {"candidates": [], "cases": given, "dropped": [], "round": 0, "attempts": 0}
-        return start | {"brief": brief.as_dict(), "tree": tree, "base": tree, **spent(state, asker)}
-
-    async def plan(self, state: WorkState, ctx: NodeContext) -> Update:
-        """Lay the work out. One module with its tests is one task: more pieces would only cost more."""
-        brief = Brief.of(state["brief"])
-        done = [f"`{name}` is defined in {brief.file}" for name in brief.names]
-        done += [f"{example.call} gives {example.expected}" for example in brief.examples]
-        done += [f"the check `{state['check']}` passes"] if state.get("check") else []
-        done.append(f"the tests in {brief.test_file} fail on a stub and pass on the code")
-        return {
-            "plan": [{"id": "t1", "title": f"Write {brief.file} and its tests", "files": [brief.file], "done": done}]
-        }
+        return start | {"brief": brief.as_dict(), **spent(asker)}
 
     async def write(self, state: WorkState, ctx: NodeContext) -> Update:
         """Write a version of the code, independent of those before."""
@@ -55,7 +47,7 @@ class NewProject:
         attempt = sum(1 for candidate in of_this_tier(state) if candidate["origin"] == "write")
         sampling, known = self._sampling(attempt), state.get("move", {}).get("known", [])
         draft = await write_code(brief, asker, self.crew.prompts, key="write", sampling=sampling, known=known)
-        return self._candidate(state, draft, "write", asker) | spent(state, asker)
+        return self._candidate(state, draft, "write", asker) | spent(asker)
 
     async def fix(self, state: WorkState, ctx: NodeContext) -> Update:
         """Correct the best version so far, given what is wrong with it."""
@@ -69,12 +61,12 @@ class NewProject:
             problem=move["problem"],
             sampling=self._sampling(rounds_in_tier(state)),
         )
-        return self._candidate(state, draft, "fix", asker) | spent(state, asker)
+        return self._candidate(state, draft, "fix", asker) | spent(asker)
 
     async def check_syntax(self, state: WorkState, ctx: NodeContext) -> Update:
         """Look at the newest version without running it: its syntax, the names it must define, its imports."""
         brief, candidates = Brief.of(state["brief"]), list(state["candidates"])
-        flaw = find_flaw(candidates[-1]["source"], brief.names, frozenset({brief.module.rpartition(".")[2]}))
+        flaw = find_flaw(candidates[-1]["source"], brief.names, _modules(brief, state))
         said = flaw.message if flaw else ""
         if candidates[-1]["source"] in [candidate["source"] for candidate in candidates[:-1]]:
             said = said or "It is the same as an earlier version."
@@ -101,7 +93,7 @@ class NewProject:
         dropped = [*state["dropped"], *({"name": name, "why": "passes on a stub of the code"} for name in hollow)]
         kept = [case.as_dict() for case in cases if case.name not in hollow]
         update = {"candidates": candidates, "cases": kept, "dropped": dropped, "attempts": attempt + 1}
-        return update | spent(state, asker)
+        return update | spent(asker)
 
     async def test(self, state: WorkState, ctx: NodeContext) -> Update:
         """Run the tests in force, and the user's check, on every version that has not seen them all."""
@@ -185,6 +177,31 @@ class NewProject:
         if done["ok"] or _has_no_tests_yet(done):
             return ""
         return essence(done["output"]) or f"Exit code {done['exit_code']}."
+
+
+def placed(brief: Brief, files: Sequence[str]) -> Brief:
+    """The brief with its code where the plan wants it."""
+    wanted = [file for file in files if file.endswith(".py") and not is_test(file)]
+    return brief if not wanted or brief.file in wanted else replace(brief, file=wanted[0])
+
+
+def described(beside: Mapping[str, str]) -> str:
+    """Tell of files that are there already, for a prompt; empty if none is."""
+    return "\n\n".join(f"# {path}\n{offered}" for path, offered in beside.items())
+
+
+def _modules(brief: Brief, state: WorkState) -> frozenset[str]:
+    """What code may import beside the standard library."""
+    paths = [brief.file, *state["beside"]]
+    return frozenset(part for path in paths for part in path.removesuffix(".py").split("/"))
+
+
+def criteria(brief: Brief, check: str) -> list[str]:
+    """When a file with its tests is done."""
+    done = [f"`{name}` is defined in {brief.file}" for name in brief.names]
+    done += [f"{example.call} gives {example.expected}" for example in brief.examples]
+    done += [f"the check `{check}` passes"] if check else []
+    return [*done, f"the tests in {brief.test_file} fail on a stub and pass on the code"]
 
 
 def _has_no_tests_yet(done: dict[str, Any]) -> bool:

@@ -20,9 +20,8 @@ from treadle.agents.source import Flaw, find_flaw
 from treadle.agents.splice import splice
 from treadle.ports.context import NodeContext
 from treadle.workflows.crew import Crew, WorkState, spent
-from treadle.workflows.ending import base_report, provenance, publish
 from treadle.workflows.escalation import authorship, climb, of_this_tier, rounds_in_tier
-from treadle.workspace import CommitNote
+from treadle.workflows.task import outcome, trailers
 
 Update = dict[str, Any]
 _NO_SUCH_COMMAND = (126, 127)
@@ -36,11 +35,6 @@ class Repair:
 
     def __init__(self, crew: Crew) -> None:
         self.crew = crew
-
-    async def open(self, state: WorkState, ctx: NodeContext) -> Update:
-        """Take the files of the repository as they were when the build was started."""
-        tree = await ctx.step("base", self.crew.publisher.base_tree, kind="tool", request={"base": True})
-        return {"tree": tree, "base": tree}
 
     async def analyse(self, state: WorkState, ctx: NodeContext) -> Update:
         """See the check fail on the repository as it is: what passes already cannot show that a change was needed."""
@@ -62,16 +56,14 @@ class Repair:
             return start | _stop(f"The check cannot be run in the sandbox: {done['output'][-200:]}")
         return start | {"brief": {"output": done["output"]}, "move": {"action": "fix", "problem": ""}}
 
-    async def plan(self, state: WorkState, ctx: NodeContext) -> Update:
+    async def locate(self, state: WorkState, ctx: NodeContext) -> Update:
         """Find the files that the failure is about."""
         texts = await self._texts(ctx, state["tree"])
         failure = read_failure(state["brief"]["output"], texts)
         found = find_suspects(failure, texts, state["goal"])[:3]
         suspects = [suspect for suspect in found if 2 * suspect.score >= found[0].score]
         ctx.log("Suspects: " + (", ".join(suspect.path for suspect in suspects) or "none"))
-        title = f"Make the check pass: {state['check']}"
-        plan = {"id": "t1", "title": title, "files": [suspect.path for suspect in suspects], "done": [state["check"]]}
-        return {"plan": [plan], "brief": {**state["brief"], "suspects": [asdict(suspect) for suspect in suspects]}}
+        return {"brief": {**state["brief"], "suspects": [asdict(suspect) for suspect in suspects]}}
 
     async def fix(self, state: WorkState, ctx: NodeContext) -> Update:
         """Ask for the corrected part of one suspect and put it into the file."""
@@ -95,7 +87,7 @@ class Repair:
         answer = code_block(await asker.ask("fix", sampling.of(text, MAX_TOKENS, cold=len(suspects[:2]))))
         source, flaw = _spliced(texts[suspect.path], answer)
         new = {"path": suspect.path, "source": source, "flaw": flaw} | authorship(state, asker.last_model)
-        return {"candidates": [*state["candidates"], new], **spent(state, asker)}
+        return {"candidates": [*state["candidates"], new], **spent(asker)}
 
     async def check_syntax(self, state: WorkState, ctx: NodeContext) -> Update:
         """Go on only with a change that parses."""
@@ -130,29 +122,20 @@ class Repair:
                 return _stop(problem or "The check still fails.")
         return {"round": state["round"] + 1, "move": {"action": "fix", "problem": problem}, **climbed}
 
-    async def commit(self, state: WorkState, ctx: NodeContext) -> Update:
-        """Put the change on its branch and report."""
-        changed = sorted({candidate["path"] for candidate in state["candidates"][-1:]})
-        diff = await self.crew.workspace.snapshots.changed(state["base"], state["tree"])
-        note = CommitNote(
-            ctx.run_id,
-            f"Fix {', '.join(diff or changed)}: {state['goal']}",
-            f"The check failed before and passes now: {state['check']}",
-            provenance(state, self.crew),
-        )
-        request = {"tool": "publish", "tree": state["tree"], "run": ctx.run_id}
-        published = await ctx.step("publish", lambda: publish(self.crew, state, note), kind="tool", request=request)
-        return {
-            "report": base_report(state, self.crew, solved=True)
-            | {"files": diff, "tests": 0, "dropped": []}
-            | published
+    async def finish(self, state: WorkState, ctx: NodeContext) -> Update:
+        """Say what came of it: a tree on which the check passes, and what its commit will tell."""
+        changed = await self.crew.workspace.snapshots.changed(state["base"], state["tree"])
+        note = {
+            "subject": f"Fix {', '.join(changed)}: {state['goal']}",
+            "body": f"The check failed before and passes now: {state['check']}",
+            "trailers": trailers(state, self.crew),
         }
+        return {"outcomes": [outcome(state, self.crew, ok=True) | {"note": note, "files": changed}]}
 
-    async def give_up(self, state: WorkState, ctx: NodeContext) -> Update:
-        """Report why the check could not be made to pass. No branch is made."""
+    async def abandon(self, state: WorkState, ctx: NodeContext) -> Update:
+        """Say why the check could not be made to pass."""
         files = sorted({candidate["path"] for candidate in state["candidates"]} - {""})
-        await self.crew.workspace.snapshots.need(state["tree"])  # the report says how to look at it
-        return {"report": base_report(state, self.crew, solved=False) | {"files": files, "tests": 0, "dropped": []}}
+        return {"outcomes": [outcome(state, self.crew, ok=False) | {"files": files}]}
 
     async def _run_check(
         self, ctx: NodeContext, key: str, tree: str, command: str, files: dict[str, str | None] | None = None
@@ -178,10 +161,7 @@ class Repair:
 
 
 def _stop(problem: str) -> Update:
-    return {
-        "move": {"action": "stop", "problem": problem},
-        "plan": [{"id": "t1", "title": "", "files": [], "done": []}],
-    }
+    return {"move": {"action": "stop", "problem": problem}}
 
 
 def _suspect(plain: dict[str, Any]) -> Suspect:

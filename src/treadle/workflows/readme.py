@@ -1,0 +1,30 @@
+"""The README of a new project, written by rule from what its tasks made."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from treadle.agents.brief import Brief
+from treadle.agents.frame import usage
+
+
+def readme(brief: Brief) -> str:
+    """Write it for one file."""
+    title = brief.file.removesuffix(".py").rpartition("/")[2].replace("_", " ").capitalize()
+    return _page(title, brief.goal, _used(brief))
+
+
+def readme_of_all(goal: str, briefs: Sequence[Brief]) -> str:
+    """Write it for several files."""
+    title = " ".join(goal.split("```")[0].split()[:6]).rstrip(".,:;") or "Project"
+    parts = [f"### {brief.file}\n\n{_used(brief)}" for brief in briefs]
+    return _page(title[0].upper() + title[1:], goal, "\n\n".join(parts))
+
+
+def _used(brief: Brief) -> str:
+    return usage(brief) if brief.is_program else f"`from {brief.module} import {', '.join(brief.names)}`"
+
+
+def _page(title: str, goal: str, used: str) -> str:
+    said = " ".join(goal.split("```")[0].split()).rstrip(".:") or title
+    return f"# {title}\n\n{said}.\n\n## Use\n\n{used}\n\n## Test\n\n`python -m pytest`\n"
