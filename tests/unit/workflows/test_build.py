@@ -126,7 +126,7 @@ async def test_paths_of_a_goal_cannot_leave_the_workspace(tmp_path: Path) -> Non
     crew = await make_crew(tmp_path, scripted([fenced(GOOD)], [TESTS]))
     state = await build(crew, "write ../../evil.py with slugify(text)")
     assert not (tmp_path / "evil.py").exists()
-    assert "/" not in state["brief"]["file"]
+    assert not any("/" in file for file in state["report"]["files"])
 
 
 class Hanging:
