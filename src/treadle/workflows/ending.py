@@ -23,16 +23,26 @@ class Ending:
         self.crew = crew
 
     async def merge(self, state: BuildState, ctx: NodeContext) -> Update:
-        """Take in what the tasks of a wave made."""
+        """Give each task of a wave a commit on a branch of its own, and bring the branches together."""
         fresh = [outcome for outcome in state["outcomes"] if outcome["task"] not in state["taken"]]
         await self.crew.rooms.close(outcome["task"] for outcome in fresh)
         failed = [outcome for outcome in fresh if not outcome["ok"]]
         if failed:
-            return {"head": {**state["head"], "tree": fresh[0]["tree"]}, "verdict": _stop(_told(state, failed))}
-        head = {**state["head"], "tree": fresh[0]["tree"]}
+            # The report says how to look at what there is: at the attempt, where that is all.
+            head = {**state["head"], "tree": failed[0]["tree"]} if len(state["outcomes"]) == 1 else state["head"]
+            return {"head": head, "verdict": _stop(_told(state, failed))}
+        history = History(self.crew.workspace.snapshots, ctx.run_id)
+        base = state["head"]["commit"] or await history.begin(state["head"]["tree"])
+        tips = [await self._branch(history, base, outcome) for outcome in fresh]
+        head = {"commit": tips[0], "tree": await history.tree(tips[0])}
         taken = [*state["taken"], *(outcome["task"] for outcome in fresh)]
         left = [task.id for task in Plan.of(state["plan"]).tasks if task.id not in taken]
         return {"head": head, "taken": taken, "verdict": {"action": "go_on" if left else "verify", "problem": ""}}
+
+    async def _branch(self, history: History, base: str, outcome: dict[str, Any]) -> str:
+        said = outcome["note"]
+        note = CommitNote(history.run_id, said["subject"], said["body"], said["trailers"])
+        return await history.commit(outcome["tree"], note, [base], branch=outcome["task"])
 
     async def verify(self, state: BuildState, ctx: NodeContext) -> Update:
         """Prove the whole: all tests, and the user's check. What one task made alone was proved as it is already."""
