@@ -12,6 +12,7 @@ NAMES = {
     "cluster": "PostgreSQL and workers beside LangGraph, DBOS, procrastinate, pgqueuer and Celery",
     "memory": "what embedded models are reckoned to take, beside what they take",
     "pool": "the pool of models: swaps and waits of its policies, bounds, optimum, speed",
+    "crew": "the 30 goals of dev_goals, judged by hidden tests; beside it aider and mini-swe-agent",
     "goals": "software goals built from start to end with a local model",
     "humaneval": "HumanEval with a local model, with and without the test loop",
     "routing": "escalation beside always the cheap and always the dear model, on recorded outcomes",

@@ -260,7 +260,7 @@ def table(records: list[dict[str, Any]]) -> str:
 
 async def run(options: argparse.Namespace) -> list[dict[str, Any]]:
     """Run the chosen goals, one after the other."""
-    model = open_model(options.model, options.base_url)
+    model = open_model(options)
     records = []
     try:
         for goal in (goal for goal in GOALS if not options.goal or goal.name in options.goal):

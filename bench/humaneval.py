@@ -118,7 +118,7 @@ async def run(options: argparse.Namespace) -> None:
     """Solve what the results do not hold yet."""
     problems = read_problems(options.data, options.every, options.first)
     done = {(r["task"], r["arm"]) for r in read_records(options.out) if r["model"] == options.model}
-    model = Remembering(open_model(options.model, options.base_url), options.concurrency)
+    model = Remembering(open_model(options), options.concurrency)
     slots = asyncio.Semaphore(options.concurrency)
 
     async def one(problem: Problem) -> None:

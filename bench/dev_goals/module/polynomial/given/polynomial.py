@@ -1,0 +1,2 @@
+class Polynomial:
+    """A polynomial in x."""
