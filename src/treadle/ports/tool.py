@@ -36,6 +36,13 @@ class ToolResult:
     """Wall time of the call."""
 
 
+class Baseline(Protocol):
+    """The files as the work began with them."""
+
+    async def diff(self) -> str:
+        """The unified diff from them to the files as they are now. Changes nothing; new files are in it."""
+
+
 @dataclass(slots=True)
 class ToolContext:
     """What a call may use. The files are those of the sandbox's workspace, and nothing else is reached."""
@@ -46,6 +53,8 @@ class ToolContext:
     """What tools remember from call to call of one thread, by tool name: rebuilt from the log. JSON-like."""
     blobs: Blobs | None = None
     """Where the whole of a long output is kept. None: it is lost."""
+    baseline: Baseline | None = None
+    """What the files are compared with. None: there is nothing to compare them with."""
     shown: int = 8000
     """Characters of a result that the model is shown."""
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +15,7 @@ from treadle.sandboxes.choose import open_sandbox
 from treadle.settings import SandboxSettings, Settings
 from treadle.tools import BUILT_IN, ToolRegistry, call_tool
 from treadle.tools.arguments import problems_of, signature
+from treadle.workspace.baseline import commit_baseline
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +85,9 @@ async def try_tool(
     limits = limits_of(settings.sandbox)
     sandbox = await open_sandbox(folder, backend=settings.sandbox.backend, limits=limits)
     try:
-        return await call_tool(tool, args, ToolContext(sandbox, limits))
+        with tempfile.TemporaryDirectory(prefix="treadle-tool-") as scratch:
+            baseline = await commit_baseline(folder, Path(scratch, "snapshots"))
+            return await call_tool(tool, args, ToolContext(sandbox, limits, baseline=baseline))
     finally:
         await sandbox.close()
 

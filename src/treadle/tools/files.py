@@ -31,7 +31,7 @@ async def read_file(path: str, *, start: Line = 1, lines: Line = 2000, context: 
         lines: How many lines to show at most.
     """
     place = relative(path, context)
-    text = (await _text_of(place, context)).text
+    text = (await read_text(place, context)).text
     if not text:
         return ToolResult(f"[{place} is empty]")
     every = text.splitlines(keepends=True)
@@ -75,7 +75,7 @@ async def edit_file(path: str, changes: Changes, *, context: ToolContext) -> Too
         changes: Made one after the other.
     """
     place = relative(path, context)
-    before = await _text_of(place, context)
+    before = await read_text(place, context)
     after, made = make_changes(before, changes)
     if after == before:
         return ToolResult(f"{place} is as it was.")
@@ -123,7 +123,7 @@ async def ls_dir(
     return ToolResult("\n".join(rows) or f"[{place} is empty]", data=data)
 
 
-async def _text_of(place: str, context: ToolContext) -> FileText:
+async def read_text(place: str, context: ToolContext) -> FileText:
     """The text of a file that is there and not too large."""
     try:
         found = await context.sandbox.files.read(place, limit=_LARGEST)

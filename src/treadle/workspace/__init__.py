@@ -1,6 +1,7 @@
 """Workspaces: git trees, branches and snapshots of what agents wrote."""
 
 from treadle.domain.paths import clean_path
+from treadle.workspace.baseline import TreeBaseline
 from treadle.workspace.commit import CommitNote, provenance_trailers
 from treadle.workspace.folder import SNAPSHOTS, Workspace
 from treadle.workspace.git import git_program
@@ -34,6 +35,7 @@ __all__ = [
     "RepositoryBranch",
     "SharedSnapshots",
     "Snapshots",
+    "TreeBaseline",
     "Workspace",
     "clean_path",
     "git_program",

@@ -67,7 +67,8 @@ class Snapshots:
         """
         async with self._index(folder) as index:
             git = Git(git_dir=self.git_dir, work_tree=folder, index=index, cwd=folder)
-            await git.run("read-tree", *(["-m", since] if since else ["--empty"]))
+            # -i: what was done to the files since the last snapshot must not stand in the way.
+            await git.run("read-tree", *(["-i", "-m", since] if since else ["--empty"]))
             if only is None:
                 await git.run("add", "--all", "--", ".")
             for path in only or ():  # one that is neither in the tree nor in the folder matches nothing
@@ -96,7 +97,7 @@ class Snapshots:
         _remove_others(folder, wanted)
         async with self._index(folder) as index:
             git = Git(git_dir=self.git_dir, work_tree=folder, index=index, cwd=folder)
-            await git.run("read-tree", "-m", tree)
+            await git.run("read-tree", "-i", "-m", tree)
             await git.run("checkout-index", "--all", "--force", "--index")
 
     async def files(self, tree: str) -> list[str]:

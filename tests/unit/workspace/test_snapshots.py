@@ -43,6 +43,19 @@ async def test_restore_removes_what_the_tree_does_not_have(workspace: Workspace)
     assert os.path.isdir("/etc")
 
 
+async def test_file_that_differs_from_both_trees_stands_in_nobodys_way(workspace: Workspace) -> None:
+    """Git's merge of indexes would refuse it as `not uptodate`."""
+    one = await workspace.write(await workspace.empty(), {"a.py": "1\n"})
+    two = await workspace.write(one, {"a.py": "2\n"})
+    (workspace.folder / "a.py").write_text("a command wrote this\n")
+    three = await workspace.snapshots.take(workspace.folder, "run", since=one)
+    assert await workspace.read(three, "a.py") == "a command wrote this\n"
+    await workspace.restore(two)
+    (workspace.folder / "a.py").write_text("and this\n")
+    await workspace.restore(one)
+    assert files_of(workspace.folder) == {"a.py": b"1\n"}
+
+
 async def test_restore_puts_a_file_where_a_folder_stood_and_back(workspace: Workspace) -> None:
     one = await workspace.write(await workspace.empty(), {"x": "file\n"})
     two = await workspace.write(one, {"x": None, "y": "y\n"})
