@@ -93,7 +93,7 @@ def apply(file: FileText, patch: FilePatch) -> FileText:
         lines = _split(file.text)
         at = _place(lines, hunk, shift, which)
         if hunk.start is not None:
-            shift = at + 1 - hunk.start
+            shift = at - hunk.start + (1 if hunk.old else 0)  # what only adds goes behind the line that it names
         file = _replace(file, lines, at, hunk)
         shift += sum(mark == "+" for mark, _ in hunk.lines) - sum(mark == "-" for mark, _ in hunk.lines)
     return file
