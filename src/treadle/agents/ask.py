@@ -9,7 +9,7 @@ from typing import Any
 import msgspec
 
 from treadle.agents.budget import Share, shares
-from treadle.agents.prompt import SYSTEM
+from treadle.agents.prompt import SYSTEM, Rendered
 from treadle.domain.messages import Message, ModelRequest
 from treadle.errors import BrokenAnswer, BudgetExceeded
 from treadle.models.wrappers.almost_json import json_value
@@ -46,6 +46,8 @@ class Asker:
     models: set[str] = field(default_factory=set)
     last_model: str = ""
     """Who answered last."""
+    prompts: set[str] = field(default_factory=set)
+    """From which the questions were made, see `agents.prompt.Prompt.label`."""
 
     async def ask(self, key: str, question: Question) -> str:
         """Return the model's answer. Recorded under `key`: a node entered again is given the same answer, unasked.
@@ -56,9 +58,11 @@ class Asker:
             ConfigError: The run has a budget of money, and the model's price is not known. It was not asked.
             ModelUnavailable, ModelError: See `ports.model.Model.reply`.
         """
+        if isinstance(question.text, Rendered):
+            self.prompts.add(question.text.prompt)
         request = ModelRequest(
             model=self.model_name,
-            messages=(Message("system", SYSTEM), Message("user", question.text)),
+            messages=(Message("system", SYSTEM), Message("user", str(question.text))),
             max_tokens=question.max_tokens,
             temperature=question.temperature,
             seed=question.seed,

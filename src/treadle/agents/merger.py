@@ -179,8 +179,8 @@ class _Merger:
         if self.asker is None or self.asker.tokens == self.counted:
             return provenance_trailers(task=task)
         tokens, self.counted = self.asker.tokens - self.counted, self.asker.tokens
-        prompts = self.prompts.digest(["merge_hunk"])[:16]
-        return provenance_trailers(task=task, models=[self.asker.last_model], prompts=prompts, tokens=tokens)
+        prompt = self.prompts["merge_hunk"].label
+        return provenance_trailers(task=task, models=[self.asker.last_model], prompts=prompt, tokens=tokens)
 
     async def _proof(self, tree: str, tasks: tuple[str, ...]) -> str:
         """Say what fails in a tree. Journaled; the same question is asked once."""

@@ -33,6 +33,14 @@ _FORM = re.compile(r"\A---[ \t]*\n(?P<front>.*?)^---[ \t]*\n(?P<body>.*)\Z", re.
 _MAX_BYTES = 200_000
 
 
+class Rendered(str):
+    """A text made from a prompt, which remembers which one: `Asker` keeps count."""
+
+    __slots__ = ("prompt",)
+    prompt: str
+    """Its name and the beginning of its digest: `fix@0123456789ab`."""
+
+
 @dataclass(frozen=True, slots=True)
 class Prompt:
     """One prompt. `digest` names the exact text of its file."""
@@ -49,7 +57,12 @@ class Prompt:
     tiers: tuple[Tier, ...] = ()
     """Tiers that it suits; empty: any."""
 
-    def render(self, **values: Any) -> str:
+    @property
+    def label(self) -> str:
+        """Name it so that another text of the same name is told apart: `fix@0123456789ab`."""
+        return f"{self.name}@{self.digest[:12]}"
+
+    def render(self, **values: Any) -> Rendered:
         """Put the values in their places. Values are not looked at again, so `{{x}}` in a value stays as it is.
 
         Raises:
@@ -65,9 +78,11 @@ class Prompt:
                 hint=f"Its inputs are: {', '.join(self.inputs) or 'none'}.",
             )
         try:
-            return template.render(self.body, values).strip()
+            text = Rendered(template.render(self.body, values).strip())
         except ConfigError as error:
             raise ConfigError(f"Prompt {self.name!r} ({self.file}) cannot be rendered: {error}") from error
+        text.prompt = self.label
+        return text
 
 
 @dataclass(frozen=True, slots=True)

@@ -197,9 +197,12 @@ class WorkState(TypedDict, total=False):
     cost: Annotated[float, add]
     """USD, as far as prices are known."""
     models: Annotated[list[str], union]
+    prompts: Annotated[list[str], union]
+    """From which questions were made, see `agents.prompt.Prompt.label`."""
     outcomes: Annotated[list[dict[str, Any]], operator.add]
 
 
 def spent(asker: Asker) -> dict[str, Any]:
-    """What asking took in a node, and who answered."""
-    return {"tokens": asker.tokens, "cost": asker.cost, "models": sorted(asker.models)}
+    """What asking took in a node, who answered, and what the questions were made from."""
+    amounts = {"tokens": asker.tokens, "cost": asker.cost}
+    return amounts | {"models": sorted(asker.models), "prompts": sorted(asker.prompts)}

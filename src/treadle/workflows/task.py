@@ -145,7 +145,7 @@ def trailers(state: WorkState, crew: Crew) -> dict[str, str]:
     return provenance_trailers(
         task=str(state["task"]["id"]),
         models=_authors(state) or [crew.tiers[0].model_name],
-        prompts=crew.prompts.digest()[:16],
+        prompts=", ".join(state.get("prompts", [])),
         tokens=state.get("tokens", 0) - began["tokens"],
         cost=state.get("cost", 0.0) - began["cost"],
         review=str((state.get("review") or {}).get("verdict", "")),
