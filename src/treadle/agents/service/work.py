@@ -1,0 +1,195 @@
+"""Making a service: the frame by rule, the custom functions by a model, and tests that bring the two to agree."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from treadle.agents.coder import Sampling
+from treadle.agents.desk import Desk, Made
+from treadle.agents.service import frame
+from treadle.agents.service.brief import make_service_brief
+from treadle.agents.service.cases import cases_by_rule, header
+from treadle.agents.service.functions import assemble, fix_functions, flaw_of, write_cases, write_functions
+from treadle.agents.service.shape import ServiceBrief
+from treadle.agents.source import stub
+from treadle.agents.testcases import Case, render_tests
+from treadle.agents.trial import Outcome
+from treadle.domain.plan import PlannedTask
+
+
+@dataclass(frozen=True, slots=True)
+class _Version:
+    """One version of the custom functions, and what became of it."""
+
+    functions: str
+    flaw: str = ""
+    outcome: Outcome | None = None
+
+    def failed(self, cases: Sequence[Case]) -> dict[str, str]:
+        """The tests that it does not pass, with the essence of each; those that were skipped do not count."""
+        if self.outcome is None or self.outcome.broken:
+            said = self.outcome.broken if self.outcome else self.flaw
+            return {case.name: said for case in cases}
+        return {case.name: self.outcome.failed[case.name] for case in cases if case.name in self.outcome.failed}
+
+    def rank(self, cases: Sequence[Case]) -> tuple[bool, int, int]:
+        """What the tests by rule say outweighs what a model's tests say."""
+        failed = self.failed(cases)
+        by_rule = sum(1 for case in cases if case.origin == "rule" and case.name in failed)
+        return (not self.flaw, -by_rule, -len(failed))
+
+
+async def make_service(task: PlannedTask, desk: Desk) -> Made:
+    """Make a service with its tests. Journaled; ends after `desk.rounds` corrections.
+
+    Tests by rule (every route answers, refuses and keeps what it should) must pass. A test that a model made up is
+    dropped when two versions of the code fail it and most of the others pass.
+    """
+    brief = await make_service_brief(_goal(task, desk), desk.asker, desk.prompts, files=task.files, seed=desk.seed)
+    for assumption in brief.assumptions:
+        desk.ctx.log(f"Assumed: {assumption}.")
+    cases = cases_by_rule(brief)
+    if brief.custom and desk.tests:
+        cases += await _invented(brief, desk, cases)
+    versions = [await _tried(brief, desk, cases, await _first(brief, desk), 0)]
+    for number in range(1, desk.rounds + 1):
+        if not brief.custom or not _best(versions, cases).failed(cases) or _is_settled(versions, cases):
+            break
+        functions = await _next(brief, desk, versions, cases, number)
+        versions.append(await _tried(brief, desk, cases, functions, number))
+    return await _finished(brief, desk, versions, cases)
+
+
+async def _first(brief: ServiceBrief, desk: Desk) -> str:
+    if not brief.custom:
+        return ""
+    return await write_functions(brief, desk.asker, desk.prompts, key="write.0", sampling=_sampling(desk, 0))
+
+
+async def _next(
+    brief: ServiceBrief, desk: Desk, versions: Sequence[_Version], cases: Sequence[Case], number: int
+) -> str:
+    """Correct the best version, or write afresh: in turns, and never correct what cannot be read."""
+    best = _best(versions, cases)
+    if best.flaw or number % 2 == 0:
+        sampling = _sampling(desk, (number + 1) // 2)
+        return await write_functions(brief, desk.asker, desk.prompts, key=f"write.{number}", sampling=sampling)
+    return await fix_functions(
+        brief,
+        desk.asker,
+        desk.prompts,
+        key=f"fix.{number}",
+        functions=best.functions,
+        problem=_described(best.failed(cases), cases),
+        sampling=_sampling(desk, number),
+    )
+
+
+async def _tried(brief: ServiceBrief, desk: Desk, cases: Sequence[Case], functions: str, number: int) -> _Version:
+    flaw = flaw_of(brief, functions)
+    if flaw:
+        desk.ctx.log(f"Not usable: {flaw}")
+        return _Version(functions, flaw)
+    files = _files(brief, assemble(brief, functions), cases)
+    outcome = await desk.run_tests(f"test.{number}", files, brief.test_file)
+    version = _Version(functions, "", outcome)
+    failed = version.failed(cases)
+    desk.ctx.log(f"{len(cases) - len(failed)} of {len(cases)} tests pass.", failed=sorted(failed))
+    return version
+
+
+async def _invented(brief: ServiceBrief, desk: Desk, given: Sequence[Case]) -> list[Case]:
+    """Tests of the model for the custom routes, under names of their own."""
+    taken = {case.name for case in given}
+    cases = await write_cases(brief, desk.asker, desk.prompts, key="tests", sampling=_sampling(desk, 0))
+    named = []
+    for number, case in enumerate(cases[:6], start=1):
+        name = case.name if case.name not in taken else f"{case.name}_{number}"
+        taken.add(name)
+        named.append(replace(case, name=name, source=case.source.replace(case.name, name, 1)))
+    return named
+
+
+def _is_settled(versions: Sequence[_Version], cases: Sequence[Case]) -> bool:
+    """Two versions that fail the same made-up tests, and nothing else, are likelier right than the tests."""
+    disputed = [set(version.failed(cases)) for version in versions if not version.flaw]
+    best = _best(versions, cases)
+    made_up = {case.name for case in cases if case.origin != "rule"}
+    gone = set(best.failed(cases))
+    return len([other for other in disputed if other == gone]) >= 2 and gone < made_up and 2 * len(gone) <= len(made_up)
+
+
+async def _finished(brief: ServiceBrief, desk: Desk, versions: Sequence[_Version], cases: Sequence[Case]) -> Made:
+    best = _best(versions, cases)
+    failed = best.failed(cases)
+    gone = {case.name for case in cases if case.origin != "rule" and case.name in failed}
+    made_up = [case for case in cases if case.origin != "rule"]
+    may_drop = not made_up or 2 * len(gone) <= len(made_up) or len(versions) > 2
+    kept = [case for case in cases if case.name not in gone] if may_drop else list(cases)
+    source = assemble(brief, best.functions)
+    problem = _described(best.failed(kept), kept) if best.failed(kept) or best.flaw else ""
+    if not problem:
+        kept, problem = await _proved(brief, desk, source, kept)
+    why = f"fails on all or the best of {len(versions)} versions of the code"
+    dropped = [(name, why) for name in sorted(gone)] if may_drop else []
+    return Made(
+        {**_files(brief, source, kept), "README.md": _readme(brief)},
+        best.flaw or problem,
+        tuple(kept),
+        tuple(dropped),
+        _checked(brief, kept),
+        brief.assumptions,
+    )
+
+
+async def _proved(brief: ServiceBrief, desk: Desk, source: str, cases: Sequence[Case]) -> tuple[list[Case], str]:
+    """Keep the tests that fail on a stub: the others say nothing."""
+    hollow = await desk.run_tests("stub", _files(brief, stub(source), cases), brief.test_file)
+    kept = [case for case in cases if case.name not in hollow.passed]
+    return kept, "" if kept else "No test is left that fails on a stub of the code."
+
+
+def _checked(brief: ServiceBrief, cases: Sequence[Case]) -> tuple[str, ...]:
+    by_rule = sum(1 for case in cases if case.origin == "rule")
+    said = [f"{by_rule} tests by rule fail on a stub and pass on the service, over HTTP and a database file"]
+    if brief.custom:
+        said.append(f"{len(cases) - by_rule} tests of the model for {len(brief.custom)} routes that are not plain")
+    return tuple(said)
+
+
+def _best(versions: Sequence[_Version], cases: Sequence[Case]) -> _Version:
+    return max(reversed(versions), key=lambda version: version.rank(cases))
+
+
+def _described(failed: dict[str, str], cases: Sequence[Case], most: int = 2) -> str:
+    sources = {case.name: case.source.strip() for case in cases}
+    return "\n\n".join(
+        f"```python\n{sources.get(name, name)}\n```\nfails with:\n{text}" for name, text in list(failed.items())[:most]
+    )
+
+
+def _files(brief: ServiceBrief, source: str, cases: Sequence[Case]) -> dict[str, str]:
+    return {brief.file: source, brief.test_file: render_tests(header(brief), cases)}
+
+
+def _readme(brief: ServiceBrief) -> str:
+    goal = " ".join(brief.goal.split("```")[0].split())
+    started = f"python {brief.file} --port {brief.port} {brief.database_flags[0]} {brief.database}"
+    routes = frame.usage(brief)
+    title = brief.module.replace("_", " ").capitalize()
+    errors = (
+        'Errors are JSON, `{"error": "..."}`: 400 for what cannot be read, 404 for what is not there, 405 for a wrong '
+        "method, 409 for what is there already."
+    )
+    used = f"```\n{started}\n```\n\n```\n{routes}\n```\n\n{errors}"
+    return f"# {title}\n\n{goal}\n\n## Use\n\n{used}\n\n## Test\n\n`python -m pytest`\n"
+
+
+def _goal(task: PlannedTask, desk: Desk) -> str:
+    """What is wanted of this task: what its brief says, or the whole goal."""
+    return str(task.brief.get("goal") or desk.goal.strip() or "\n".join([task.title, *task.done]))
+
+
+def _sampling(desk: Desk, attempt: int) -> Sampling:
+    return Sampling(attempt, desk.seed, desk.temperature)
