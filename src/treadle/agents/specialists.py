@@ -42,7 +42,7 @@ SERVICE = Specialist(
     "service",
     "An HTTP API over a database file, with the standard library alone.",
     make_service,
-    ("analyse_service", "write_service", "fix_service", "test_service"),
+    ("analyse_service", "write_route", "test_route"),
 )
 _BY_KIND: Mapping[str, Specialist] = {"service": SERVICE}
 _BY_NAME: Mapping[str, Specialist] = {}

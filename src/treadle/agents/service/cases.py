@@ -79,21 +79,10 @@ def cases_by_rule(brief: ServiceBrief) -> list[Case]:
     return [*found, Case("test_program_serves_over_loopback", loopback, "rule")]
 
 
-def example(brief: ServiceBrief) -> str:
-    """One test that shows a model the form: making the thing that the first custom route is about."""
-    route = next(iter(brief.custom), None)
-    resource = brief.resource(route.resource) if route else None
-    resource = resource or next(iter(brief.resources), None)
-    making = _making(brief, resource) if resource else None
-    if resource is None or making is None:
-        lines = ['status, value = call("GET", "/no/such/path")', "assert status == 404"]
-        return _case("test_unknown_path", lines).source.strip()
-    one = resource.one
-    lines = [
-        f'status, {one} = call("{making.method}", "{_filled(making)}", {_body(resource, making)!r})',
-        f"assert status == {making.status}",
-    ]
-    return _case(f"test_make_{one}", lines).source.strip()
+def opening(brief: ServiceBrief, route: Route) -> str:
+    """The beginning of a test of a custom route: what it needs is made, and the route is called."""
+    name, lines = _calling(brief, route)
+    return _case(f"test_{name}", lines).source.rstrip()
 
 
 def _errors(brief: ServiceBrief) -> Iterator[Case]:
@@ -159,7 +148,8 @@ def _wrong(field: Field, body: dict[str, Any]) -> Iterator[tuple[str, dict[str, 
     if field.choices:
         yield "unknown", {**body, field.name: "none of these"}
     if field.minimum is not None:
-        yield "low", {**body, field.name: field.minimum - (0 if field.is_above_minimum else 1)}
+        low = field.minimum - (0 if field.is_above_minimum else 1)
+        yield "low", {**body, field.name: int(low) if field.type == "integer" else low}
 
 
 def _changing(resource: Resource, route: Route, make: str, key: str) -> Case:
@@ -172,22 +162,31 @@ def _changing(resource: Resource, route: Route, make: str, key: str) -> Case:
 
 def _of_custom(brief: ServiceBrief, route: Route) -> Iterator[Case]:
     """A custom route answers, whatever it answers, and refuses what it cannot read."""
+    name, lines = _calling(brief, route)
+    yield _case(f"test_{name}_answers", [*lines, "assert status < 500, value"])
+    required = [field for field in route.takes if field.is_required]
+    if required and route.method not in ("GET", "DELETE"):
+        sent = {field.name: field.sample() for field in route.takes}
+        wrong = lines[-1].replace(f", {sent!r})", ", {})")
+        yield _case(
+            f"test_{name}_without_{required[0].name}_is_400", [*lines[:-1], wrong, "assert status == 400, value"]
+        )
+
+
+def _calling(brief: ServiceBrief, route: Route) -> tuple[str, list[str]]:
+    """The lines that make what a custom route is about, and call it with what it takes."""
     resource = brief.resource(route.resource)
     making = _making(brief, resource) if resource else None
     lines, key = [], "1"
     if resource is not None and making is not None and making != route:
-        lines.append(f'{resource.one} = call("{making.method}", "{_filled(making)}", {_body(resource, making)!r})[1]')
+        sample = _body(resource, making)
+        lines.append(f'status, {resource.one} = call("{making.method}", "{_filled(making)}", {sample!r})')
         key = f'{resource.one}["{_key(resource, making)}"]'
     body = {field.name: field.sample() for field in route.takes}
     if not body and resource is not None and not route.names and route.method == "POST":
         body = resource.sample()
     sent = f", {body!r}" if route.method not in ("GET", "DELETE") else ""
-    call = f'status, value = call("{route.method}", {_path(route, key)}{sent})'
-    yield _case(f"test_{route.function}_answers", [*lines, call, "assert status < 500, value"])
-    required = [field for field in route.takes if field.is_required]
-    if required and sent:
-        line = f'assert call("{route.method}", {_path(route, key)}, {{}})[0] == 400'
-        yield _case(f"test_{route.function}_without_{required[0].name}_is_400", [*lines, line])
+    return route.function, [*lines, f'status, value = call("{route.method}", {_path(route, key)}{sent})']
 
 
 def _making(brief: ServiceBrief, resource: Resource | None) -> Route | None:

@@ -1,142 +1,155 @@
-"""The functions of a service that a model writes: asked for, taken out of the answer, looked at, put into the frame."""
+"""The functions of a service that a model writes, one question for each: a small model keeps one in mind.
+
+They are taken out of the answers, looked at, mended by rule, and put into the frame.
+"""
 
 from __future__ import annotations
 
 import ast
 import re
+from collections.abc import Mapping
 
 from treadle.agents.answers import code_block, complete_prefix, is_python
 from treadle.agents.ask import Asker
 from treadle.agents.coder import Sampling
 from treadle.agents.prompt import Prompts
 from treadle.agents.service import frame
-from treadle.agents.service.cases import example
-from treadle.agents.service.shape import ServiceBrief
+from treadle.agents.service.cases import opening
+from treadle.agents.service.shape import Route, ServiceBrief
 from treadle.agents.source import find_flaw, mend
 from treadle.agents.testcases import Case, from_functions
 
-_MAX_TOKENS = 900
+_MAX_TOKENS = 500
+_Named = ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef
 
 
-async def write_functions(brief: ServiceBrief, asker: Asker, prompts: Prompts, *, key: str, sampling: Sampling) -> str:
-    """Return a version of the custom functions, as the model wrote them."""
-    text = prompts["write_service"].render(
-        goal=brief.goal,
-        file=brief.file,
-        tables=_tables(brief),
-        functions=frame.signatures(brief, brief.custom),
-    )
-    return own_functions(brief, code_block(await asker.ask(key, sampling.of(text, _MAX_TOKENS))))
-
-
-async def fix_functions(
+async def write_function(
     brief: ServiceBrief,
+    route: Route,
     asker: Asker,
     prompts: Prompts,
     *,
     key: str,
-    functions: str,
-    problem: str,
     sampling: Sampling,
+    before: str = "",
+    problem: str = "",
 ) -> str:
-    """Return the custom functions with a correction, given what fails."""
-    text = prompts["fix_service"].render(goal=brief.goal, functions=functions, tables=_tables(brief), problem=problem)
-    return own_functions(brief, code_block(await asker.ask(key, sampling.of(text, _MAX_TOKENS, cold=2))))
+    """Return a version of the function behind a route, as the model wrote it.
+
+    With `before` and `problem`, the model is shown what it wrote and what fails.
+    """
+    wrong = f"It was written like this:\n\n```python\n{before}```\n\nThat is wrong:\n\n{problem}" if before else ""
+    text = prompts["write_route"].render(
+        goal=brief.goal,
+        route=f"{route.method} {route.path}",
+        function=frame.signatures(brief, [route]),
+        tables=frame.schema(brief).split('"""')[1].strip() or "-- none yet",
+        wrong=wrong,
+    )
+    answer = await asker.ask(key, sampling.of(text, _MAX_TOKENS, cold=2 if before else 1))
+    return own_function(brief, route, code_block(answer))
 
 
-async def write_cases(
-    brief: ServiceBrief, asker: Asker, prompts: Prompts, *, key: str, sampling: Sampling
+async def write_case(
+    brief: ServiceBrief, route: Route, asker: Asker, prompts: Prompts, *, key: str, sampling: Sampling
 ) -> list[Case]:
-    """Return tests that the model makes up for the custom routes. May be empty."""
-    about = ", ".join(f"`{route.method} {route.path}`" for route in brief.custom)
-    text = prompts["test_service"].render(goal=brief.goal, routes=_bodies(brief), about=about, example=example(brief))
-    answer = code_block(await asker.ask(key, sampling.of(text, 700)))
-    cases = from_functions(_unpacked(answer), ["service"])
-    return [case for case in cases if "call(" in case.source and case.body not in example(brief)]
+    """Return the test of a route that the model completed; none if its answer is no test."""
+    text = prompts["test_route"].render(
+        goal=brief.goal, route=f"{route.method} {route.path}", test=opening(brief, route) + "\n    ..."
+    )
+    answer = code_block(await asker.ask(key, sampling.of(text, 400)))
+    cases = from_functions(_without_dots(answer), ["service"])
+    name = f"test_{route.function}"
+    sound = [case for case in cases if "call(" in case.source and "assert" in case.source]
+    return [Case(name, re.sub(r"^def \w+", f"def {name}", case.source), "model") for case in sound[:1]]
 
 
-def own_functions(brief: ServiceBrief, answer: str) -> str:
-    """Keep of an answer what the frame has not: the functions asked for, their helpers and constants, and imports."""
+def own_function(brief: ServiceBrief, route: Route, answer: str) -> str:
+    """Keep of an answer what the frame has not: the function asked for, its helpers and constants, and imports."""
     if not is_python(answer):
         answer = complete_prefix(answer) or answer
     if not is_python(answer):
         return answer
-    given = {node.name for node in ast.parse(frame.render(brief, "")).body if isinstance(node, _Named)}
+    bare = frame.render(brief, "")
+    given = {node.name for node in ast.parse(bare).body if isinstance(node, _Named)}
+    given |= {other.function for other in brief.custom if other != route}
     lines, kept = answer.splitlines(), []
     for node in ast.parse(answer).body:
-        is_given = isinstance(node, _Named) and node.name in given
-        is_kept = isinstance(node, _Named | ast.Import | ast.ImportFrom | ast.Assign | ast.AnnAssign)
-        if is_kept and not is_given:
+        is_given = isinstance(node, _Named) and (node.name in given or node.name.startswith("test_"))
+        if isinstance(node, _Named | ast.Import | ast.ImportFrom | ast.Assign | ast.AnnAssign) and not is_given:
             first = min([node.lineno, *(d.lineno for d in getattr(node, "decorator_list", []))])
             kept.append("\n".join(lines[first - 1 : node.end_lineno]))
-    return "\n\n\n".join(kept) + "\n"
+    return _refreshed("\n\n\n".join(kept) + "\n")
 
 
-def assemble(brief: ServiceBrief, functions: str) -> str:
-    """Write the whole file."""
-    if not is_python(functions):
-        return frame.render(brief, functions)
-    tree = ast.parse(functions)
-    imports = [ast.unparse(node) for node in tree.body if isinstance(node, ast.Import | ast.ImportFrom)]
-    lines = functions.splitlines()
-    for node in reversed(tree.body):
-        if isinstance(node, ast.Import | ast.ImportFrom):
-            del lines[node.lineno - 1 : node.end_lineno]
-    source = frame.render(brief, "\n".join(lines))
-    new = [line for line in imports if not re.search(rf"^{re.escape(line)}$", source, re.MULTILINE)]
-    source = source.replace("import argparse\n", "\n".join([*new, "import argparse\n"]), 1)
+def assemble(brief: ServiceBrief, functions: Mapping[str, str]) -> str:
+    """Write the whole file. `functions` holds the source of each custom function by its name."""
+    source = frame.render(brief, "\n\n".join(map(_without_imports, functions.values())))
+    for line in dict.fromkeys(line for text in functions.values() for line in _imports(text)):
+        if not re.search(rf"^{re.escape(line)}$", source, re.MULTILINE):
+            source = source.replace("import argparse\n", f"import argparse\n{line}\n", 1)
     return mend(source, is_program=True)
 
 
-def flaw_of(brief: ServiceBrief, functions: str) -> str:
-    """Say what keeps the functions from being used: no Python, a missing one, one without a body."""
-    flaw = find_flaw(assemble(brief, functions), tuple(route.function for route in brief.custom))
+def flaw_of(brief: ServiceBrief, route: Route, function: str) -> str:
+    """Say what keeps a function from being used: it is no Python, not there, or without a body."""
+    others = {other.function: f"def {other.function}(*args):\n    return {{}}\n" for other in brief.custom}
+    flaw = find_flaw(assemble(brief, {**others, route.function: function}), (route.function,))
     if flaw is not None:
         return flaw.message
-    for node in ast.parse(functions).body:
+    for node in ast.parse(function).body:
         if isinstance(node, ast.FunctionDef) and any(_is_open(statement) for statement in node.body):
             return f"The function {node.name} is not complete."
     return ""
 
 
-_Named = ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef
+def _refreshed(source: str) -> str:
+    """Let a row that was fetched be the changed one after `change`, which returns it; small models forget that."""
+    tree = ast.parse(source)
+    lines = source.splitlines()
+    for function in (node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef)):
+        rows = {}
+        for node in ast.walk(function):
+            if isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name) and _is_call(node.value, "fetch"):
+                rows[_row(node.value)] = node.targets[0].id
+        for node in ast.walk(function):
+            if isinstance(node, ast.Expr) and _is_call(node.value, "change") and _row(node.value) in rows:
+                line = lines[node.lineno - 1]
+                indent = len(line) - len(line.lstrip())
+                lines[node.lineno - 1] = f"{line[:indent]}{rows[_row(node.value)]} = {line[indent:]}"
+    return "\n".join(lines) + "\n"
+
+
+def _is_call(node: ast.expr, name: str) -> bool:
+    return isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == name
+
+
+def _row(node: ast.expr) -> str:
+    """The table of a call of `fetch` or `change`. A function rarely looks at two rows of one table."""
+    return ast.unparse(node.args[1]) if isinstance(node, ast.Call) and len(node.args) > 1 else ""
+
+
+def _imports(source: str) -> list[str]:
+    if not is_python(source):
+        return []
+    return [ast.unparse(node) for node in ast.parse(source).body if isinstance(node, ast.Import | ast.ImportFrom)]
+
+
+def _without_imports(source: str) -> str:
+    if not is_python(source):
+        return source
+    lines = source.splitlines()
+    for node in reversed(ast.parse(source).body):
+        if isinstance(node, ast.Import | ast.ImportFrom):
+            del lines[node.lineno - 1 : node.end_lineno]
+    return "\n".join(lines).strip("\n") + "\n"
 
 
 def _is_open(node: ast.stmt) -> bool:
     return isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant) and node.value.value is ...
 
 
-def _tables(brief: ServiceBrief) -> str:
-    return frame.schema(brief).split('"""')[1].strip()
-
-
-def _bodies(brief: ServiceBrief) -> str:
-    """The routes with the bodies that they take."""
-    lines = []
-    for line, route in zip(frame.usage(brief).splitlines(), brief.routes, strict=True):
-        resource = brief.resource(route.resource)
-        fields = route.takes or (resource.fields if resource and route.action in ("create", "change", "store") else ())
-        sent = ", ".join(f'"{field.name}": {field.type}' for field in fields if field.name not in route.names)
-        lines.append(f"- {line} -> {route.status}" + (f" Body: {{{sent}}}" if sent else ""))
-    return "\n".join(lines)
-
-
-def _unpacked(answer: str) -> str:
-    """Give each test the `call` that a model forgets to make."""
+def _without_dots(answer: str) -> str:
     if not is_python(answer):
         answer = complete_prefix(answer) or answer
-    if not is_python(answer):
-        return answer
-    tree = ast.parse(answer)
-    begin = ast.parse("call = service(tmp_path)").body[0]
-    for node in tree.body:
-        if not isinstance(node, ast.FunctionDef):
-            continue
-        names = {part.id for part in ast.walk(node) if isinstance(part, ast.Name)}
-        arguments = [argument.arg for argument in node.args.args]
-        if "call" in names and "service" not in names:
-            node.body.insert(0, begin)
-        node.args.args = [a for a in node.args.args if a.arg not in ("call", "service")]
-        if "tmp_path" not in [a.arg for a in node.args.args] and (arguments or "call" in names):
-            node.args.args.append(ast.arg("tmp_path"))
-    return ast.unparse(ast.fix_missing_locations(tree))
+    return "\n".join(line for line in answer.splitlines() if line.strip() != "...")

@@ -103,7 +103,7 @@ def fields_in(text: str) -> tuple[Field, ...]:
 def refined(field: Field, goal: str, one: str) -> Field:
     """Add what the goal says of a field elsewhere: unique, optional, a default, choices, a minimum."""
     name = re.escape(field.name).replace("_", "[ _]")
-    near = re.compile(rf"\b{name}\b`?(?P<after>[^.;\n]{{0,80}})", re.IGNORECASE)
+    near = re.compile(rf"\b{name}\b`?(?=(?P<after>[^.;\n]{{0,80}}))", re.IGNORECASE)
     for match in near.finditer(goal):
         said = match["after"]
         own = said[: _next_comma(said)]
@@ -277,12 +277,14 @@ def _with_choices(field: Field, said: str) -> Field:
     match = re.search(
         r"\bone of:?\s*([^.;)\n]+)|\bmust be (?=\S+(?:,| or ))([^.;)\n]+)|\(((?:\w+\s*[|/]\s*)+\w+)\)", said
     )
-    if not match or field.type != "text" or field.choices:
+    if not match or field.choices:
         return field
     text = re.sub(r"\b(?:or|and)\b", ",", match[1] or match[2] or match[3])
-    words = [word.strip(" \"'`") for word in re.split(r"[,|/]", text)]
-    kept = tuple(word for word in words if re.fullmatch(r"[\w-]{1,20}", word))
-    return replace(field, choices=kept) if len(kept) >= 2 and len(kept) == len([w for w in words if w]) else field
+    words = [word.strip(" \"'`") for word in re.split(r"[,|/]", text) if word.strip()]
+    kept = tuple(word for word in words if re.fullmatch(r"[A-Za-z][\w-]{0,20}", word))
+    if len(kept) < 2 or len(kept) < len(words):
+        return field
+    return replace(field, type="text", choices=kept)
 
 
 def _with_minimum(field: Field, said: str) -> Field:

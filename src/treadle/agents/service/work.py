@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
 
 from treadle.agents.coder import Sampling
 from treadle.agents.desk import Desk, Made
 from treadle.agents.service import frame
 from treadle.agents.service.brief import make_service_brief
 from treadle.agents.service.cases import cases_by_rule, header
-from treadle.agents.service.functions import assemble, fix_functions, flaw_of, write_cases, write_functions
-from treadle.agents.service.shape import ServiceBrief
+from treadle.agents.service.functions import assemble, flaw_of, write_case, write_function
+from treadle.agents.service.shape import Route, ServiceBrief
 from treadle.agents.source import stub
 from treadle.agents.testcases import Case, render_tests
 from treadle.agents.trial import Outcome
@@ -20,16 +20,16 @@ from treadle.domain.plan import PlannedTask
 
 @dataclass(frozen=True, slots=True)
 class _Version:
-    """One version of the custom functions, and what became of it."""
+    """One version of the custom functions, by name, and what became of it."""
 
-    functions: str
-    flaw: str = ""
+    functions: Mapping[str, str]
+    flaws: Mapping[str, str]
     outcome: Outcome | None = None
 
     def failed(self, cases: Sequence[Case]) -> dict[str, str]:
         """The tests that it does not pass, with the essence of each; those that were skipped do not count."""
         if self.outcome is None or self.outcome.broken:
-            said = self.outcome.broken if self.outcome else self.flaw
+            said = self.outcome.broken if self.outcome else next(iter(self.flaws.values()), "")
             return {case.name: said for case in cases}
         return {case.name: self.outcome.failed[case.name] for case in cases if case.name in self.outcome.failed}
 
@@ -37,7 +37,7 @@ class _Version:
         """What the tests by rule say outweighs what a model's tests say."""
         failed = self.failed(cases)
         by_rule = sum(1 for case in cases if case.origin == "rule" and case.name in failed)
-        return (not self.flaw, -by_rule, -len(failed))
+        return (not self.flaws, -by_rule, -len(failed))
 
 
 async def make_service(task: PlannedTask, desk: Desk) -> Made:
@@ -50,70 +50,71 @@ async def make_service(task: PlannedTask, desk: Desk) -> Made:
     for assumption in brief.assumptions:
         desk.ctx.log(f"Assumed: {assumption}.")
     cases = cases_by_rule(brief)
-    if brief.custom and desk.tests:
-        cases += await _invented(brief, desk, cases)
-    versions = [await _tried(brief, desk, cases, await _first(brief, desk), 0)]
+    if desk.tests:
+        cases += [case for route in brief.custom for case in await _invented(brief, desk, route)]
+    versions = [await _tried(brief, desk, cases, await _written(brief, desk, {}, brief.custom, "", 0), 0)]
     for number in range(1, desk.rounds + 1):
-        if not brief.custom or not _best(versions, cases).failed(cases) or _is_settled(versions, cases):
+        best = _best(versions, cases)
+        if not brief.custom or not best.failed(cases) or _is_settled(versions, cases):
             break
-        functions = await _next(brief, desk, versions, cases, number)
+        blamed = _blamed(brief, best, cases)
+        problem = _described(best.failed(cases), cases) if number % 2 and not best.flaws else ""
+        functions = await _written(brief, desk, best.functions, blamed, problem, number)
         versions.append(await _tried(brief, desk, cases, functions, number))
     return await _finished(brief, desk, versions, cases)
 
 
-async def _first(brief: ServiceBrief, desk: Desk) -> str:
-    if not brief.custom:
-        return ""
-    return await write_functions(brief, desk.asker, desk.prompts, key="write.0", sampling=_sampling(desk, 0))
+async def _written(
+    brief: ServiceBrief, desk: Desk, before: Mapping[str, str], routes: Sequence[Route], problem: str, number: int
+) -> dict[str, str]:
+    """Write functions anew, the others stay. With a problem they are corrected; without, they are written afresh."""
+    functions = dict(before)
+    for route in routes:
+        functions[route.function] = await write_function(
+            brief,
+            route,
+            desk.asker,
+            desk.prompts,
+            key=f"write.{number}.{route.function}",
+            sampling=_sampling(desk, number if problem else (number + 1) // 2),
+            before=before.get(route.function, "") if problem else "",
+            problem=problem,
+        )
+    return functions
 
 
-async def _next(
-    brief: ServiceBrief, desk: Desk, versions: Sequence[_Version], cases: Sequence[Case], number: int
-) -> str:
-    """Correct the best version, or write afresh: in turns, and never correct what cannot be read."""
-    best = _best(versions, cases)
-    if best.flaw or number % 2 == 0:
-        sampling = _sampling(desk, (number + 1) // 2)
-        return await write_functions(brief, desk.asker, desk.prompts, key=f"write.{number}", sampling=sampling)
-    return await fix_functions(
-        brief,
-        desk.asker,
-        desk.prompts,
-        key=f"fix.{number}",
-        functions=best.functions,
-        problem=_described(best.failed(cases), cases),
-        sampling=_sampling(desk, number),
-    )
+def _blamed(brief: ServiceBrief, version: _Version, cases: Sequence[Case]) -> list[Route]:
+    """The routes whose functions cannot be used, or whose own tests fail; all of them if that tells nothing."""
+    failed = version.failed(cases)
+    flawed = [route for route in brief.custom if route.function in version.flaws]
+    own = [route for route in brief.custom if any(name.startswith(f"test_{route.function}") for name in failed)]
+    return flawed or own or list(brief.custom)
 
 
-async def _tried(brief: ServiceBrief, desk: Desk, cases: Sequence[Case], functions: str, number: int) -> _Version:
-    flaw = flaw_of(brief, functions)
-    if flaw:
-        desk.ctx.log(f"Not usable: {flaw}")
-        return _Version(functions, flaw)
+async def _tried(
+    brief: ServiceBrief, desk: Desk, cases: Sequence[Case], functions: Mapping[str, str], number: int
+) -> _Version:
+    flaws = {route.function: flaw_of(brief, route, functions[route.function]) for route in brief.custom}
+    flaws = {name: flaw for name, flaw in flaws.items() if flaw}
+    if flaws:
+        desk.ctx.log(f"Not usable: {next(iter(flaws.values()))}")
+        return _Version(functions, flaws)
     files = _files(brief, assemble(brief, functions), cases)
     outcome = await desk.run_tests(f"test.{number}", files, brief.test_file)
-    version = _Version(functions, "", outcome)
+    version = _Version(functions, {}, outcome)
     failed = version.failed(cases)
     desk.ctx.log(f"{len(cases) - len(failed)} of {len(cases)} tests pass.", failed=sorted(failed))
     return version
 
 
-async def _invented(brief: ServiceBrief, desk: Desk, given: Sequence[Case]) -> list[Case]:
-    """Tests of the model for the custom routes, under names of their own."""
-    taken = {case.name for case in given}
-    cases = await write_cases(brief, desk.asker, desk.prompts, key="tests", sampling=_sampling(desk, 0))
-    named = []
-    for number, case in enumerate(cases[:6], start=1):
-        name = case.name if case.name not in taken else f"{case.name}_{number}"
-        taken.add(name)
-        named.append(replace(case, name=name, source=case.source.replace(case.name, name, 1)))
-    return named
+async def _invented(brief: ServiceBrief, desk: Desk, route: Route) -> list[Case]:
+    key = f"tests.{route.function}"
+    return await write_case(brief, route, desk.asker, desk.prompts, key=key, sampling=_sampling(desk, 0))
 
 
 def _is_settled(versions: Sequence[_Version], cases: Sequence[Case]) -> bool:
     """Two versions that fail the same made-up tests, and nothing else, are likelier right than the tests."""
-    disputed = [set(version.failed(cases)) for version in versions if not version.flaw]
+    disputed = [set(version.failed(cases)) for version in versions if not version.flaws]
     best = _best(versions, cases)
     made_up = {case.name for case in cases if case.origin != "rule"}
     gone = set(best.failed(cases))
@@ -128,17 +129,17 @@ async def _finished(brief: ServiceBrief, desk: Desk, versions: Sequence[_Version
     may_drop = not made_up or 2 * len(gone) <= len(made_up) or len(versions) > 2
     kept = [case for case in cases if case.name not in gone] if may_drop else list(cases)
     source = assemble(brief, best.functions)
-    problem = _described(best.failed(kept), kept) if best.failed(kept) or best.flaw else ""
+    problem = _described(best.failed(kept), kept) if best.failed(kept) or best.flaws else ""
     if not problem:
         kept, problem = await _proved(brief, desk, source, kept)
     why = f"fails on all or the best of {len(versions)} versions of the code"
     dropped = [(name, why) for name in sorted(gone)] if may_drop else []
     return Made(
         {**_files(brief, source, kept), "README.md": _readme(brief)},
-        best.flaw or problem,
+        next(iter(best.flaws.values()), problem),
         tuple(kept),
         tuple(dropped),
-        _checked(brief, kept),
+        _checked(brief, kept, gone),
         brief.assumptions,
     )
 
@@ -150,11 +151,16 @@ async def _proved(brief: ServiceBrief, desk: Desk, source: str, cases: Sequence[
     return kept, "" if kept else "No test is left that fails on a stub of the code."
 
 
-def _checked(brief: ServiceBrief, cases: Sequence[Case]) -> tuple[str, ...]:
+def _checked(brief: ServiceBrief, cases: Sequence[Case], gone: Collection[str]) -> tuple[str, ...]:
+    """Say what the tests prove, and of which routes they prove no more than that they answer."""
     by_rule = sum(1 for case in cases if case.origin == "rule")
     said = [f"{by_rule} tests by rule fail on a stub and pass on the service, over HTTP and a database file"]
-    if brief.custom:
-        said.append(f"{len(cases) - by_rule} tests of the model for {len(brief.custom)} routes that are not plain")
+    proved = {case.name.removeprefix("test_") for case in cases if case.origin != "rule"}
+    for route in brief.custom:
+        words = f"{route.method} {route.path}"
+        is_disputed = f"test_{route.function}" in gone
+        why = "a test of what it gives was dropped" if is_disputed else "no test says what it gives"
+        said.append(f"{words} has a test of the model's" if route.function in proved else f"{words} answers; {why}")
     return tuple(said)
 
 
