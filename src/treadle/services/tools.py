@@ -15,6 +15,7 @@ from treadle.sandboxes.choose import open_sandbox
 from treadle.settings import SandboxSettings, Settings
 from treadle.tools import BUILT_IN, ToolRegistry, call_tool
 from treadle.tools.arguments import problems_of, signature
+from treadle.tools.web import fetch_tool, search_tool
 from treadle.workspace.baseline import commit_baseline
 
 
@@ -39,6 +40,7 @@ def registry_of(settings: Settings) -> ToolRegistry:
     """
     registry = ToolRegistry(settings.tools.enabled, settings.tools.agents)
     registry.add(*BUILT_IN)
+    registry.add(fetch_tool(settings.tools.allow), search_tool(settings.tools.search_url), is_off=True)
     registry.find_installed()
     try:
         for agent in ("", *settings.tools.agents):
