@@ -102,10 +102,10 @@ def text_of_html(html: str) -> str:
 
 
 _HIDDEN = frozenset(("script", "style", "noscript", "template", "svg", "head"))
-_BLOCKS = frozenset(
-    ("p", "div", "br", "li", "ul", "ol", "tr", "table", "pre", "section", "article", "header", "footer", "nav")
-    + ("blockquote", "dt", "dd", "hr", "h1", "h2", "h3", "h4", "h5", "h6")
-)
+_HEADINGS = ("h1", "h2", "h3", "h4", "h5", "h6")
+_LISTS = ("ul", "ol", "li", "dt", "dd", "table", "tr")
+_SECTIONS = ("p", "div", "br", "hr", "pre", "blockquote", "section", "article", "header", "footer", "nav")
+_BLOCKS = frozenset((*_HEADINGS, *_LISTS, *_SECTIONS))
 
 
 class _Reader(HTMLParser):
