@@ -44,7 +44,7 @@ async def test_goal_becomes_a_repository_with_proved_tests(tmp_path: Path) -> No
     assert "Add slug.py" in said
     assert "Treadle-Run: r1\nTreadle-Task: t1\nTreadle-Model: m\n" in said
     assert f"Treadle-Tokens: {state['tokens']}" in said
-    assert "Treadle-Prompts: analyse_module@" in said and ", write_module@" in said
+    assert "Treadle-Prompts: test_assertions@" in said and ", write_module@" in said
     assert "3 tests in test_slug.py failed on a stub of the code and pass on the code." in said
     run(f"{sys.executable} -m pytest -q -p no:cacheprovider -c /dev/null --rootdir=.", out)
 
