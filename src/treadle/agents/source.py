@@ -55,10 +55,10 @@ def find_flaw(source: str, needed: tuple[str, ...] = (), local: frozenset[str] =
     for name, number in _imported(tree):
         if name not in sys.stdlib_module_names and name not in local:
             return Flaw(f"The package {name!r} is not installed; only the standard library may be used.", number)
-    return _unbound(source)
+    return unbound(source)
 
 
-def _unbound(source: str) -> Flaw | None:
+def unbound(source: str) -> Flaw | None:
     """Look for a name that is read somewhere and bound neither there, around it, nor at the top."""
     top = symtable.symtable(source, "<module>", "exec")
     if any(isinstance(node, ast.ImportFrom) and node.names[0].name == "*" for node in ast.parse(source).body):
@@ -140,16 +140,20 @@ def mend(source: str, *, is_program: bool = False) -> str:
     return _with_imports(source)
 
 
-def _with_imports(source: str) -> str:
-    tree = ast.parse(source)
-    wanted = sorted(_undefined(tree))
+def missing_imports(source: str) -> str:
+    """Write the import statements of the standard library that a source lacks, one a line."""
+    wanted = sorted(_undefined(ast.parse(source)))
     plain = [f"import {name}" for name in wanted if name in sys.stdlib_module_names and name not in _HOMES]
-    found = [f"from {_HOMES[name]} import {name}" for name in wanted if name in _HOMES]
-    if not plain and not found:
+    return "\n".join([*plain, *(f"from {_HOMES[name]} import {name}" for name in wanted if name in _HOMES)])
+
+
+def _with_imports(source: str) -> str:
+    tree, missing = ast.parse(source), missing_imports(source)
+    if not missing:
         return source
     lines = source.splitlines()
     place = _behind_docstring(tree)
-    return "\n".join([*lines[:place], *plain, *found, *([""] if place == 0 else []), *lines[place:]]) + "\n"
+    return "\n".join([*lines[:place], missing, *([""] if place == 0 else []), *lines[place:]]) + "\n"
 
 
 def _behind_docstring(tree: ast.Module) -> int:

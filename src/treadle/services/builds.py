@@ -384,7 +384,7 @@ async def _place(request: BuildRequest, goal: str) -> tuple[Path | None, Reposit
         _try_to_write(out)
         return out.absolute(), None
     found = await open_repository(request.folder / repo)
-    if not request.check.strip() and not any(is_test(path) for path in await found.files()):
+    if not request.check.strip() and not any(is_test(p) or p.endswith(".py") for p in await found.files()):
         raise UsageError(
             f"{found.folder} has no tests, and there is no --check: nothing could show that the goal is met.",
             hint="Give --check CMD, a command that fails now and should pass then; or --out DIR for something new.",

@@ -10,6 +10,7 @@ from treadle.domain.policy import RetryPolicy
 from treadle.graph.build import Graph
 from treadle.graph.spec import Queue, Send
 from treadle.ports.context import NodeContext
+from treadle.workflows.change import Change
 from treadle.workflows.crew import BuildState, Crew, WorkState
 from treadle.workflows.ending import Ending, next_step
 from treadle.workflows.new_project import NewProject, candidates_of, cases_of
@@ -106,23 +107,42 @@ def _code_graph(nodes: _Nodes) -> Graph:
 
 
 def _change_graph(nodes: _Nodes) -> Graph:
-    """A change to files that are there, until the check passes."""
-    graph = Graph("change", "A failing check to files on which it passes.", state=WorkState)
+    """A change to files that are there: until a check that fails passes, or tests that are written for it."""
+    graph = Graph("change", "A goal to files that meet it, and on which all tests pass.", state=WorkState)
     nodes.add(graph, Task, "begin")
     nodes.add(graph, Repair, "analyse", "locate", "fix", "check_syntax", "verify", "reflect", "finish", "abandon")
     graph.set_entry_point("begin").add_edge("begin", "analyse")
-    graph.add_conditional_edge("analyse", next_move, {"fix": "locate", "stop": "abandon"})
+    graph.add_conditional_edge("analyse", next_move, {"fix": "locate", "change": "survey", "stop": "abandon"})
     graph.add_edge("locate", "fix").add_edge("fix", "check_syntax")
     graph.add_conditional_edge("check_syntax", next_move, {"verify": "verify", "reflect": "reflect"})
     graph.add_conditional_edge("verify", next_move, {"commit": "finish", "reflect": "reflect"})
     graph.add_conditional_edge("reflect", next_move, {"fix": "fix", "stop": "abandon"})
+    _add_change(nodes, graph)
     return graph.set_finish_point("finish").set_finish_point("abandon")
+
+
+def _add_change(nodes: _Nodes, graph: Graph) -> None:
+    """Add the nodes that change files by tests of their own: `survey` begins, `finish` or `abandon` follow."""
+    nodes.add(graph, Change, "survey", "write_tests", "write", "inspect", "test", "weigh", "prove")
+    graph.add_conditional_edge("survey", next_move, {"write_tests": "write_tests", "stop": "abandon"})
+    graph.add_conditional_edge("write_tests", after_tests, ["write", "test"])
+    graph.add_edge("write", "inspect")
+    graph.add_conditional_edge("inspect", next_move, {"test": "test", "weigh": "weigh"})
+    graph.add_edge("test", "weigh")
+    again = {"fix": "write", "write": "write", "write_tests": "write_tests"}
+    graph.add_conditional_edge("weigh", next_move, {**again, "settle": "prove", "stop": "abandon"})
+    graph.add_conditional_edge("prove", next_move, {"finish": "finish", "stop": "abandon"})
 
 
 def after_merge(state: BuildState) -> str | list[Send]:
     """Send the tasks that have become free; verify when all are merged."""
     move = next_step(state)
     return free_tasks(state) if move == "go_on" else "verify" if move == "verify" else "give_up"
+
+
+def after_tests(state: WorkState) -> str:
+    """Write the change once there are tests for it; later tests are run on the versions that are there."""
+    return "test" if state["candidates"] else "write"
 
 
 def after_syntax(state: WorkState) -> str:

@@ -11,6 +11,7 @@ from typing import Annotated, Any, TypedDict, TypeVar
 
 from treadle.agents.ask import Asker
 from treadle.agents.prompt import Prompts
+from treadle.agents.suite import Suite, run_suite
 from treadle.agents.trial import Outcome, run_command, run_tests
 from treadle.ports.context import NodeContext
 from treadle.ports.model import Model, Pricing, free
@@ -80,6 +81,11 @@ class Crew:
         """Run a command of the user's in the workspace: see `agents.trial.run_command`."""
         limits = replace(self.settings.limits, wall_seconds=self.settings.check_seconds)
         return await run_command(self.sandbox, command, limits)
+
+    async def run_suite(self, *, python_path: str = "", only: str = "", seconds: float = 0.0) -> Suite:
+        """Run the tests of the repository in the workspace: see `agents.suite.run_suite`."""
+        limits = replace(self.settings.limits, wall_seconds=seconds or self.settings.check_seconds)
+        return await run_suite(self.sandbox, limits, python_path=python_path, only=only)
 
     def asker(self, ctx: NodeContext, state: WorkState) -> Asker:
         """Ask the model of the build's tier on behalf of a node. What it says is shown as it comes, where possible."""

@@ -2,32 +2,29 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import asdict
 from typing import Any
 
 from treadle.agents.answers import code_block, complete_prefix
 from treadle.agents.coder import MAX_TOKENS, Sampling
-from treadle.agents.relevance import (
-    Failure,
-    Suspect,
-    excerpt,
-    failing_tests,
-    find_suspects,
-    is_test,
-    read_failure,
-)
+from treadle.agents.conventions import read_conventions
+from treadle.agents.relevance import Failure, Suspect, excerpt, failing_tests, find_suspects, read_failure
 from treadle.agents.source import Flaw, find_flaw
 from treadle.agents.splice import splice
 from treadle.ports.context import NodeContext
+from treadle.workflows.change import Change, stop
 from treadle.workflows.crew import Crew, WorkState, spent
 from treadle.workflows.escalation import authorship, climb, of_this_tier, rounds_in_tier
 from treadle.workflows.task import outcome, trailers
 
 Update = dict[str, Any]
 _NO_SUCH_COMMAND = (126, 127)
-_MAX_FILES = 400
 _UNCHANGED = "The answer changes nothing."
-DEFAULT_CHECK = "python -m pytest -q"
+_MENDS = re.compile(
+    r"\b(?:fix(?:e[sd]|ing)?|repair|mend|debug|bugs?|broken|fail(?:s|ing|ed|ures?)?|wrong|crash\w*|pass)\b", re.I
+)
+_ADDS = re.compile(r"\s*(?:please\s+)?(?:add|implement|support|introduce|extend|allow|let|rename|create|write)\b", re.I)
 
 
 class Repair:
@@ -37,23 +34,23 @@ class Repair:
         self.crew = crew
 
     async def analyse(self, state: WorkState, ctx: NodeContext) -> Update:
-        """See the check fail on the repository as it is: what passes already cannot show that a change was needed."""
-        tree = state["tree"]
-        paths = await ctx.step(
-            "list", lambda: self.crew.workspace.snapshots.files(tree), kind="tool", request={"tree": tree}
-        )
-        check = state.get("check") or (DEFAULT_CHECK if any(is_test(path) for path in paths) else "")
+        """See whether the check fails on the files as they are. A goal that is about the failure is a repair.
+
+        Any other goal is a change: tests for it are written first, and no more tests may fail than do now.
+        """
+        texts = await self.crew.workspace.snapshots.texts(state["tree"])
+        conventions, given = read_conventions(texts), bool(state.get("check"))
+        check = state.get("check") or conventions.check
         start: Update = {"candidates": [], "dropped": [], "round": 0, "check": check}
+        begin_change: Update = {"brief": {"given": given}, "move": {"action": "change", "problem": ""}}
         if not check:
-            return start | _stop("There is nothing that says when the goal is met: no --check and no tests.")
-        done = await self._run_check(ctx, "check", tree, check)
-        if done["ok"]:
-            return start | _stop(
-                f"The check passes already, so it cannot show that the goal is met: {check}\n"
-                "Give one that fails now (--check CMD), or add a failing test and commit it."
-            )
+            return start | begin_change
+        done = await self._run_check(ctx, "check", state["tree"], check)
         if done["exit_code"] in _NO_SUCH_COMMAND:
-            return start | _stop(f"The check cannot be run in the sandbox: {done['output'][-200:]}")
+            return start | stop(f"The check cannot be run in the sandbox: {done['output'][-200:]}")
+        is_repair = not done["ok"] and (given or _is_about(state["goal"], read_failure(done["output"], texts), texts))
+        if not is_repair:
+            return start | begin_change
         return start | {"brief": {"output": done["output"]}, "move": {"action": "fix", "problem": ""}}
 
     async def locate(self, state: WorkState, ctx: NodeContext) -> Update:
@@ -115,15 +112,17 @@ class Repair:
         """Try again, the next suspect or another answer, while there are rounds; then with the next tier."""
         problem, climbed = state["move"]["problem"], Update()
         if not state["brief"]["suspects"]:
-            return _stop(problem or "The check still fails.")
+            return stop(problem or "The check still fails.")
         if rounds_in_tier(state) >= self.crew.settings.max_rounds:
             climbed = climb(self.crew, state, ctx, problem)
             if not climbed:
-                return _stop(problem or "The check still fails.")
+                return stop(problem or "The check still fails.")
         return {"round": state["round"] + 1, "move": {"action": "fix", "problem": problem}, **climbed}
 
     async def finish(self, state: WorkState, ctx: NodeContext) -> Update:
         """Say what came of it: a tree on which the check passes, and what its commit will tell."""
+        if "layout" in state["brief"]:
+            return await Change(self.crew).finish(state, ctx)
         changed = await self.crew.workspace.snapshots.changed(state["base"], state["tree"])
         note = {
             "subject": f"Fix {', '.join(changed)}: {state['goal']}",
@@ -134,6 +133,8 @@ class Repair:
 
     async def abandon(self, state: WorkState, ctx: NodeContext) -> Update:
         """Say why the check could not be made to pass."""
+        if "layout" in state.get("brief", {}):
+            return await Change(self.crew).abandon(state, ctx)
         files = sorted({candidate["path"] for candidate in state["candidates"]} - {""})
         return {"outcomes": [outcome(state, self.crew, ok=False) | {"files": files}]}
 
@@ -152,16 +153,19 @@ class Repair:
 
     async def _texts(self, ctx: NodeContext, tree: str) -> dict[str, str]:
         """Read the Python files and the README of a tree. Not journaled: a tree never changes."""
-        snapshots = self.crew.workspace.snapshots
-        paths = [
-            path for path in await snapshots.files(tree) if path.endswith(".py") or path.upper().startswith("README")
-        ]
-        texts = {path: await snapshots.read(tree, path) for path in paths[:_MAX_FILES]}
-        return {path: text for path, text in texts.items() if text and "\0" not in text and len(text) < 200_000}
+        texts = await self.crew.workspace.snapshots.texts(tree)
+        return {path: text for path, text in texts.items() if path.endswith(".py") or path.upper().startswith("README")}
 
 
-def _stop(problem: str) -> Update:
-    return {"move": {"action": "stop", "problem": problem}}
+def _is_about(goal: str, failure: Failure, texts: dict[str, str]) -> bool:
+    """Tell whether a goal is about tests that fail: it speaks of mending, or of what only they know so far."""
+    if _MENDS.search(goal) and not _ADDS.match(goal):
+        return True
+    named = [
+        name for name in re.findall(r"[A-Za-z_]\w+", goal) if "_" in name or f"{name}(" in goal or f"`{name}" in goal
+    ]
+    tests = failing_tests(failure, texts, most=20)
+    return any(re.search(rf"\b{name}\b", tests) for name in named)
 
 
 def _suspect(plain: dict[str, Any]) -> Suspect:

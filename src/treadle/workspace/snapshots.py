@@ -114,6 +114,23 @@ class Snapshots:
         code, out, _ = await self.git.attempt("cat-file", "blob", f"{tree}:{path}")
         return out.decode(errors="replace") if code == 0 else None
 
+    async def texts(self, tree: str, *, max_bytes: int = 200_000) -> dict[str, str]:
+        """Return all text files of a tree by path. Larger ones, binary ones, links and repositories are left out."""
+        await self.need(tree)
+        listed = split_fields(await self.git.run("ls-tree", "-r", "-l", "-z", tree))
+        found = [(line.partition("\t")[2], *line.partition("\t")[0].split()) for line in listed]
+        wanted = [(path, name) for path, mode, _, name, size in found if mode[:3] == "100" and int(size) <= max_bytes]
+        asked = "".join(f"{name}\n" for _, name in wanted).encode()
+        out = await self.git.run("cat-file", "--batch", stdin=asked) if wanted else b""
+        texts, at = {}, 0
+        for path, _ in wanted:
+            begin = out.index(b"\n", at) + 1
+            at = begin + int(out[at : begin - 1].split()[2]) + 1
+            content = out[begin : at - 1]
+            if b"\0" not in content:
+                texts[path] = content.decode(errors="surrogateescape")
+        return texts
+
     async def diff(self, before: str, after: str) -> str:
         """Return the unified diff between two trees."""
         await self.need(before)
