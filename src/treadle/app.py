@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from treadle.ports.model_server import ModelServer
     from treadle.ports.store import SchemaStatus, Store
     from treadle.services.builds import Builds
+    from treadle.services.plans import Plans
     from treadle.services.stories import Stories
 
 T = TypeVar("T")
@@ -333,6 +334,12 @@ class Application:
         from treadle.services.builds import Builds
 
         return Builds(self.settings, self.orchestrator, self.crews)
+
+    @functools.cached_property
+    def plans(self) -> Plans:
+        from treadle.services.plans import Plans
+
+        return Plans(self.settings, self.orchestrator, self.crews)
 
     async def fork(self, row: RunRow, fork_id: str, event: int | None, changes: Mapping[str, Any]) -> str:
         """Fork a run; its graph must be known here, unless it is a build. Returns the new run's id."""

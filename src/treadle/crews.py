@@ -6,7 +6,7 @@ import asyncio
 import dataclasses
 import secrets
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -16,6 +16,7 @@ from treadle.errors import ConfigError
 from treadle.settings import Settings
 
 if TYPE_CHECKING:
+    from treadle.agents.estimator import TierChoice
     from treadle.domain.inventory import ModelEntry, Service
     from treadle.models.wrappers import Guard
     from treadle.ports.model import Model
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from treadle.services.pool import Address, Served
     from treadle.services.tiers import PlannedTier
     from treadle.workflows.crew import Crew, CrewTier
+    from treadle.workflows.decompose import Planner
     from treadle.workspace import Publisher, Snapshots, Workspace
 
 
@@ -70,6 +72,17 @@ class Crews:
             settings=BuildSettings(max_rounds=plan.max_rounds),
             open_sandbox=lambda room: self.open_sandbox(room, backend),
         )
+
+    async def planner(self, build: BuildPlan, choice: TierChoice, files: Sequence[str]) -> Planner:
+        """Who plans for a build: its first tier; and what each of its tiers costs."""
+        from treadle.services.pool import served
+        from treadle.services.prompts import load_prompts
+        from treadle.workflows.decompose import Planner
+
+        self._pool = await served(self._settings)
+        tiers = [self._tier(build, tier, build.script) for tier in build.all_tiers]
+        choice = dataclasses.replace(choice, pricing={tier.name: tier.pricing for tier in tiers})
+        return Planner(tiers[0], load_prompts(self._settings), choice, tuple(files))
 
     async def close(self, crew: Crew) -> None:
         await crew.rooms.close()

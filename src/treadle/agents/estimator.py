@@ -9,6 +9,7 @@ What past runs took (`domain/experience.py`) corrects the numbers and the tier.
 from __future__ import annotations
 
 import re
+import textwrap
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import get_args
@@ -92,7 +93,7 @@ class ComplexityEstimator:
         found: dict[str, Rated] = {}
         for item in rated if isinstance(rated, list) else []:
             if isinstance(item, dict) and item.get("complexity") in _LEVELS:
-                why = " ".join(str(item.get("why", "")).split())[:80] or "the model says so"
+                why = textwrap.shorten(str(item.get("why", "")), 60, placeholder=" …") or "the model says so"
                 found[str(item.get("id"))] = Rated(item["complexity"], why)
         return {task.id: found[task.id] for task in tasks if task.id in found}
 
@@ -140,7 +141,7 @@ def rate(task: PlannedTask) -> Rated:
         points -= 1
         reasons.append("examples" if reading.examples else "one function")
     complexity: Complexity = "simple" if points <= 1 else "medium" if points <= 3 else "complex"
-    said_enough = bool(hard or functions or reading.examples or words >= 25 or task.kind in ("document", "change"))
+    said_enough = bool(hard or functions or reading.examples or words >= 15 or task.kind in ("document", "change"))
     return Rated(complexity, ", ".join(reasons), said_enough)
 
 

@@ -23,6 +23,7 @@ from treadle.errors import (
 
 if TYPE_CHECKING:
     from treadle.app import Application
+    from treadle.domain.plan import Plan
     from treadle.domain.task import RunRow
     from treadle.models.files.catalog import ModelFile
     from treadle.services.builds import BuildPlan, BuildRequest
@@ -83,25 +84,34 @@ def build(
         )
         session.refuse_detached_memory(settings, detach)
         request = BuildRequest(goal, Path.cwd(), out, repo, check, script, elsewhere)
-        return await _build(settings, request, json=json, verbose=verbose, detach=detach)
+        return await run_build(settings, request, json=json, verbose=verbose, detach=detach)
 
     session.run(work)
 
 
-async def _build(settings: Settings, request: BuildRequest, *, json: bool, verbose: bool, detach: bool) -> int:
+async def run_build(
+    settings: Settings,
+    request: BuildRequest,
+    tasks: Plan | None = None,
+    *,
+    json: bool,
+    verbose: bool,
+    detach: bool,
+) -> int:
+    """Check a request, build it, and report; returns the exit code. `tasks`: how the goal was taken apart already."""
     from treadle.services.builds import new_run_id
 
     async with session.looking(settings=settings) as looking:
         plan = await looking.builds.check(request)
         _say(plan, chosen=request.repo is not None, quiet=json)
         for model in looking.builds.model_files(plan):
-            await _fetch(looking, model)
+            await fetch(looking, model)
     run_id = new_run_id()
     async with session.building(settings, plan, run_id, capacity=0 if detach else 4) as application:
         for tier in await application.builds.unserved(plan) if plan.elsewhere else ():
             first = tier.models[0]
             output.note(f"No worker has {first.model} ({first.provider}) yet. Start one: {_worker_command(first)}")
-        await application.builds.start(plan, run_id)
+        await application.builds.start(plan, run_id, tasks)
         if detach:
             session.go_on_in_background(settings, run_id)
             output.data(run_id)
@@ -136,7 +146,7 @@ def _say(plan: BuildPlan, *, chosen: bool, quiet: bool) -> None:
         output.note(f"place    {_shown(plan.out)}, a new repository")
 
 
-async def _fetch(application: Application, model: ModelFile) -> None:
+async def fetch(application: Application, model: ModelFile) -> None:
     """Have a model file here, and whole."""
     from treadle.cli.models import ProgressBar
     from treadle.services.models import Models

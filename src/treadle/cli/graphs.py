@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
-from treadle.cli import output, session, times, watch
+from treadle.cli import output, plan, session, times, watch
 from treadle.errors import UsageError
 
 if TYPE_CHECKING:
@@ -22,7 +22,7 @@ def add_to(app: typer.Typer) -> None:
 
 
 def run(
-    target: str = typer.Argument(..., metavar="TARGET", help="pkg.module:graph, or file.py:graph."),
+    target: str = typer.Argument(..., metavar="TARGET", help="pkg.module:graph, file.py:graph, or a plan file."),
     state: str | None = typer.Option(
         None, "--state", metavar="JSON", help="The first state as a JSON object, or @file."
     ),
@@ -39,7 +39,16 @@ def run(
     ),
     verbose: bool = typer.Option(False, "--verbose", "-v", help="Show model answers as they are written."),
 ) -> None:
-    """Run a graph, and print its last state as JSON."""
+    """Run a graph, and print its last state as JSON; or build what a plan file says."""
+    from treadle.services import targets
+
+    if targets.is_plan(target):
+        refuse = {"--state": state, "--delay": delay, "--at": at, "--dedup": dedup}
+        for option, value in refuse.items():
+            if value is not None:
+                raise UsageError(f"{option} is for graphs, and {target} is a plan; nothing was started.")
+        plan.build_plan(Path(target), store=store, json=json, verbose=verbose, detach=detach, elsewhere=elsewhere)
+        return
     initial = parse_object(state, "--state")
     nothing = "nothing was started"
     begin: dict[str, Any] = {
@@ -49,8 +58,6 @@ def run(
     }
 
     async def work() -> int:
-        from treadle.services import targets
-
         settings = session.settings_of(store=store)
         session.refuse_detached_memory(settings, detach)
         if elsewhere and (detach or settings.store.url.startswith("memory")):

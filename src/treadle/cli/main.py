@@ -18,6 +18,7 @@ from treadle.cli import (
     look,
     models,
     output,
+    plan,
     pool,
     prompts,
     schedules,
@@ -42,6 +43,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110},
 )
 build.add_to(app)
+plan.add_to(app)
 graphs.add_to(app)
 look.add_to(app)
 control.add_to(app)

@@ -119,6 +119,10 @@ async def _with_code(
             yield application
         return
     target = how.graph or row.labels.get("target")
+    if row.labels.get("kind") == "plan":
+        raise UsageError(
+            f"Run {row.run_id!r} only plans; there is nothing to go on with.", hint="Plan again: treadle plan GOAL."
+        )
     if target is None:
         raise UsageError(
             f"Run {row.run_id!r} was started by a program and did not record where its graph is.",

@@ -99,13 +99,12 @@ class Experience:
         return (sum(o.solved and o.tier == tier for o in begun) / len(begun) if begun else 0.0), len(begun)
 
 
-def total(estimates: Iterable[Estimate], waves: Sequence[Sequence[Estimate]] = ()) -> Estimate:
-    """What tasks take together. With waves, seconds are those of the longest of each: they run side by side."""
+def total(estimates: Iterable[Estimate]) -> Estimate:
+    """What tasks take together, one after another. The cost is not known if that of one is not."""
     listed = list(estimates)
-    seconds = sum(max((e.seconds for e in wave), default=0.0) for wave in waves) or sum(e.seconds for e in listed)
-    costs = [e.cost for e in listed]
-    cost = None if any(c is None for c in costs) else round(sum(c or 0.0 for c in costs), 6)
-    return Estimate(sum(e.tokens for e in listed), round(seconds, 1), cost)
+    costs = [estimate.cost for estimate in listed]
+    cost = None if None in costs else round(sum(cost or 0.0 for cost in costs), 6)
+    return Estimate(sum(e.tokens for e in listed), round(sum(e.seconds for e in listed), 1), cost)
 
 
 def _mixed(seen: Sequence[float], default: float) -> float:

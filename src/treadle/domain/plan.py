@@ -9,7 +9,7 @@ from typing import Any, Literal
 import msgspec
 
 from treadle.domain.inventory import Complexity
-from treadle.errors import ConfigError, Problem
+from treadle.errors import ConfigError, Problem, nearest
 
 Specialist = Literal["code_general", "code_vision", "code_embedded", "documentation", "ui_design"]
 TaskKind = Literal["module", "program", "service", "page", "document", "change"]
@@ -142,36 +142,48 @@ def waves(tasks: Sequence[PlannedTask]) -> list[list[PlannedTask]]:
     return found
 
 
-def check_tasks(tasks: Sequence[PlannedTask], *, source: str = "") -> None:
+def check_tasks(tasks: Sequence[PlannedTask]) -> None:
     """Refuse tasks that could never all be done, with every reason at once.
 
     Raises:
-        ConfigError: Ids that come twice or are not there, tasks that wait for each other, paths outside the root,
-            or no task at all.
+        ConfigError: See `problems_of`.
     """
-    problems = [Problem(*said, file=source) for said in _problems(tasks)]
+    problems = problems_of(tasks)
     if problems:
         raise ConfigError.of(problems, "The plan was not used.")
 
 
-def _problems(tasks: Sequence[PlannedTask]) -> Iterable[tuple[str, str]]:
+def problems_of(
+    tasks: Sequence[PlannedTask], *, source: str = "", lines: Mapping[str, int] | None = None
+) -> list[Problem]:
+    """Why tasks could never all be done: ids that come twice or are not there, tasks that wait for each other, paths
+    outside the root, or no task at all.
+
+    `source` and `lines`: the file that they were read from, and where in it each task begins, by its id.
+    """
+    known = lines or {}
+    return [Problem(what, hint, source, known.get(id, 0)) for id, what, hint in _problems(tasks)]
+
+
+def _problems(tasks: Sequence[PlannedTask]) -> Iterable[tuple[str, str, str]]:
     if not tasks:
-        yield "The plan has no task.", "Give it one at least."
+        yield "", "The plan has no task.", "Give it one at least."
     ids = [task.id for task in tasks]
     for id in sorted({id for id in ids if ids.count(id) > 1}):
-        yield f"Two tasks are called {id!r}.", "Give one of them another id."
+        yield id, f"Two tasks are called {id!r}.", "Give one of them another id."
     for task in tasks:
         if not task.id or not task.title:
-            yield f"Task {task.id!r} has no id or no title.", "Give it both."
+            yield task.id, f"Task {task.id!r} has no id or no title.", "Give it both."
         for need in task.needs:
             if need not in ids:
-                yield f"Task {task.id!r} needs {need!r}, which is no task of the plan.", "Add it, or leave it out."
+                yield task.id, f"Task {task.id!r} needs {need!r}, which is no task of the plan.", nearest(need, ids)
         for path in task.files:
             if path.startswith(("/", "~")) or ".." in path.split("/") or path.split("/")[0] == ".git":
-                yield f"Task {task.id!r} may not write {path!r}.", "Give paths within the repository."
+                yield task.id, f"Task {task.id!r} may not write {path!r}.", "Give paths within the repository."
     circle = _circle(tasks)
     if circle:
-        yield f"Tasks wait for each other: {' -> '.join([*circle, circle[0]])}.", "Take one of these needs away."
+        told = " -> ".join([*circle, circle[0]])
+        yield circle[0], f"Tasks wait for each other: {told}.", "Take one of these needs away."
 
 
 def _circle(tasks: Sequence[PlannedTask]) -> list[str]:

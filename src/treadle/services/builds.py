@@ -17,6 +17,7 @@ from typing import Any, Protocol
 import msgspec
 
 from treadle.agents.relevance import is_test
+from treadle.domain.plan import Plan
 from treadle.domain.task import RunRow
 from treadle.engine.orchestrator import Orchestrator, new_run_id
 from treadle.engine.results import RunOptions
@@ -263,10 +264,11 @@ class Builds:
             await verify.check(model)
         return not model.is_present
 
-    async def start(self, plan: BuildPlan, run_id: str) -> None:
-        """Start the run of a build; the plan is recorded with it."""
+    async def start(self, plan: BuildPlan, run_id: str, tasks: Plan | None = None) -> None:
+        """Start the run of a build; the plan is recorded with it. `tasks`: how the goal was taken apart already."""
         await self._prepare(plan, run_id)
-        start = {"goal": plan.goal, "check": plan.check, "queue": plan.queue}
+        start: dict[str, Any] = {"goal": plan.goal, "check": plan.check, "queue": plan.queue}
+        start |= {"plan": tasks.plain()} if tasks is not None else {}
         await self._orchestrator.start(self._graph(), start, options=_options(plan, run_id, {}))
 
     async def take_up(self, row: RunRow) -> BuildPlan:
@@ -377,7 +379,7 @@ async def _place(request: BuildRequest, goal: str) -> tuple[Path | None, Reposit
             "--out and --repo are both given; nothing was built.",
             hint="--out makes a new repository, --repo works on a branch of an existing one.",
         )
-    repo = request.repo or (None if request.out else _enclosing_repository(request.folder))
+    repo = request.repo or (None if request.out else enclosing_repository(request.folder))
     if repo is None:
         out = request.folder / request.out if request.out else _free(request.folder / slug(goal))
         refuse_unusable_out(out)
@@ -405,7 +407,8 @@ def _try_to_write(out: Path) -> None:
         ) from error
 
 
-def _enclosing_repository(folder: Path) -> Path | None:
+def enclosing_repository(folder: Path) -> Path | None:
+    """The repository that a folder lies in; None if it lies in none."""
     return next((place for place in (folder, *folder.parents) if (place / ".git").exists()), None)
 
 

@@ -1,4 +1,4 @@
-"""Finding a graph by the name that a user types: `pkg.module:graph` or `path/to/file.py:graph`."""
+"""Finding what a user wants to run by its name: `pkg.module:graph`, `path/to/file.py:graph`, or a plan file."""
 
 from __future__ import annotations
 
@@ -15,6 +15,11 @@ from treadle.engine.registry import NodeRegistry
 from treadle.errors import NotFound, UnknownName, UsageError
 from treadle.graph.build import Graph
 from treadle.graph.spec import CompiledGraph
+
+
+def is_plan(target: str) -> bool:
+    """Tell whether a target is named like a plan file, and not like a graph."""
+    return target.endswith((".yaml", ".yml"))
 
 
 def load_graph(target: str, folder: Path) -> tuple[AnyGraph, NodeRegistry | None]:

@@ -78,8 +78,8 @@ def test_task_that_climbed_speaks_against_where_it_began() -> None:
     assert seen.first_tier("module", "medium", ("tiny", "small"), "tiny")[0] == "small"
 
 
-def test_waves_take_as_long_as_their_longest_task() -> None:
+def test_total_is_known_as_far_as_its_parts_are() -> None:
     a, b, c = Estimate(1, 10.0, 0.5), Estimate(2, 20.0, 0.25), Estimate(3, 30.0, None)
-    assert total([a, b], [[a, b]]) == Estimate(3, 20.0, 0.75)
-    assert total([a, b, c], [[a], [b, c]]) == Estimate(6, 40.0, None)
+    assert total([a, b]) == Estimate(3, 30.0, 0.75)
+    assert total([a, b, c]) == Estimate(6, 60.0, None)
     assert total([]) == Estimate(0, 0.0, 0.0)
