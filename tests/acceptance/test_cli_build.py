@@ -36,6 +36,20 @@ def test_a_build_ends_with_a_repository_whose_tests_pass(treadle: Commands) -> N
     assert "\x1b" not in done.out + done.err
 
 
+def test_a_line_leads_to_its_task_also_where_the_run_is_not_known(treadle: Commands) -> None:
+    treadle("build", GOAL, "--out", "made", "--check", CHECK, "--provider", treadle.good_script())
+    told = treadle("blame", "made/slug.py:1-2").out
+    for said in ("task     t1", "model    scripted", "write_module@", GOAL):
+        assert said in told
+    assert [line["by"]["task"] for line in treadle("blame", "made/slug.py:1", "--json").lines] == ["t1"]
+    assert "slug.py" in treadle("products").out
+    shutil.rmtree(treadle.folder / ".treadle")
+    told = treadle("blame", "made/slug.py:1").out
+    assert "model    scripted" in told and "its log is not here" in told
+    refused = treadle("blame", "made/slug.py")
+    assert refused.code == 2 and "FILE:LINE" in refused.err
+
+
 def test_a_build_in_json_is_events_and_then_the_report(treadle: Commands) -> None:
     lines = treadle("build", GOAL, "--json", "--provider", treadle.good_script()).lines
     assert lines[0]["type"] == "RunStarted" and lines[-1]["type"] == "Report"

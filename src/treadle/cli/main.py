@@ -21,6 +21,7 @@ from treadle.cli import (
     plan,
     pool,
     prompts,
+    provenance,
     schedules,
     store,
     tools,
@@ -50,6 +51,7 @@ control.add_to(app)
 models.add_to(app)
 pool.add_to(app)
 prompts.add_to(app)
+provenance.add_to(app)
 workers.add_to(app)
 limits.add_to(app)
 schedules.add_to(app)

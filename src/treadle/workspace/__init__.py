@@ -2,6 +2,7 @@
 
 from treadle.domain.paths import clean_path
 from treadle.workspace.baseline import TreeBaseline
+from treadle.workspace.blame import BlamedLine, Origin, blame_lines, changed_paths, read_origin, read_origins
 from treadle.workspace.commit import CommitNote, provenance_trailers
 from treadle.workspace.folder import SNAPSHOTS, Workspace
 from treadle.workspace.git import git_program
@@ -22,12 +23,14 @@ from treadle.workspace.snapshots import Snapshots
 
 __all__ = [
     "SNAPSHOTS",
+    "BlamedLine",
     "CommitNote",
     "FileConflict",
     "HandedOverElsewhere",
     "History",
     "Merge",
     "NewRepository",
+    "Origin",
     "Published",
     "Publisher",
     "Recorded",
@@ -37,12 +40,16 @@ __all__ = [
     "Snapshots",
     "TreeBaseline",
     "Workspace",
+    "blame_lines",
+    "changed_paths",
     "clean_path",
     "git_program",
     "merge",
     "numbered",
     "open_repository",
     "provenance_trailers",
+    "read_origin",
+    "read_origins",
     "refuse_unusable_out",
     "replaced",
 ]
