@@ -101,20 +101,15 @@ class Coordinator:
         return f"{english}\n\n(As it was given: {goal})" if lost else english
 
     async def _decided(self, found: Analysis, seed: int) -> Analysis:
-        """Have a model decide what a large goal leaves open. What it decides is told as assumptions."""
+        """Have a model decide what a large goal leaves open. What it decides is told, and holds for the tasks."""
         prompt = self._prompts["assume"]
         question = Question(
-            prompt.render(goal=found.told), max_tokens=400, seed=seed, json_schema=dict(prompt.output or {})
+            prompt.render(goal=found.told), max_tokens=300, seed=seed, json_schema=dict(prompt.output or {})
         )
         answer = await self._asker.ask_json("assume", question)
-        if not isinstance(answer, dict):
-            return found
-        return replace(
-            found,
-            intent=_clipped(str(answer.get("intent", ""))) or found.intent,
-            done=found.done or tuple(_texts(answer.get("done"))),
-            assumptions=(*found.assumptions, *_texts(answer.get("assumptions"))),
-        )
+        points = answer.get("open") if isinstance(answer, dict) else None
+        decided = [point.get("decision") for point in points or [] if isinstance(point, dict)]
+        return replace(found, assumptions=(*found.assumptions, *_texts(decided)))
 
 
 def content_words(goal: str) -> list[str]:

@@ -17,11 +17,12 @@ from dataclasses import replace
 from typing import Any, cast, get_args
 
 from treadle.agents.ask import Asker, Question
+from treadle.agents.coordinator import content_words
 from treadle.agents.goal_parts import Parts, Piece, kind_of_file, read_parts, specialist_of
 from treadle.agents.prompt import Prompts
 from treadle.domain.plan import Analysis, Plan, PlannedTask, Specialist, TaskKind, check_tasks
 
-MOST_TASKS = 6
+MOST_TASKS = 5
 _KINDS: tuple[TaskKind, ...] = get_args(TaskKind)
 _NOT_WANTED = re.compile(
     r"(?:^|/)(?:tests?|config|settings|setup|requirements|deploy|docker\w*|readme|__init__)[._]|_test\."
@@ -65,7 +66,8 @@ class Decomposer:
 
     async def _asked(self, analysis: Analysis, seed: int) -> tuple[tuple[Piece, ...], list[set[int]]]:
         prompt = self._prompts["decompose"]
-        text = prompt.render(goal=analysis.told, most=MOST_TASKS - 1)
+        decided = "\n".join(f"- {assumption}" for assumption in analysis.assumptions)
+        text = prompt.render(goal=analysis.told, decided=decided, most=MOST_TASKS - 1)
         schema = dict(prompt.output or {})
         answer = await self._asker.ask_json(
             "decompose", Question(text, max_tokens=900, seed=seed, json_schema=schema), tries=2
@@ -90,18 +92,36 @@ def read_answer(answer: object, goal: str) -> tuple[tuple[Piece, ...], list[set[
         done = item.get("done") if isinstance(item.get("done"), list) else []
         said = (does, *(" ".join(line.split()) for line in done if isinstance(line, str) and line.strip()))
         found[file] = Piece(kind, (file,), tuple(dict.fromkeys(said)), is_named=False)
-        needs = item.get("needs")
-        wanted[file] = [str(name) for name in needs] if isinstance(needs, list) else []
+        uses = item.get("needs")
+        wanted[file] = [str(name) for name in uses] if isinstance(uses, list) else []
     pieces = list(found.values())[:MOST_TASKS]
+    if not _is_about(goal, pieces):
+        return (), []
     numbers = {piece.files[0]: number for number, piece in enumerate(pieces)}
     stems = {piece.stem: number for number, piece in enumerate(pieces)}
     asked = [
         {n for name in wanted[piece.files[0]] if (n := numbers.get(name, stems.get(name))) is not None} - {number}
         for number, piece in enumerate(pieces)
     ]
-    for number, needs_ in enumerate(_needs(pieces)):
-        asked[number] |= needs_ if not asked[number] else set()
+    used = set[int]().union(*asked)
+    # Small models call everything a program; what others use is a module.
+    pieces = [
+        replace(piece, kind="module") if piece.kind == "program" and number in used else piece
+        for number, piece in enumerate(pieces)
+    ]
+    for number, needs in enumerate(_needs(pieces)):
+        asked[number] |= needs if not asked[number] else set()
     return tuple(pieces), asked
+
+
+def _is_about(goal: str, pieces: Sequence[Piece]) -> bool:
+    """Whether at least half of the pieces share a word with the goal: answers of tiny models may be about another."""
+    known = {word[:5] for word in content_words(goal)}
+    said = [
+        {word[:5] for word in content_words(f"{piece.stem} {' '.join(piece.said)}".replace("_", " "))}
+        for piece in pieces
+    ]
+    return 2 * sum(bool(known & words) for words in said) >= len(pieces)
 
 
 def in_order(tasks: Sequence[PlannedTask], needs: Sequence[set[int]]) -> list[PlannedTask]:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from treadle.domain.inventory import TIERS, Inventory
-from treadle.errors import NotFound, Problem, TreadleError, nearest
+from treadle.errors import ConfigError, NotFound, Problem, TreadleError, nearest
 from treadle.models.choose import provider_of
 from treadle.models.inventory.keys import without_keys
 from treadle.models.inventory.reach import Reached, obstacles_in, reach
@@ -18,6 +18,7 @@ from treadle.models.inventory.yaml_tree import read_yaml
 from treadle.models.routing import Need, Obstacles, route
 from treadle.pool.agents import FILE as POOL_FILE
 from treadle.pool.agents import read_config
+from treadle.services.prompts import load_prompts
 from treadle.settings import Settings, check_settings_file, read_settings, settings_files, without_password
 
 LIVE_SECONDS = 3.0
@@ -95,6 +96,7 @@ async def check(folder: Path, files: Sequence[Path] = (), *, live: bool = False)
         inventory, notes = shipped_inventory(settings.model, tags), ()
     pools = [file for file in files or [settings.project / POOL_FILE] if file.name == POOL_FILE and file.is_file()]
     problems += [problem for file in pools for problem in _pool_problems(file, inventory)]
+    problems += _prompt_problems(settings) if not files else []
     if problems:
         live = False
     reached = await reach(inventory, settings, seconds=LIVE_SECONDS) if live and found is not None else []
@@ -158,6 +160,15 @@ def _with_servers(given: list[Path], settings: Settings, *, is_named: bool) -> t
     if not given or any(node and isinstance(node.value, dict) and "servers" in node.value for node in nodes):
         return tuple(given)
     return (*(file for file in own[:1] if file not in given), *given)
+
+
+def _prompt_problems(settings: Settings) -> list[Problem]:
+    """What is wrong with prompts of the user's."""
+    try:
+        load_prompts(settings)
+    except ConfigError as error:
+        return [*error.problems]
+    return []
 
 
 def _pool_problems(file: Path, inventory: Inventory) -> list[Problem]:

@@ -82,14 +82,10 @@ async def test_goal_that_cannot_be_translated_is_used_as_it_is_and_told() -> Non
 
 
 async def test_what_a_large_goal_leaves_open_is_decided_and_told() -> None:
-    answer = {"intent": "Prices are watched.", "done": ["a price is stored."], "assumptions": ["SQLite is used", 3, ""]}
-    found, recorded = await analyse("Build a price-tracking SaaS", answer)
+    points = [{"question": "Where?", "decision": "SQLite is used."}, {"decision": 3}, "x", {"decision": " "}]
+    found, recorded = await analyse("Build a price-tracking SaaS", {"open": points})
     assert recorded == [("model", "assume")]
-    assert (found.intent, found.done, found.assumptions) == (
-        "Prices are watched.",
-        ("a price is stored",),
-        ("SQLite is used",),
-    )
+    assert (found.intent, found.assumptions) == ("Build a price-tracking SaaS", ("SQLite is used",))
 
 
 async def test_unusable_answer_costs_assumptions_and_no_error() -> None:

@@ -28,7 +28,7 @@ async def decompose(analysis: Analysis, *answers: Any) -> Plan:
 
 
 def task(file: str, kind: str = "module", needs: tuple[str, ...] = (), **more: Any) -> dict[str, Any]:
-    return {"file": file, "kind": kind, "does": f"It is about {file}", "needs": list(needs), "done": [], **more}
+    return {"file": file, "kind": kind, "does": f"Prices, in {file}", "needs": list(needs), "done": [], **more}
 
 
 async def test_small_goal_stays_one_task_that_may_write_anywhere() -> None:
@@ -89,6 +89,17 @@ async def test_model_takes_a_large_goal_apart_and_its_answer_is_repaired() -> No
 async def test_answer_without_several_files_leaves_one_task(answer: Any) -> None:
     plan = await decompose(Analysis(SAAS, intent="Track prices"), answer)
     assert [t.title for t in plan.tasks] == ["Track prices"]
+
+
+async def test_answer_about_something_else_leaves_one_task() -> None:
+    listed = [task("shop.py", does="Sells cars"), task("page.html", does="Shows cars"), task("prices.py")]
+    assert len((await decompose(Analysis(SAAS), {"tasks": listed})).tasks) == 1
+
+
+async def test_what_others_use_is_no_program() -> None:
+    listed = [task("store.py", "program"), task("main.py", "program", ("store.py",))]
+    plan = await decompose(Analysis(SAAS, assumptions=("SQLite is used",)), {"tasks": listed})
+    assert [t.kind for t in plan.tasks] == ["module", "program"]
 
 
 async def test_vague_goal_is_not_taken_apart() -> None:

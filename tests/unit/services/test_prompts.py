@@ -89,4 +89,6 @@ def test_mistakes_in_a_prompt_of_yours_stop_a_build_before_it_begins(
     (project / "s.yaml").write_text("[]")
     assert run(["build", "f(x)", "--provider", "scripted:s.yaml", "--store", "memory://"]) == 2
     assert "skeletn" in capsys.readouterr().err
+    assert run(["validate"]) == 2
+    assert "skeletn" in capsys.readouterr().err
     assert not [place for place in project.iterdir() if place.name not in (".treadle", "s.yaml")]

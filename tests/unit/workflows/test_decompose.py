@@ -50,13 +50,14 @@ async def test_small_goal_becomes_a_plan_of_one_task_and_costs_no_token() -> Non
 
 
 async def test_large_goal_is_decided_taken_apart_and_estimated() -> None:
-    decided = {"intent": "Prices are watched", "done": ["A price is kept"], "assumptions": ["SQLite is used"]}
+    decided = {"open": [{"question": "Where are prices kept?", "decision": "SQLite is used"}]}
     rated = {"tasks": [{"id": "t1", "why": "a table", "complexity": "simple"}]}
     model = scripted([decided, {"tasks": PARTS}, rated])
     state, log = await plan(model, {"goal": "Build a price-tracking SaaS"})
     found = Plan.of(state["plan"])
     assert [(task.files[0], task.needs) for task in found.tasks] == [("prices.py", ()), ("api.py", ("t1",))]
     assert "Assumed: SQLite is used." in log
+    assert "Decided already:\n- SQLite is used" in model.requests[1].messages[-1].content
     assert state["tokens"] > 0 and state["models"] == ["m"]
     assert all(task.estimate.tokens for task in found.tasks)
 
