@@ -9,6 +9,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from treadle.agents.ask import Asker, Question
+from treadle.agents.class_brief import ClassPart
 from treadle.agents.examples import Example
 from treadle.agents.goal import Reading, module_name, read_goal
 from treadle.agents.prompt import Prompts
@@ -54,6 +55,7 @@ class Brief:
     """What the goal did not say and was decided for it; shown to the user."""
     beside: str = ""
     """What files that are there already offer, for code that may import them."""
+    classes: tuple[ClassPart, ...] = ()
 
     @property
     def module(self) -> str:
@@ -66,8 +68,10 @@ class Brief:
 
     @property
     def names(self) -> tuple[str, ...]:
-        """The functions that the module must define."""
-        return tuple(self.function_of(part) for part in self.parts) if self.is_program else self._functions
+        """The functions and classes that the module must define."""
+        if self.is_program:
+            return tuple(self.function_of(part) for part in self.parts)
+        return (*self._functions, *(part.name for part in self.classes))
 
     @property
     def _functions(self) -> tuple[str, ...]:
@@ -89,6 +93,7 @@ class Brief:
             **asdict(self),
             "parts": [asdict(p) for p in self.parts],
             "examples": [asdict(e) for e in self.examples],
+            "classes": [part.as_dict() for part in self.classes],
         } | {"assumptions": list(self.assumptions)}
 
     @classmethod
@@ -96,7 +101,9 @@ class Brief:
         parts = tuple(Part(p["name"], tuple(p["parameters"]), p["does"]) for p in plain["parts"])
         examples = tuple(Example(e["call"], e["expected"]) for e in plain["examples"])
         rest = {key: plain[key] for key in ("goal", "file", "is_program", "skeleton", "beside")}
-        return cls(**rest, parts=parts, examples=examples, assumptions=tuple(plain["assumptions"]))
+        classes = tuple(ClassPart.of(part) for part in plain.get("classes", ()))
+        assumptions = tuple(plain["assumptions"])
+        return cls(**rest, parts=parts, examples=examples, assumptions=assumptions, classes=classes)
 
 
 async def make_brief(goal: str, asker: Asker, prompts: Prompts, *, seed: int = 0) -> Brief:
@@ -123,7 +130,7 @@ def _brief(goal: str, reading: Reading, answer: Mapping[str, Any]) -> Brief:
         does = {part.name: part.does for part in parts}
         named = reading.functions[-1:] if reading.skeleton else reading.functions
         parts = tuple(Part(f.name, f.parameters, does.get(f.name, "")) for f in named)
-    if not parts:
+    if not parts and not reading.classes:
         parts = (Part("run" if reading.is_program else file.removesuffix(".py").rpartition("/")[2], (), ""),)
     return Brief(
         goal,
@@ -133,6 +140,7 @@ def _brief(goal: str, reading: Reading, answer: Mapping[str, Any]) -> Brief:
         reading.examples,
         reading.skeleton,
         tuple(_assumptions(reading, file, parts)),
+        classes=reading.classes,
     )
 
 
@@ -140,7 +148,7 @@ def _assumptions(reading: Reading, file: str, parts: Sequence[Part]) -> list[str
     said = [] if reading.file else [f"the code goes into {file}"]
     if reading.is_program:
         said.append("commands: " + ", ".join(" ".join([p.name, *(a.upper() for a in p.parameters)]) for p in parts))
-    elif not reading.functions:
+    elif parts and not reading.functions:
         said.append("functions: " + ", ".join(f"{p.name}({', '.join(p.parameters)})" for p in parts))
     return said
 

@@ -6,7 +6,7 @@ import ast
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from treadle.agents import frame
+from treadle.agents import class_brief, frame
 from treadle.agents.answers import code_block, complete_prefix, is_python
 from treadle.agents.ask import Asker, Question
 from treadle.agents.brief import Brief
@@ -88,11 +88,14 @@ def described(brief: Brief) -> str:
 
 
 def _request(brief: Brief, prompts: Prompts) -> str:
-    if brief.skeleton:
+    if brief.skeleton and not brief.classes:
         return prompts["write_skeleton"].render(skeleton=brief.skeleton)
     if brief.is_program:
         given = "\n\n".join(filter(None, [frame.storage(brief), frame.signatures(brief), frame.main(brief)]))
         return prompts["write_program"].render(goal=brief.goal, file=brief.file, frame=given)
+    if any(not part.is_exception for part in brief.classes):
+        interface = "\n\n".join(filter(None, [class_brief.described(brief.classes), described(brief)]))
+        return prompts["write_class"].render(goal=brief.goal, file=brief.file, interface=interface)
     return prompts["write_module"].render(goal=brief.goal, file=brief.file, interface=described(brief))
 
 

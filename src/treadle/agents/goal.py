@@ -7,6 +7,7 @@ import re
 import sys
 from dataclasses import dataclass
 
+from treadle.agents.class_brief import ClassPart, file_name, read_classes
 from treadle.agents.examples import Example, find_examples
 
 PROGRAM = re.compile(
@@ -82,24 +83,32 @@ class Reading:
     examples: tuple[Example, ...]
     skeleton: str
     """Python that the goal gives to be completed: signatures with docstrings, perhaps helpers."""
+    classes: tuple[ClassPart, ...] = ()
 
     @property
     def is_complete(self) -> bool:
         """Nothing is left for a model to decide."""
-        return bool(self.skeleton) or bool(self.file and self.functions and not self.is_program)
+        is_named = bool(self.functions or self.classes)
+        return bool(self.skeleton) or bool(self.file and is_named and not self.is_program)
 
 
 def read_goal(goal: str) -> Reading:
     """Read a goal by rules alone. Deterministic."""
     skeleton = _skeleton(goal)
     functions = _defined(skeleton) if skeleton else _called(goal)
+    is_program = not skeleton and bool(PROGRAM.search(goal))
+    classes = () if is_program else read_classes(goal, skeleton)
+    if any(not part.is_exception for part in classes) and not skeleton:
+        functions = tuple(function for function in functions if _is_apart(function, goal))
     files = [name for name in _FILE.findall(goal) if not name.rpartition("/")[2].startswith("test_")]
+    words = file_name(classes) or (functions[-1].name if functions else "")
     return Reading(
-        is_program=not skeleton and bool(PROGRAM.search(goal)),
-        file=files[0] if files else (module_name(functions[-1].name) if functions else ""),
+        is_program=is_program,
+        file=files[0] if files else module_name(words) if words else "",
         functions=functions,
         examples=tuple(find_examples(goal, [function.name for function in functions])),
         skeleton=skeleton,
+        classes=classes,
     )
 
 
@@ -129,6 +138,11 @@ def _parses(source: str) -> bool:
 def _defined(source: str) -> tuple[Function, ...]:
     nodes = [node for node in ast.parse(source).body if isinstance(node, ast.FunctionDef)]
     return tuple(Function(node.name, tuple(arg.arg for arg in node.args.args)) for node in nodes)
+
+
+def _is_apart(function: Function, goal: str) -> bool:
+    """Tell whether a goal that asks for a class calls this a function; the others are methods."""
+    return re.search(rf"\bfunctions?:?\s+`?{re.escape(function.name)}\b", goal) is not None
 
 
 def _called(goal: str) -> tuple[Function, ...]:

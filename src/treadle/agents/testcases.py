@@ -71,6 +71,11 @@ def from_examples(examples: Iterable[Example]) -> list[Case]:
     ]
 
 
+def from_sessions(sessions: Iterable[list[str]]) -> list[Case]:
+    """Make one test of each session of calls whose results the user gave."""
+    return [_case(f"test_session_{number}", lines, "goal") for number, lines in enumerate(sessions, start=1)]
+
+
 def from_assertions(source: str, names: Iterable[str]) -> list[Case]:
     """Make one test of each assert statement that calls one of `names`; the comment behind it becomes its name."""
     source = source if is_python(source) else complete_prefix(source)

@@ -9,10 +9,11 @@ from typing import Any
 
 from treadle.agents.ask import Asker
 from treadle.agents.brief import Brief, make_brief
+from treadle.agents.class_brief import missing_member, sessions
 from treadle.agents.coder import Draft, Sampling, fix_code, write_code
 from treadle.agents.relevance import is_test
 from treadle.agents.source import find_flaw, public_names, stub
-from treadle.agents.testcases import Case, from_examples, pool, render_tests
+from treadle.agents.testcases import Case, from_examples, from_sessions, pool, render_tests
 from treadle.agents.tester import TestDraft, header, names_to_test, write_tests
 from treadle.agents.trial import Outcome, essence
 from treadle.ports.context import NodeContext
@@ -37,7 +38,10 @@ class NewProject:
         for assumption in brief.assumptions:
             ctx.log(f"Assumed: {assumption}.")
         ctx.log("Done when: " + "; ".join(criteria(brief, state.get("check", ""))) + ".")
-        given = [case.as_dict() for case in from_examples(brief.examples)]
+        given = [
+            case.as_dict()
+            for case in [*from_examples(brief.examples), *from_sessions(sessions(brief.goal, brief.classes))]
+        ]
         start: Update = {"candidates": [], "cases": given, "dropped": [], "round": 0, "attempts": 0}
         return start | {"brief": brief.as_dict(), **spent(asker)}
 
@@ -67,7 +71,7 @@ class NewProject:
         """Look at the newest version without running it: its syntax, the names it must define, its imports."""
         brief, candidates = Brief.of(state["brief"]), list(state["candidates"])
         flaw = find_flaw(candidates[-1]["source"], brief.names, _modules(brief, state))
-        said = flaw.message if flaw else ""
+        said = flaw.message if flaw else missing_member(candidates[-1]["source"], brief.classes)
         if candidates[-1]["source"] in [candidate["source"] for candidate in candidates[:-1]]:
             said = said or "It is the same as an earlier version."
         candidates[-1] = candidates[-1] | {"flaw": said}
