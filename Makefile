@@ -2,7 +2,7 @@
 
 SHELL := /bin/sh
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-fast test-model nightly faults check check-format check-lint check-types check-imports format bench clean
+.PHONY: help setup demo test test-fast test-model nightly fuzz faults check check-format check-lint check-types check-imports format bench clean
 
 PY := .venv/bin/python
 # What the tests marked `model` talk to: the smallest of the catalogue, and the smallest that writes code that works.
@@ -34,6 +34,9 @@ test-model: setup
 
 nightly: setup ## play 20,000 seeds of the simulation (ARGS="--seed N": one again)
 	@$(PY) -m tests.simulation.nightly $(ARGS)
+
+fuzz: setup ## try arguments, paths, edits and patches that models might send, for 5 minutes (ARGS="--seconds 3600")
+	@$(PY) -m tests.fuzz $(ARGS)
 
 faults: setup ## bring about the faults that machines have, with real processes; 15 minutes (ARGS="cut herd": some)
 	@$(PY) -m tests.faults $(ARGS)

@@ -37,7 +37,8 @@ def clean_path(name: str) -> str:
 
 def is_of_git(part: str) -> bool:
     """Tell whether a part of a path is git's own folder, also in spellings that some file systems fold together."""
-    return part.translate(_IGNORED_BY_SOME).lower().rstrip(". ") in {".git", "git~1"}
+    seen = part if part.isascii() else part.translate(_IGNORED_BY_SOME)
+    return seen.lower().rstrip(". ") in {".git", "git~1"}
 
 
 def _bytes(text: str) -> int:

@@ -107,8 +107,8 @@ class WorkspaceFiles:
                     break
                 if not stat.S_ISDIR(status.st_mode):
                     # The time of the last change of the inode cannot be set by whom we do not trust.
-                    marks = (status.st_ino, status.st_mode, status.st_size, status.st_mtime_ns, status.st_ctime_ns)
-                    found[path] = ":".join(map(str, marks))
+                    times = f"{status.st_mtime_ns}:{status.st_ctime_ns}"
+                    found[path] = f"{status.st_ino}:{status.st_mode}:{status.st_size}:{times}"
         return found
 
     @contextmanager

@@ -27,6 +27,7 @@ def search(asked: dict[str, Any], write: Any) -> None:
     """Search as asked: `pattern`, `path`, `glob`, `ignore_case`, `context`, `limit`. Writes one object per finding."""
     pattern = re.compile(asked["pattern"], re.IGNORECASE if asked["ignore_case"] else 0)
     left = int(asked["limit"])
+    check(asked["path"])
     for path in walk(asked["path"]):
         if asked["glob"] and not fits(path, asked["glob"]):
             continue
@@ -46,6 +47,17 @@ def search(asked: dict[str, Any], write: Any) -> None:
                 return
             left -= 1
             write({"path": path, **finding})
+
+
+def check(path: str) -> None:
+    """End with a word about it if a path is not there, or goes through a symbolic link."""
+    parts = path.split("/")
+    for number in range(1, len(parts) + 1):
+        part = "/".join(parts[:number])
+        if os.path.islink(part):
+            sys.exit(f"{part!r} is a symbolic link")
+        if not os.path.exists(part):
+            sys.exit(f"there is no {part!r}")
 
 
 def find(pattern: re.Pattern[str], text: str, context: int) -> Iterator[dict[str, Any]]:

@@ -46,7 +46,7 @@ class FunctionTool:
 
     async def call(self, args: Mapping[str, Any], context: ToolContext) -> ToolResult:
         """Call the function, a sync one in a thread; what it raises of its own is told to the model."""
-        given = {name: msgspec.convert(value, self._parameters[name].annotation) for name, value in args.items()}
+        given = self._given(args)
         if self._context:
             given[self._context] = context
         try:
@@ -60,6 +60,14 @@ class FunctionTool:
         except Exception as error:  # noqa: BLE001  # a tool of others may raise anything
             return ToolResult(f"{self.name} failed: {type(error).__name__}: {error}", is_error=True)
         return _result(returned)
+
+    def _given(self, args: Mapping[str, Any]) -> dict[str, Any]:
+        try:
+            kinds = {name: self._parameters[name].annotation for name in args}
+            # They fit the schema already: not strict, for there 1.0 is a whole number too.
+            return {name: msgspec.convert(value, kinds[name], strict=False) for name, value in args.items()}
+        except msgspec.ValidationError as error:  # what only the type refuses
+            raise UsageError(f"{self.name} was not called: {error}.", hint="Give other arguments.") from None
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """Call the function as it was written."""

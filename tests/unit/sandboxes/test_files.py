@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import itertools
 import os
 import stat
-import threading
 from collections.abc import Iterator
-from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -120,43 +117,6 @@ async def test_folder_moved_away_after_it_was_entered_is_still_the_one_that_is_u
     monkeypatch.setattr(_files, "_look", look_after_swap)
     await place.files.write("sub/file", b"mine\n")
     assert (place.workspace / "aside" / "file").read_bytes() == b"mine\n"
-
-
-async def test_races_with_swapped_links_never_reach_the_host(place: Place) -> None:
-    folder = place.workspace / "sub"
-    stop = threading.Event()
-
-    def swap() -> None:
-        for number in itertools.count():
-            if stop.is_set():
-                return
-            with suppress(OSError):  # the other side may have been quicker
-                if folder.is_symlink():
-                    folder.unlink()
-                else:
-                    folder.rename(place.workspace / f"aside-{number}")
-                    folder.symlink_to(place.host)
-
-    swapping = threading.Thread(target=swap)
-    swapping.start()
-    outcomes = set()
-    try:
-        for number in range(600):
-            try:
-                if number % 3 == 0:
-                    await place.files.write("sub/file", b"mine\n")
-                elif number % 3 == 1:
-                    assert (await place.files.read("sub/file")).data == b"mine\n"
-                else:
-                    entries = (await place.files.list("sub", depth=3)).entries
-                    assert {entry.path for entry in entries if "treadle-" not in entry.path} <= {"sub/file"}
-                outcomes.add("worked")
-            except (Refused, NotFound) as error:
-                outcomes.add(type(error).__name__)
-    finally:
-        stop.set()
-        swapping.join()
-    assert "worked" in outcomes and len(outcomes) > 1, "the race never happened"
 
 
 async def test_hard_link_to_a_file_of_the_host_is_replaced_and_not_written_through(place: Place) -> None:

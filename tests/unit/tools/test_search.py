@@ -63,7 +63,7 @@ async def test_many_findings_are_cut_and_huge_files_named(hands: Hands) -> None:
     assert "[huge is too large to be searched]" in (await hands("search", pattern="y")).text
 
 
-@pytest.mark.parametrize("path", ["../x", "/etc", "a/.git"])
+@pytest.mark.parametrize("path", ["../x", "/etc", "a/.git", "absent"])
 async def test_path_that_leads_out_is_refused(hands: Hands, path: str) -> None:
     assert (await hands("search", pattern="x", path=path)).is_error
 

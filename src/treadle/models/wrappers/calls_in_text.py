@@ -19,6 +19,8 @@ _TAGS = re.compile(
 )
 _FENCE = re.compile(r"^[ \t]*```[ \t]*([\w-]*)[ \t]*\n(.*?)(?:^[ \t]*```|\Z)", re.MULTILINE | re.DOTALL)
 _PARAMETER = re.compile(r"<parameter=([\w.-]+)>\n?(.*?)\n?</parameter>", re.DOTALL)
+_DEPTH = 4
+"""Tags within tags. A model that has lost its way writes thousands."""
 _NAMES = ("name", "tool", "tool_name", "function", "function_name")
 _ARGUMENTS = ("arguments", "parameters", "args", "input", "params", "kwargs")
 
@@ -39,14 +41,15 @@ def calls_in(text: str, tools: Sequence[ToolDefinition]) -> tuple[str, tuple[Too
     return text, ()
 
 
-def _in_tags(text: str, known: Mapping[str, Any]) -> tuple[int, list[Call]]:
+def _in_tags(text: str, known: Mapping[str, Any], depth: int = _DEPTH) -> tuple[int, list[Call]]:
     """`<tool_call>{...}</tool_call>` and the like."""
     found, calls = list(_TAGS.finditer(text)), list[Call]()
     for match in found:
         _, inner, name, given, rest = match.groups()
         if name is None:
             within = inner or rest or ""
-            calls.extend(_in_tags(within, known)[1] or _in_any_way(within, known))
+            nested = _in_tags(within, known, depth - 1)[1] if depth else []
+            calls.extend(nested or _in_any_way(within, known))
         elif parameters := _PARAMETER.findall(given):
             calls.append((name, {key: _typed(value, key, known.get(name)) for key, value in parameters}))
         else:

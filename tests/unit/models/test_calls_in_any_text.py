@@ -1,0 +1,45 @@
+"""Whatever a model writes: only calls of the tools that it was given are found in it, with arguments that fit."""
+
+from __future__ import annotations
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from treadle.models.wrappers.almost_json import problem_with
+from treadle.models.wrappers.calls_in_text import calls_in
+from treadle.tools import BUILT_IN
+
+TOOLS = {tool.name: tool.definition for tool in BUILT_IN}
+TAGS = ("<tool_call>", "</tool_call>", "<function=bash>", "</function>", "<parameter=path>", "</parameter>")
+JSON = ('{"name": "read_file", "arguments": {"path": "a"}}', '{"name": "bash"', "{", "}", "[", "]", '"arguments": ')
+OTHERS = (
+    "[TOOL_CALLS]",
+    "```json\n",
+    "```\n",
+    "read_file(",
+    'path="a"',
+    ")",
+    '"',
+    "\n",
+    ", ",
+    "null",
+    "1e999",
+    "é",
+    " ",
+)
+PIECES = st.sampled_from((*TAGS, *JSON, *OTHERS))
+TEXTS = st.lists(PIECES, max_size=12).map("".join) | st.text(max_size=40)
+
+
+@given(TEXTS)
+@settings(deadline=None)
+def test_calls_are_of_known_tools_and_fit(text: str) -> None:
+    before, calls = calls_in(text, list(TOOLS.values()))
+    assert text.startswith(before)
+    for call in calls:
+        assert problem_with(call.arguments, TOOLS[call.name].parameters) == ""
+
+
+def test_deep_nesting_does_not_exhaust_the_stack() -> None:
+    for piece in ("<tool_call>", "<function=bash>", "[TOOL_CALLS]", "{", "[", '{"a":', "bash(", "```\n"):
+        calls_in(piece * 3000, list(TOOLS.values()))
