@@ -109,7 +109,9 @@ class Coordinator:
         answer = await self._asker.ask_json("assume", question)
         points = answer.get("open") if isinstance(answer, dict) else None
         decided = [point.get("decision") for point in points or [] if isinstance(point, dict)]
-        return replace(found, assumptions=(*found.assumptions, *_texts(decided)))
+        # "To make users happy" is no decision: tiny models write such things.
+        made = [text for text in _texts(decided) if not text.startswith("To ")]
+        return replace(found, assumptions=(*found.assumptions, *made))
 
 
 def content_words(goal: str) -> list[str]:

@@ -48,6 +48,12 @@ _EMBEDDED = re.compile(
     r"\b(?:arduino|esp(?:32|8266)|micro-?python|micro-?controllers?|firmware|raspberry\s+pi\s+pico|stm32|gpio|i2c|uart)\b",
     re.IGNORECASE,
 )
+_SEEN = re.compile(
+    r"\b(?:mock-?ups?|screenshots?|sketch(?:es)?|wireframes?|drawings?|design)\b[^.\n]*\.(?:png|jpe?g|webp|gif)\b"
+    r"|\b[\w-]*(?:mock-?up|screenshot|sketch|wireframe)[\w-]*\.(?:png|jpe?g|webp|gif)\b",
+    re.IGNORECASE,
+)
+"""An image that shows what is wanted; not one that the program works on."""
 _LARGE = re.compile(
     r"\b(?:systems?|platform|saas|suite|full[- ]stack|application|games?|engine|framework|package|marketplace|"
     r"social\s+network|pipeline|project)\b",
@@ -147,6 +153,8 @@ def facets_of(goal: str) -> tuple[TaskKind, ...]:
 
 def specialist_of(goal: str, files: Iterable[str]) -> Specialist:
     """Who is made for a goal."""
+    if _SEEN.search(goal):
+        return "code_vision"
     if _EMBEDDED.search(goal) or any(name.endswith((".ino", ".c", ".h", ".cpp", ".hpp")) for name in files):
         return "code_embedded"
     kind = _kind_of(tuple(files), facets_of(goal))

@@ -100,9 +100,12 @@ async def run_build(
 ) -> int:
     """Check a request, build it, and report; returns the exit code. `tasks`: how the goal was taken apart already."""
     from treadle.services.builds import new_run_id
+    from treadle.services.plans import refuse_foreign_tiers
 
     async with session.looking(settings=settings) as looking:
         plan = await looking.builds.check(request)
+        if tasks is not None:
+            refuse_foreign_tiers(tasks, plan)
         _say(plan, chosen=request.repo is not None, quiet=json)
         for model in looking.builds.model_files(plan):
             await fetch(looking, model)

@@ -15,7 +15,7 @@ from treadle.domain.inventory import TIERS, Routing
 from treadle.domain.plan import Plan
 from treadle.engine.orchestrator import Orchestrator
 from treadle.engine.results import Result, RunOptions
-from treadle.errors import UsageError
+from treadle.errors import ConfigError, Problem, UsageError
 from treadle.models.choose import Decision, decide
 from treadle.services.builds import BuildPlan, enclosing_repository
 from treadle.services.experience import experience_of
@@ -64,6 +64,21 @@ class Prepared:
         """Whether a model may be asked: small goals in English never are."""
         parts = read_parts(self.goal, is_change=bool(self.files))
         return language_of(self.goal) != "en" or parts.size != "one"
+
+
+def refuse_foreign_tiers(plan: Plan, build: BuildPlan) -> None:
+    """Raise ConfigError if tasks are to begin in tiers that the build does not have; nothing was started."""
+    names = [tier.name for tier in build.all_tiers if tier.name]
+    problems = [
+        Problem(
+            f"Task {task.id!r} begins in tier {task.tier!r}, which this build does not have.",
+            f"It has: {', '.join(names)}." if names else "It has one model and no tiers: leave `tier` out.",
+        )
+        for task in plan.tasks
+        if task.tier and task.tier not in names
+    ]
+    if problems:
+        raise ConfigError.of(problems)
 
 
 class PlannerMaker(Protocol):

@@ -82,7 +82,13 @@ async def test_goal_that_cannot_be_translated_is_used_as_it_is_and_told() -> Non
 
 
 async def test_what_a_large_goal_leaves_open_is_decided_and_told() -> None:
-    points = [{"question": "Where?", "decision": "SQLite is used."}, {"decision": 3}, "x", {"decision": " "}]
+    points = [
+        {"question": "Where?", "decision": "SQLite is used."},
+        {"decision": 3},
+        "x",
+        {"decision": " "},
+        {"decision": "To please"},
+    ]
     found, recorded = await analyse("Build a price-tracking SaaS", {"open": points})
     assert recorded == [("model", "assume")]
     assert (found.intent, found.assumptions) == ("Build a price-tracking SaaS", ("SQLite is used",))

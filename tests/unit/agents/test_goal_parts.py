@@ -82,6 +82,9 @@ def test_specialist_is_told_by_the_goal() -> None:
     assert read_parts("firmware for the ESP32 that blinks").specialist == "code_embedded"
     assert read_parts("a landing page for a bakery").specialist == "ui_design"
     assert read_parts("a tutorial about queues").specialist == "documentation"
+    assert read_parts("a login page that looks like mockup.png").specialist == "code_vision"
+    assert read_parts("rebuild the page in the screenshot now.png").specialist == "code_vision"
+    assert read_parts("resize(path): makes photo.png smaller").specialist == "code_general"
     assert read_parts("sort(items)").specialist == "code_general"
 
 

@@ -121,3 +121,8 @@ def test_mistakes_in_a_plan_stop_a_build_before_it_begins(folder: Path, capsys: 
     assert run(["run", "p.yaml", "--state", "{}"]) == 2
     assert "--state is for graphs" in capsys.readouterr().err
     assert run(["run", "none.yaml"]) == 3
+    capsys.readouterr()
+    written = "goal: x\nprovider: scripted:script.json\ntasks:\n- {id: a, title: b, tier: frontier}\n"
+    (folder / "p.yaml").write_text(written)
+    assert run(["run", "p.yaml"]) == 2
+    assert "'a' begins in tier 'frontier', which this build does not have" in capsys.readouterr().err
