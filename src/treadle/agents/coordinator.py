@@ -14,7 +14,7 @@ from dataclasses import replace
 from typing import Any
 
 from treadle.agents.ask import Asker, Question
-from treadle.agents.goal import read_goal
+from treadle.agents.goal import PROGRAM, read_goal
 from treadle.agents.goal_parts import Parts, named_files, read_parts, sentences
 from treadle.agents.language import language_of, name_of
 from treadle.agents.prompt import Prompts
@@ -37,6 +37,13 @@ _SAYS_NOTHING = (
 )
 _EMPTY = frozenset(_SAYS_NOTHING.split())
 _LONGEST = 160
+_RAMBLES = 110
+_COMMAND_LINE = re.compile(
+    r"kommandozeile|befehlszeile|ligne\s+de\s+commande|l[ií]nea\s+de\s+(?:comandos|[oó]rdenes)|riga\s+di\s+comando|"
+    r"linha\s+de\s+comando|opdrachtregel|kommandorad|komut\s+sat|wiersz\w*\s+polece|командн\w+\s+строк|コマンドライン|命令行|명령줄",
+    re.IGNORECASE,
+)
+"""A word that decides what is made, and that translations of tiny models drop."""
 _MAX_CONSTRAINTS = 8
 _NEW = "What should it do? Say what goes in and what comes out, or give an example."
 _CHANGE = "What should be different afterwards? Name what is wrong, or give a check that fails now (--check)."
@@ -97,6 +104,8 @@ class Coordinator:
         english = str(answer.get("english", "")).strip() if isinstance(answer, dict) else ""
         if not english or language_of(english) != "en":
             return ""
+        if _COMMAND_LINE.search(goal) and not PROGRAM.search(english):
+            english = f"{english.rstrip('.')}. It is a command-line program."
         lost = [name for name in _untranslatable(goal) if name not in english]
         return f"{english}\n\n(As it was given: {goal})" if lost else english
 
@@ -109,8 +118,8 @@ class Coordinator:
         answer = await self._asker.ask_json("assume", question)
         points = answer.get("open") if isinstance(answer, dict) else None
         decided = [point.get("decision") for point in points or [] if isinstance(point, dict)]
-        # "To make users happy" is no decision: tiny models write such things.
-        made = [text for text in _texts(decided) if not text.startswith("To ")]
+        # Tiny models praise instead of deciding: "To make users happy", or on and on until the schema stops them.
+        made = [text for text in _texts(decided) if not text.startswith("To ") and len(text) < _RAMBLES]
         return replace(found, assumptions=(*found.assumptions, *made))
 
 

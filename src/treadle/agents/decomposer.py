@@ -86,7 +86,7 @@ def read_answer(answer: object, goal: str) -> tuple[tuple[Piece, ...], list[set[
     for item in listed if isinstance(listed, list) else []:
         file = _file_in(item)
         does = " ".join(str(item.get("does", "")).split()) if file else ""
-        if not does or file in found:
+        if not does or file in found or does in {piece.said[0] for piece in found.values()}:
             continue
         kind = _kind_in(item, file, does)
         done = item.get("done") if isinstance(item.get("done"), list) else []

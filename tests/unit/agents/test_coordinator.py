@@ -69,6 +69,13 @@ async def test_goal_in_another_language_is_translated_and_kept() -> None:
     assert found.assumptions[0].startswith("the goal, in German, is understood as: Write a command-line")
 
 
+async def test_command_line_is_not_lost_in_translation() -> None:
+    goal = "Schreibe ein Kommandozeilenprogramm `zaehler.py`, das die Wörter einer Datei zählt"
+    found, _ = await analyse(goal, {"english": "Write a program `zaehler.py` that counts the words of a file."})
+    assert found.kind == "program"
+    assert found.english.endswith("of a file. It is a command-line program.")
+
+
 async def test_translation_that_loses_a_name_has_the_goal_beside_it() -> None:
     goal = "schreibe die funktion wort_zahl(text) und nicht mehr, in `zähler.py`"
     found, _ = await analyse(goal, {"english": "write the function word_count and nothing else"})

@@ -96,6 +96,11 @@ async def test_answer_about_something_else_leaves_one_task() -> None:
     assert len((await decompose(Analysis(SAAS), {"tasks": listed})).tasks) == 1
 
 
+async def test_same_thing_under_several_names_is_one() -> None:
+    listed = [task(file, does="Tracks prices") for file in ("a.py", "b.py", "c.py")]
+    assert len((await decompose(Analysis(SAAS), {"tasks": listed})).tasks) == 1
+
+
 async def test_what_others_use_is_no_program() -> None:
     listed = [task("store.py", "program"), task("main.py", "program", ("store.py",))]
     plan = await decompose(Analysis(SAAS, assumptions=("SQLite is used",)), {"tasks": listed})
