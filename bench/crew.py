@@ -117,21 +117,25 @@ def each_goal(records: Iterable[Record]) -> str:
 
 
 async def run(options: argparse.Namespace) -> None:
-    """Attempt what the results do not hold yet, one goal after the other."""
+    """Attempt what the results do not hold yet."""
     done = {(r["goal"], r["model"], r["who"], r["seed"]) for r in read_records(options.out)}
     goals = [g for g in dev_goals(tuple(options.size or SIZES)) if not options.goal or g.name in options.goal]
     model = open_model(options)
     attempting = _peer(options) if options.peer else attempt
+    slots = asyncio.Semaphore(options.concurrency)
+
+    async def one(goal: DevGoal, seed: int) -> None:
+        async with slots:
+            record = await attempting(goal, model, options, seed)
+            append(options.out, record)
+            said = "solved" if record["solved"] else "claimed, wrong" if record["claimed"] else "not solved"
+            told = f"{goal.size}/{goal.name} seed {seed}: {said}, {record['tokens']} tokens, {record['seconds']} s"
+            print(told, file=sys.stderr, flush=True)
+
+    missing = [(goal, seed) for seed in options.seed or [0] for goal in goals]
+    missing = [(g, seed) for g, seed in missing if (g.name, options.model, options.label, seed) not in done]
     try:
-        for seed in options.seed or [0]:
-            for goal in goals:
-                if (goal.name, options.model, options.label, seed) in done:
-                    continue
-                record = await attempting(goal, model, options, seed)
-                append(options.out, record)
-                said = "solved" if record["solved"] else "claimed, wrong" if record["claimed"] else "not solved"
-                told = f"{goal.size}/{goal.name} seed {seed}: {said}, {record['tokens']} tokens, {record['seconds']} s"
-                print(told, file=sys.stderr, flush=True)
+        await asyncio.gather(*(one(goal, seed) for goal, seed in missing))
     finally:
         await model.close()
 
@@ -152,6 +156,7 @@ def main(argv: list[str]) -> int:
     parser.add_argument("--seed", action="append", type=int, help="repeatable; default: 0")
     parser.add_argument("--temperature", type=float, default=0.0, help="of first versions; later ones are warmer")
     parser.add_argument("--label", default="", help="who the records are said to be of; default: treadle, or the peer")
+    parser.add_argument("--concurrency", type=int, default=1, help="goals at the same time; their seconds overlap")
     parser.add_argument("--peer", choices=("aider", "mini-swe-agent"), help="let a peer do it instead")
     parser.add_argument("--each", action="store_true", help="print each attempt too")
     parser.add_argument("--show", action="store_true", help="only print")
