@@ -116,7 +116,7 @@ class BuildSettings:
     """USD, for models that cost something. 0: only those that cost nothing."""
     budget_seconds: float = field(default=math.inf, metadata=_about(flag="budget_seconds", low=1))
     """Seconds that models may take to answer, all answers together."""
-    max_rounds: int = field(default=4, metadata=_about(flag="max_rounds", low=1, high=100))
+    max_rounds: int = field(default=6, metadata=_about(flag="max_rounds", low=1, high=100))
     """Attempts at one task: the first answer and its repairs."""
 
 

@@ -58,7 +58,7 @@ def decide(standing: Standing) -> Move:
     problem = truth_problem(candidate, standing.cases)
     is_last = standing.round >= standing.max_rounds
     if problem:
-        return Move("stop", best, problem) if is_last else Move(_repair(standing.candidates), best, problem)
+        return Move("stop", best, problem) if is_last else Move(_repair(standing.candidates, candidate), best, problem)
     if not standing.cases:
         reason = "No test could be made that fails on a stub."
         return Move("stop" if is_last else "write_tests", best, reason)
@@ -135,9 +135,12 @@ def describe(failed: Mapping[str, str], cases: Iterable[Case], *, most: int = 2)
     return "\n\n".join(shown)
 
 
-def _repair(candidates: Sequence[Candidate]) -> Action:
-    """Correct once what was written, then write afresh: a correction of a correction rarely helps."""
-    return "fix" if candidates[-1].origin == "write" else "write"
+def _repair(candidates: Sequence[Candidate], best: Candidate) -> Action:
+    """Write afresh: a small model corrects its own code more rarely than it gets another try right, at twice the price.
+
+    What a check says is not in the goal, so such a failure is shown, each second time.
+    """
+    return "fix" if best.check and not best.flaw and candidates[-1].origin == "write" else "write"
 
 
 def _second_opinion(candidates: Sequence[Candidate], best: Candidate, disputed: Sequence[str]) -> Action:

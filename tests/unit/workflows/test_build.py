@@ -100,7 +100,7 @@ async def test_examples_of_the_goal_are_truth_that_no_agreement_overrules(tmp_pa
 
 
 async def test_prose_and_broken_code_are_handled_rounds(tmp_path: Path) -> None:
-    model = scripted(["I cannot.", fenced(GOOD)], ["No tests today.", TESTS], [fenced("def slugify(:\n")])
+    model = scripted(["I cannot.", fenced("def slugify(:\n"), fenced(GOOD)], ["No tests today.", TESTS])
     state = await build(await make_crew(tmp_path, model), GOAL)
     assert (state["report"]["solved"], state["report"]["rounds"]) == (True, 2)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 from hypothesis import given
@@ -74,13 +75,22 @@ def test_last_round_settles_on_a_majority_or_stops() -> None:
     assert decide(Standing(last, [case("a"), case("b"), case("c", votes=2)], 4, 4)).action == "stop"
 
 
-def test_failed_truth_is_repaired_then_written_afresh_and_never_settled() -> None:
+def test_failed_truth_is_written_afresh_and_never_settled() -> None:
     cases = [case("g", "goal"), case("a")]
     first = version("a", "g")
-    fixed = version("a", "g", origin="fix")
-    assert decide(Standing([first], cases, 0, 4)).action == "fix"
+    again = version("a", "g", source="other")
+    assert decide(Standing([first], cases, 0, 4)).action == "write"
+    assert decide(Standing([first, again], cases, 1, 4)).action == "write"
+    assert decide(Standing([first, again], cases, 4, 4)).action == "stop"
+
+
+def test_failed_check_is_shown_each_second_time() -> None:
+    cases = [case("g", "goal")]
+    first = replace(version("g"), check="E  assert 1 == 2")
+    move = decide(Standing([first], cases, 0, 4))
+    assert (move.action, "assert 1 == 2" in move.problem) == ("fix", True)
+    fixed = replace(first, origin="fix", source="fixed")
     assert decide(Standing([first, fixed], cases, 1, 4)).action == "write"
-    assert decide(Standing([first, fixed], cases, 4, 4)).action == "stop"
 
 
 def test_tests_that_no_version_passes_at_all_are_written_afresh() -> None:
