@@ -77,9 +77,10 @@ class Crew:
         limits = replace(self.settings.limits, wall_seconds=self.settings.test_seconds)
         return await run_tests(self.sandbox, file, limits)
 
-    async def run_command(self, command: str) -> dict[str, Any]:
+    async def run_command(self, command: str, *, seconds: float = 0.0) -> dict[str, Any]:
         """Run a command of the user's in the workspace: see `agents.trial.run_command`."""
-        limits = replace(self.settings.limits, wall_seconds=self.settings.check_seconds)
+        most = self.settings.check_seconds
+        limits = replace(self.settings.limits, wall_seconds=min(seconds or most, most))
         return await run_command(self.sandbox, command, limits)
 
     async def run_suite(self, *, python_path: str = "", only: str = "", seconds: float = 0.0) -> Suite:

@@ -14,12 +14,15 @@ from treadle.agents.source import Flaw, find_flaw
 from treadle.agents.splice import splice
 from treadle.ports.context import NodeContext
 from treadle.workflows.change import Change, stop
+from treadle.workflows.completion import complete, to_complete
 from treadle.workflows.crew import Crew, WorkState, spent
 from treadle.workflows.escalation import authorship, climb, of_this_tier, rounds_in_tier
 from treadle.workflows.task import outcome, trailers
 
 Update = dict[str, Any]
 _NO_SUCH_COMMAND = (126, 127)
+_ENOUGH_SECONDS = 15.0
+"""What a version may take beyond five times what the check took before it."""
 _UNCHANGED = "The answer changes nothing."
 _MENDS = re.compile(
     r"\b(?:fix(?:e[sd]|ing)?|repair|mend|debug|bugs?|broken|fail(?:s|ing|ed|ures?)?|wrong|crash\w*|pass)\b", re.I
@@ -48,14 +51,21 @@ class Repair:
         done = await self._run_check(ctx, "check", state["tree"], check)
         if done["exit_code"] in _NO_SUCH_COMMAND:
             return start | stop(f"The check cannot be run in the sandbox: {done['output'][-200:]}")
-        is_repair = not done["ok"] and (given or _is_about(state["goal"], read_failure(done["output"], texts), texts))
-        if not is_repair:
+        failure = read_failure(done["output"], texts)
+        is_repair = given or _is_about(state["goal"], failure, texts) or to_complete(done["output"], texts)
+        if done["ok"] or not is_repair:
             return start | begin_change
-        return start | {"brief": {"output": done["output"]}, "move": {"action": "fix", "problem": ""}}
+        brief = {"output": done["output"], "seconds": done["seconds"]}
+        return start | {"brief": brief, "move": {"action": "fix", "problem": ""}}
 
     async def locate(self, state: WorkState, ctx: NodeContext) -> Update:
         """Find the files that the failure is about."""
         texts = await self._texts(ctx, state["tree"])
+        unfinished = to_complete(state["brief"]["output"], texts)
+        if unfinished:
+            ctx.log(f"To be written: {unfinished['path']}")
+            suspect = asdict(Suspect(unfinished["path"], (), 1))
+            return {"brief": {**state["brief"], "unfinished": unfinished, "suspects": [suspect]}}
         failure = read_failure(state["brief"]["output"], texts)
         found = find_suspects(failure, texts, state["goal"])[:3]
         suspects = [suspect for suspect in found if 2 * suspect.score >= found[0].score]
@@ -63,7 +73,9 @@ class Repair:
         return {"brief": {**state["brief"], "suspects": [asdict(suspect) for suspect in suspects]}}
 
     async def fix(self, state: WorkState, ctx: NodeContext) -> Update:
-        """Ask for the corrected part of one suspect and put it into the file."""
+        """Ask for the corrected part of one suspect and put it into the file. An unfinished file is written whole."""
+        if "unfinished" in state["brief"]:
+            return await complete(self.crew, state, ctx, await self.crew.workspace.snapshots.texts(state["tree"]))
         suspects = [_suspect(plain) for plain in state["brief"]["suspects"]]
         if not suspects:
             nothing = {"path": "", "source": "", "flaw": "No file looks involved."} | authorship(state, "")
@@ -97,14 +109,14 @@ class Repair:
         """Run the check on the changed tree. A change that leaves fewer tests failing is kept to build on."""
         last = state["candidates"][-1]
         files = {last["path"]: last["source"]}
-        done = await self._run_check(ctx, "check", state["tree"], state["check"], files)
+        done = await self._run_check(ctx, "check", state["tree"], state["check"], files, state)
         if done["ok"]:
             return {"tree": done["tree"], "move": {"action": "commit", "problem": ""}}
-        before = len(read_failure(state["brief"]["output"], []).tests)
-        after = len(read_failure(done["output"], []).tests)
+        before = _failing(read_failure(state["brief"]["output"], []))
+        after = _failing(read_failure(done["output"], []))
         update: Update = {"move": {"action": "reflect", "problem": read_failure(done["output"], []).essence}}
         if 0 < after < before:
-            ctx.log(f"{before - after} of {before} failing tests pass now.")
+            ctx.log(f"{after} tests fail still.")
             update |= {"tree": done["tree"], "brief": {**state["brief"], "output": done["output"]}}
         return update
 
@@ -139,13 +151,21 @@ class Repair:
         return {"outcomes": [outcome(state, self.crew, ok=False) | {"files": files}]}
 
     async def _run_check(
-        self, ctx: NodeContext, key: str, tree: str, command: str, files: dict[str, str | None] | None = None
+        self,
+        ctx: NodeContext,
+        key: str,
+        tree: str,
+        command: str,
+        files: dict[str, str | None] | None = None,
+        state: WorkState | None = None,
     ) -> dict[str, Any]:
-        workspace = self.crew.workspace
+        """Run the check on a tree with some files laid over it. A version that hangs is stopped soon."""
+        workspace, before = self.crew.workspace, (state or {}).get("brief", {}).get("seconds")
+        seconds = _ENOUGH_SECONDS + 5 * before if before else 0.0
 
         async def run() -> dict[str, Any]:
             left = await workspace.write(tree, files or {})
-            return {"tree": left, **await self.crew.run_command(command)}
+            return {"tree": left, **await self.crew.run_command(command, seconds=seconds)}
 
         request = {"tool": "run_command", "command": command, "tree": tree, "files": files or {}}
         done: dict[str, Any] = await ctx.step(key, run, kind="tool", request=request)
@@ -155,6 +175,11 @@ class Repair:
         """Read the Python files and the README of a tree. Not journaled: a tree never changes."""
         texts = await self.crew.workspace.snapshots.texts(tree)
         return {path: text for path, text in texts.items() if path.endswith(".py") or path.upper().startswith("README")}
+
+
+def _failing(failure: Failure) -> float:
+    """How many tests fail; more than any number where a file of tests could not even be read."""
+    return float("inf") if any(not name for _, name in failure.tests) else len(failure.tests)
 
 
 def _is_about(goal: str, failure: Failure, texts: dict[str, str]) -> bool:
