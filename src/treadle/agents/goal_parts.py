@@ -60,7 +60,7 @@ _LARGE = re.compile(
     re.IGNORECASE,
 )
 _SMALL = re.compile(r"\b(?:functions?|class(?:es)?|script|module|method|helper)\b", re.IGNORECASE)
-_LONG = 120
+_LONG = 200
 """Words from which on a goal that names no file may be more than one thing."""
 _BOUNDARY = re.compile(
     r"(?:,\s*(?:and\s+)?|;\s*|\s+and\s+(?=(?:an?|the|its|some)\s|docs\b|documentation\b|[\w./]+\.\w{1,4}\b)"

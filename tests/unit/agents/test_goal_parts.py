@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from treadle.agents.goal_parts import facets_of, named_files, read_parts, sentences
@@ -28,6 +30,17 @@ SMALL = {
 def test_small_goal_is_one_thing_by_rule(goal: str, kind: str) -> None:
     parts = read_parts(goal)
     assert (parts.size, parts.kind) == ("one", kind), parts.why
+
+
+KINDS = {"function": "module", "module": "module", "cli": "program", "service": "service", "change": "change"}
+DEV_GOALS = sorted((Path(__file__).parents[3] / "bench" / "dev_goals").glob("*/*/goal.md"))
+
+
+@pytest.mark.parametrize("file", DEV_GOALS, ids=lambda file: f"{file.parts[-3]}/{file.parts[-2]}")
+def test_goals_that_are_measured_stay_one_task_of_their_kind(file: Path) -> None:
+    size = file.parts[-3]
+    parts = read_parts(file.read_text("utf-8"), is_change=size == "change")
+    assert (parts.size, parts.kind) == ("one", KINDS[size]), parts.why
 
 
 def test_several_files_are_several_pieces_each_with_what_is_said_of_it() -> None:
@@ -58,7 +71,7 @@ def test_products_of_several_kinds_are_several_pieces() -> None:
     assert [piece.files for piece in named.pieces] == [("service.py",), ("cli.py",), ("docs/usage.md",)]
 
 
-@pytest.mark.parametrize("goal", ["Build a price-tracking SaaS", "a library system", "word " * 130])
+@pytest.mark.parametrize("goal", ["Build a price-tracking SaaS", "a library system", "word " * 210])
 def test_large_goal_without_parts_is_left_to_the_model(goal: str) -> None:
     assert read_parts(goal).size == "unsure"
 
