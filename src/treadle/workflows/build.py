@@ -12,15 +12,26 @@ from treadle.graph.spec import Queue, Send
 from treadle.ports.context import NodeContext
 from treadle.workflows.change import Change
 from treadle.workflows.crew import BuildState, Crew, WorkState
-from treadle.workflows.ending import Ending, next_step
+from treadle.workflows.ending import Ending
 from treadle.workflows.new_project import NewProject, candidates_of, cases_of
-from treadle.workflows.planning import Planning, free_tasks
+from treadle.workflows.planning import (
+    Opening,
+    after_analysis,
+    after_answer,
+    after_approval,
+    after_estimate,
+    free_tasks,
+    repair_task,
+)
 from treadle.workflows.repair import Repair
+from treadle.workflows.reviewing import Review
 from treadle.workflows.tactics import Standing, choose, decide, truth_problem
 from treadle.workflows.task import Task
 
 CrewOf = Callable[[str], Awaitable[Crew]]
 """Finds the crew of a run by its id."""
+WORK = ("code", "change")
+"""The graphs that tasks are sent through."""
 _Team = Callable[[Crew], Any]
 
 
@@ -52,15 +63,21 @@ def graph_of(crew_of: CrewOf, places: Places | None = None) -> Graph:
     """
     nodes = _Nodes(crew_of, places or Places())
     graph = Graph("build", "Goal to a tested repository.", state=BuildState)
-    nodes.add(graph, Planning, "plan", home=True)
+    nodes.add(graph, Opening, "open", home=True)
+    nodes.add(graph, Opening, "analyse", "ask", "decompose", "estimate", "approve")
     graph.add_node("code", _code_graph(nodes)).add_node("change", _change_graph(nodes))
     nodes.add(graph, Ending, "merge", "commit", "give_up", home=True)
     nodes.add(graph, Ending, "verify")
-    graph.set_entry_point("plan")
-    graph.add_conditional_edge("plan", free_tasks, ["code", "change"])
-    graph.add_edge("code", "merge").add_edge("change", "merge")
-    graph.add_conditional_edge("merge", after_merge, ["code", "change", "verify", "give_up"])
-    graph.add_conditional_edge("verify", next_step, {"commit": "commit", "stop": "give_up"})
+    graph.set_entry_point("open").add_edge("open", "analyse")
+    graph.add_conditional_edge("analyse", after_analysis, ["ask", "decompose"])
+    graph.add_conditional_edge("ask", after_answer, ["analyse", "decompose"])
+    graph.add_edge("decompose", "estimate")
+    graph.add_conditional_edge("estimate", after_estimate, ["approve", *WORK])
+    graph.add_conditional_edge("approve", after_approval, [*WORK, "give_up"])
+    for kind in WORK:
+        graph.add_edge(kind, "merge")
+    graph.add_conditional_edge("merge", after_merge, [*WORK, "verify", "give_up"])
+    graph.add_conditional_edge("verify", after_verify, ["commit", "change", "give_up"])
     return graph.set_finish_point("commit").set_finish_point("give_up")
 
 
@@ -91,7 +108,9 @@ def _code_graph(nodes: _Nodes) -> Graph:
     graph = Graph("code", "Write, test, reflect, fix, until code and tests agree.", state=WorkState)
     nodes.add(graph, Task, "begin")
     nodes.add(graph, NewProject, "brief", "write", "check_syntax", "write_tests", "test", "reflect", "fix")
-    nodes.add(graph, Task, "prove", "finish", "abandon")
+    nodes.add(graph, Task, "prove")
+    nodes.add(graph, Review, "review")
+    nodes.add(graph, Task, "finish", "abandon")
     graph.set_entry_point("begin").add_edge("begin", "brief").add_edge("brief", "write")
     graph.add_edge("write", "check_syntax")
     graph.add_conditional_edge("check_syntax", after_syntax, ["write_tests", "test", "reflect"])
@@ -102,7 +121,8 @@ def _code_graph(nodes: _Nodes) -> Graph:
     moves = {"fix": "fix", "write": "write", "write_tests": "write_tests", "settle": "prove", "stop": "abandon"}
     graph.add_conditional_edge("reflect", next_move, moves)
     graph.add_edge("fix", "check_syntax")
-    graph.add_conditional_edge("prove", next_move, {"finish": "finish", "stop": "abandon"})
+    graph.add_conditional_edge("prove", next_move, {"review": "review", "stop": "abandon"})
+    graph.add_conditional_edge("review", next_move, {"finish": "finish", "reflect": "reflect", "stop": "abandon"})
     return graph.set_finish_point("finish").set_finish_point("abandon")
 
 
@@ -110,12 +130,15 @@ def _change_graph(nodes: _Nodes) -> Graph:
     """A change to files that are there: until a check that fails passes, or tests that are written for it."""
     graph = Graph("change", "A goal to files that meet it, and on which all tests pass.", state=WorkState)
     nodes.add(graph, Task, "begin")
-    nodes.add(graph, Repair, "analyse", "locate", "fix", "check_syntax", "verify", "reflect", "finish", "abandon")
+    nodes.add(graph, Repair, "analyse", "locate", "fix", "check_syntax", "verify", "reflect")
+    nodes.add(graph, Review, "review")
+    nodes.add(graph, Repair, "finish", "abandon")
     graph.set_entry_point("begin").add_edge("begin", "analyse")
     graph.add_conditional_edge("analyse", next_move, {"fix": "locate", "change": "survey", "stop": "abandon"})
     graph.add_edge("locate", "fix").add_edge("fix", "check_syntax")
     graph.add_conditional_edge("check_syntax", next_move, {"verify": "verify", "reflect": "reflect"})
-    graph.add_conditional_edge("verify", next_move, {"commit": "finish", "reflect": "reflect"})
+    graph.add_conditional_edge("verify", next_move, {"commit": "review", "reflect": "reflect"})
+    graph.add_conditional_edge("review", next_move, {"finish": "finish", "reflect": "reflect", "stop": "abandon"})
     graph.add_conditional_edge("reflect", next_move, {"fix": "fix", "stop": "abandon"})
     _add_change(nodes, graph)
     return graph.set_finish_point("finish").set_finish_point("abandon")
@@ -136,13 +159,19 @@ def _add_change(nodes: _Nodes, graph: Graph) -> None:
 
 def after_merge(state: BuildState) -> str | list[Send]:
     """Send the tasks that have become free; verify when all are merged."""
-    move = next_step(state)
+    move = str(state["verdict"]["action"])
     return free_tasks(state) if move == "go_on" else "verify" if move == "verify" else "give_up"
 
 
 def after_tests(state: WorkState) -> str:
     """Write the change once there are tests for it; later tests are run on the versions that are there."""
     return "test" if state["candidates"] else "write"
+
+
+def after_verify(state: BuildState) -> str | Send:
+    """Hand over what is proved; have one more task mend a whole that fails."""
+    move = str(state["verdict"]["action"])
+    return repair_task(state) if move == "repair" else "commit" if move == "commit" else "give_up"
 
 
 def after_syntax(state: WorkState) -> str:

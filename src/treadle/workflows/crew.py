@@ -7,9 +7,10 @@ import operator
 from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Annotated, Any, TypedDict, TypeVar
+from typing import Annotated, Any, Literal, TypedDict, TypeVar
 
 from treadle.agents.ask import Asker
+from treadle.agents.estimator import TierChoice
 from treadle.agents.prompt import Prompts
 from treadle.agents.suite import Suite, run_suite
 from treadle.agents.trial import Outcome, run_command, run_tests
@@ -34,6 +35,8 @@ class BuildSettings:
     """Of every command in the sandbox, but for the seconds, which are those above."""
     tests: bool = True
     """Whether the model writes tests, beside the examples of the goal."""
+    review: Literal["auto", "always", "never"] = "auto"
+    """Whether a model takes part in reviews: see `agents.reviewer.ReviewPolicy`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +65,8 @@ class Crew:
     publisher: Publisher
     prompts: Prompts = field(default_factory=Prompts.load)
     settings: BuildSettings = field(default_factory=BuildSettings)
+    choice: TierChoice = field(default_factory=TierChoice)
+    """The tiers that tasks may begin in, and what past tasks took."""
     open_sandbox: Callable[[Path], Awaitable[Sandbox]] | None = None
     """Opens a sandbox over another folder, for tasks side by side. None: all tasks share the one, one after another."""
     rooms: Rooms = field(default_factory=lambda: Rooms())
@@ -145,15 +150,22 @@ class BuildState(TypedDict, total=False):
     check: Annotated[str, first]
     queue: str
     """Where the nodes that any machine may run wait for one; empty: all wait at home."""
+    approve: list[str]
+    """What the user wants to agree to before it happens: `plan`, `merge`."""
     analysis: dict[str, Any]
+    """A `domain.plan.Analysis`."""
     plan: dict[str, Any]
     """A `domain.plan.Plan`."""
     head: dict[str, Any]
     """What has been merged so far: `tree`, and `commit` where there is one."""
     outcomes: Annotated[list[dict[str, Any]], operator.add]
-    """What became of each task, see `workflows.task.outcome`."""
+    """What became of each try of a task, see `workflows.task.outcome`."""
+    seen: int
+    """How many outcomes have been looked at."""
     taken: list[str]
     """Ids of tasks that are in `head`."""
+    left: dict[str, str]
+    """Ids of tasks whose work could not be merged with the rest, and why."""
     tokens: Annotated[int, add]
     cost: Annotated[float, add]
     """USD, as far as prices are known."""
@@ -197,6 +209,8 @@ class WorkState(TypedDict, total=False):
     """Which of the crew's tiers answers now."""
     tier_began: int
     """The round in which it took over."""
+    proved: int
+    """Which candidate was proved last."""
     review: dict[str, Any]
     began: dict[str, Any]
     """Tokens and cost of the build when the task began."""

@@ -2,18 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import functools
+import shlex
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
+from treadle.agents.ask import Asker
+from treadle.agents.merge_plan import Branch, Merged
+from treadle.agents.merger import merge_all
 from treadle.agents.trial import essence
-from treadle.domain.plan import Plan
+from treadle.domain.plan import Plan, PlannedTask
 from treadle.ports.context import NodeContext
-from treadle.workflows.crew import BuildState, Crew
+from treadle.workflows.crew import BuildState, Crew, spent
+from treadle.workflows.planning import MOST_TRIES, WHOLE, agrees, tests_of
 from treadle.workspace import CommitNote, History
 
 Update = dict[str, Any]
 TESTS = "python -m pytest -q -p no:cacheprovider"
+NO_TESTS = 5
+"""The exit code of pytest where there is nothing to run."""
+_MAX_DIFF = 20_000
 
 
 class Ending:
@@ -21,23 +30,56 @@ class Ending:
 
     def __init__(self, crew: Crew) -> None:
         self.crew = crew
+        self._asker: Asker | None = None
 
     async def merge(self, state: BuildState, ctx: NodeContext) -> Update:
-        """Give each task of a wave a commit on a branch of its own, and bring the branches together."""
-        fresh = [outcome for outcome in state["outcomes"] if outcome["task"] not in state["taken"]]
+        """Give each task of a wave a commit on a branch of its own, and bring the branches together.
+
+        What cannot be together with the rest is begun once more on top of it.
+        """
+        fresh = state["outcomes"][state["seen"] :]
         await self.crew.rooms.close(outcome["task"] for outcome in fresh)
+        update: Update = {"seen": len(state["outcomes"])}
         failed = [outcome for outcome in fresh if not outcome["ok"]]
         if failed:
             # The report says how to look at what there is: at the attempt, where that is all.
             head = {**state["head"], "tree": failed[0]["tree"]} if len(state["outcomes"]) == 1 else state["head"]
-            return {"head": head, "verdict": _stop(_told(state, failed))}
+            return update | {"head": head, "verdict": _stop(_told(state, failed))}
+        merged = await self._merged(state, ctx, fresh)
+        taken = [*state["taken"], *merged.merged]
+        left = {one.task: one.problem for one in merged.left}
+        tries = [outcome["task"] for outcome in state["outcomes"]]
+        hopeless = [problem for task, problem in left.items() if tries.count(task) >= MOST_TRIES]
+        is_whole = {task["id"] for task in state["plan"]["tasks"]} <= set(taken)
+        action = "verify" if is_whole else "go_on"
+        return update | {
+            "head": {"tree": merged.tree, "commit": merged.commit},
+            "taken": taken,
+            "left": left,
+            "verdict": _stop("\n".join(hopeless)) if hopeless else {"action": action, "problem": ""},
+            **(spent(self._asker) if self._asker else {}),
+        }
+
+    async def _merged(self, state: BuildState, ctx: NodeContext, fresh: list[dict[str, Any]]) -> Merged:
         history = History(self.crew.workspace.snapshots, ctx.run_id)
         base = state["head"]["commit"] or await history.begin(state["head"]["tree"])
-        tips = [await self._branch(history, base, outcome) for outcome in fresh]
-        head = {"commit": tips[0], "tree": await history.tree(tips[0])}
-        taken = [*state["taken"], *(outcome["task"] for outcome in fresh)]
-        left = [task.id for task in Plan.of(state["plan"]).tasks if task.id not in taken]
-        return {"head": head, "taken": taken, "verdict": {"action": "go_on" if left else "verify", "problem": ""}}
+        tasks = {task.id: task for task in Plan.of(state["plan"]).tasks}
+        branches = [
+            Branch(made["task"], await self._branch(history, base, made), *_asked(tasks, made["task"]))
+            for made in fresh
+        ]
+        first = self.crew.tiers[0]
+        self._asker = Asker(ctx, first.model, first.model_name, first.pricing)
+
+        async def prove(tree: str, done: Sequence[str]) -> str:
+            tests = tests_of([made for made in state["outcomes"] if made["task"] in done])
+            command = f"{TESTS} {' '.join(shlex.quote(path) for path in tests)}" if tests else TESTS
+            return await self._run(tree, command)
+
+        return await merge_all(
+            branches, base, history=history, ctx=ctx, prompts=self.crew.prompts, prove=prove, asker=self._asker,
+            seed=self.crew.settings.seed,
+        )  # fmt: skip
 
     async def _branch(self, history: History, base: str, outcome: dict[str, Any]) -> str:
         said = outcome["note"]
@@ -45,26 +87,43 @@ class Ending:
         return await history.commit(outcome["tree"], note, [base], branch=outcome["task"])
 
     async def verify(self, state: BuildState, ctx: NodeContext) -> Update:
-        """Prove the whole: all tests, and the user's check. What one task made alone was proved as it is already."""
-        outcomes = state["outcomes"]
-        if len(outcomes) == 1 and outcomes[0]["tree"] == state["head"]["tree"]:
+        """Prove the whole: all tests, and the user's check. What one task made alone was proved as it is already.
+
+        A whole that fails though its parts passed is given to one more task.
+        """
+        outcomes, tree = state["outcomes"], state["head"]["tree"]
+        if len(outcomes) == 1 and outcomes[0]["tree"] == tree:
             return {"verdict": {"action": "commit", "problem": ""}}
-        tree, problem = state["head"]["tree"], ""
         for key, command in (("tests", TESTS), ("check", state.get("check", ""))):
-            problem = problem or (await self._fails(ctx, key, tree, command) if command else "")
-        return {"verdict": {"action": "stop" if problem else "commit", "problem": problem}}
+            request = {"tool": "run_command", "command": command, "tree": tree}
+            problem = ""
+            if command:
+                run = functools.partial(self._run, tree, command)
+                problem = await ctx.step(key, run, kind="tool", request=request)
+            if problem:
+                tried = any(outcome["task"] == WHOLE for outcome in outcomes)
+                ctx.log(f"The whole fails: {problem}")
+                action = "stop" if tried else "repair"
+                return {"verdict": {"action": action, "problem": problem, "command": command}}
+        return {"verdict": {"action": "commit", "problem": ""}}
 
-    async def _fails(self, ctx: NodeContext, key: str, tree: str, command: str) -> str:
-        async def run() -> dict[str, Any]:
-            await self.crew.workspace.restore(tree)
-            return await self.crew.run_command(command)
-
-        request = {"tool": "run_command", "command": command, "tree": tree}
-        done: dict[str, Any] = await ctx.step(key, run, kind="tool", request=request)
-        return "" if done["ok"] else essence(done["output"]) or f"Exit code {done['exit_code']}."
+    async def _run(self, tree: str, command: str) -> str:
+        """Run a command on a tree; tells what fails, in short."""
+        await self.crew.workspace.restore(tree)
+        done = await self.crew.run_command(command)
+        if done["ok"] or (command.startswith(TESTS) and done["exit_code"] == NO_TESTS):
+            return ""
+        return essence(done["output"]) or f"Exit code {done['exit_code']}."
 
     async def commit(self, state: BuildState, ctx: NodeContext) -> Update:
-        """Hand the proved tree over and report."""
+        """Hand the proved commits over and report; ask first, if the user wants to agree to it."""
+        if "merge" in state.get("approve", []):
+            base = state["outcomes"][0]["base"]
+            diff = await self.crew.workspace.snapshots.diff(base, state["head"]["tree"])
+            answer = ctx.interrupt({"approve": "merge", "files": _files(state), "diff": diff[:_MAX_DIFF]})
+            if not agrees(answer):
+                problem = f"The result was not approved: {answer}"
+                return {"report": report(state, self.crew, solved=False) | {"reason": problem}}
         request = {"tool": "publish", "tree": state["head"]["tree"], "run": ctx.run_id}
         tip = state["head"]["commit"]
         published = await ctx.step("publish", lambda: self._publish(tip, ctx.run_id), kind="tool", request=request)
@@ -76,11 +135,6 @@ class Ending:
 
     async def _publish(self, tip: str, run_id: str) -> dict[str, str]:
         return asdict(await self.crew.publisher.publish(tip, run_id))
-
-
-def next_step(state: BuildState) -> str:
-    """Go where the last node decided to go."""
-    return str(state["verdict"]["action"])
 
 
 def report(state: BuildState, crew: Crew, *, solved: bool) -> Update:
@@ -97,7 +151,7 @@ def report(state: BuildState, crew: Crew, *, solved: bool) -> Update:
         "check": state.get("check") or "",
         "tree": tree,
         "see": f"mkdir attempt && git --git-dir {store} archive {tree} | tar -x -C attempt",
-        "files": list(dict.fromkeys(_all(outcomes, "files"))),
+        "files": _files(state),
         "tests": sum(outcome["tests"] for outcome in outcomes),
         "dropped": _all(outcomes, "dropped"),
         "assumptions": [*state["plan"]["assumptions"], *_all(outcomes, "assumptions")],
@@ -105,11 +159,21 @@ def report(state: BuildState, crew: Crew, *, solved: bool) -> Update:
     }
 
 
-def _line(task: Any, outcomes: Iterable[dict[str, Any]]) -> dict[str, Any]:
+def _line(task: PlannedTask, outcomes: list[dict[str, Any]]) -> dict[str, Any]:
     """One task in the report: what was planned, and what became of it."""
-    made = next((outcome for outcome in outcomes if outcome["task"] == task.id), None)
+    made = next((outcome for outcome in reversed(outcomes) if outcome["task"] == task.id), None)
     kept = ("ok", "reason", "rounds", "tests", "tokens", "cost", "tier", "files", "review")
     return {"id": task.id, "title": task.title, "kind": task.kind} | ({key: made[key] for key in kept} if made else {})
+
+
+def _files(state: BuildState) -> list[str]:
+    return list(dict.fromkeys(_all(state["outcomes"], "files")))
+
+
+def _asked(tasks: Mapping[str, PlannedTask], id: str) -> tuple[str, tuple[str, ...]]:
+    """What a task was to do, and what it builds on."""
+    task = tasks.get(id)
+    return (task.title, task.needs) if task else ("Make the whole pass its tests", tuple(tasks))
 
 
 def _all(outcomes: Iterable[dict[str, Any]], key: str) -> list[Any]:

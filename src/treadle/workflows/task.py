@@ -47,7 +47,8 @@ class Task:
         A test that passed before and fails now is unstable: it is dropped, and what is left is proved again.
         """
         brief, cases = Brief.of(state["brief"]), cases_of(state)
-        source = state["candidates"][choose(candidates_of(state), cases)]["source"]
+        best = choose(candidates_of(state), cases)
+        source = state["candidates"][best]["source"]
         dropped = list(state["dropped"])
         for attempt in range(2):
             proof = await self._prove(ctx, f"proof.{attempt}", state, brief, source, cases)
@@ -61,9 +62,10 @@ class Task:
             ctx.log(f"Not proved: {reason}")
         return {
             "tree": proof["tree"],
+            "proved": best,
             "cases": [case.as_dict() for case in cases],
             "dropped": dropped,
-            "move": {"action": "stop" if reason else "finish", "problem": reason},
+            "move": {"action": "stop" if reason else "review", "problem": reason},
         }
 
     async def _prove(

@@ -33,7 +33,7 @@ def test_only_what_touches_the_folder_of_the_build_stays_at_home() -> None:
     placed = queues(graph, {"queue": ANYWHERE})
     assert set(placed.values()) == {queue_of("r1"), ANYWHERE} and {"code/write", "change/fix"} <= set(placed)
     at_home = {name for name, queue in placed.items() if queue == queue_of("r1")}
-    assert at_home == {"plan", "merge", "commit", "give_up"}
+    assert at_home == {"open", "merge", "commit", "give_up"}
 
 
 def test_on_a_store_of_one_machine_all_is_at_home_and_nothing_waits_for_another() -> None:
