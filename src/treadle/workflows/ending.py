@@ -14,7 +14,7 @@ from treadle.agents.merger import merge_all
 from treadle.agents.trial import essence
 from treadle.domain.plan import Plan, PlannedTask
 from treadle.ports.context import NodeContext
-from treadle.workflows.crew import BuildState, Crew, spent
+from treadle.workflows.crew import BuildState, Crew
 from treadle.workflows.planning import MOST_TRIES, WHOLE, agrees, tests_of
 from treadle.workspace import CommitNote, History
 
@@ -30,7 +30,6 @@ class Ending:
 
     def __init__(self, crew: Crew) -> None:
         self.crew = crew
-        self._asker: Asker | None = None
 
     async def merge(self, state: BuildState, ctx: NodeContext) -> Update:
         """Give each task of a wave a commit on a branch of its own, and bring the branches together.
@@ -45,7 +44,9 @@ class Ending:
             # The report says how to look at what there is: at the attempt, where that is all.
             head = {**state["head"], "tree": failed[0]["tree"]} if len(state["outcomes"]) == 1 else state["head"]
             return update | {"head": head, "verdict": _stop(_told(state, failed))}
-        merged = await self._merged(state, ctx, fresh)
+        first = self.crew.tiers[0]
+        asker = Asker(ctx, first.model, first.model_name, first.pricing)
+        merged = await self._merged(state, ctx, fresh, asker)
         taken = [*state["taken"], *merged.merged]
         left = {one.task: one.problem for one in merged.left}
         tries = [outcome["task"] for outcome in state["outcomes"]]
@@ -57,10 +58,12 @@ class Ending:
             "taken": taken,
             "left": left,
             "verdict": _stop("\n".join(hopeless)) if hopeless else {"action": action, "problem": ""},
-            **(spent(self._asker) if self._asker else {}),
+            "tokens": asker.tokens,
+            "cost": asker.cost,
+            "models": sorted(asker.models),
         }
 
-    async def _merged(self, state: BuildState, ctx: NodeContext, fresh: list[dict[str, Any]]) -> Merged:
+    async def _merged(self, state: BuildState, ctx: NodeContext, fresh: list[dict[str, Any]], asker: Asker) -> Merged:
         history = History(self.crew.workspace.snapshots, ctx.run_id)
         base = state["head"]["commit"] or await history.begin(state["head"]["tree"])
         tasks = {task.id: task for task in Plan.of(state["plan"]).tasks}
@@ -68,8 +71,6 @@ class Ending:
             Branch(made["task"], await self._branch(history, base, made), *_asked(tasks, made["task"]))
             for made in fresh
         ]
-        first = self.crew.tiers[0]
-        self._asker = Asker(ctx, first.model, first.model_name, first.pricing)
 
         async def prove(tree: str, done: Sequence[str]) -> str:
             tests = tests_of([made for made in state["outcomes"] if made["task"] in done])
@@ -77,7 +78,7 @@ class Ending:
             return await self._run(tree, command)
 
         return await merge_all(
-            branches, base, history=history, ctx=ctx, prompts=self.crew.prompts, prove=prove, asker=self._asker,
+            branches, base, history=history, ctx=ctx, prompts=self.crew.prompts, prove=prove, asker=asker,
             seed=self.crew.settings.seed,
         )  # fmt: skip
 

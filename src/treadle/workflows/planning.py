@@ -94,7 +94,7 @@ class Opening:
 
         request = {"tool": "run_command", "command": DEFAULT_CHECK, "tree": tree}
         done = await ctx.step("tests", run, kind="tool", request=request)
-        return done["exit_code"] == _TESTS_FAILED
+        return bool(done["exit_code"] == _TESTS_FAILED)
 
     async def _planner(self, state: BuildState) -> Planner:
         files = await self.crew.workspace.snapshots.files(state["head"]["tree"])
