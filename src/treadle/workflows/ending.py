@@ -15,11 +15,10 @@ from treadle.agents.trial import essence
 from treadle.domain.plan import Plan, PlannedTask
 from treadle.ports.context import NodeContext
 from treadle.workflows.crew import BuildState, Crew
-from treadle.workflows.planning import MOST_TRIES, WHOLE, agrees, tests_of
+from treadle.workflows.planning import MOST_TRIES, TESTS, WHOLE, agrees, tests_of
 from treadle.workspace import CommitNote, History
 
 Update = dict[str, Any]
-TESTS = "python -m pytest -q -p no:cacheprovider"
 NO_TESTS = 5
 """The exit code of pytest where there is nothing to run."""
 _MAX_DIFF = 20_000

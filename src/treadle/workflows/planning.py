@@ -14,7 +14,6 @@ from treadle.graph.spec import Send
 from treadle.ports.context import NodeContext
 from treadle.workflows.crew import BuildState, Crew
 from treadle.workflows.decompose import Planner, Planning
-from treadle.workflows.repair import DEFAULT_CHECK
 
 Update = dict[str, Any]
 _YES = (True, "yes", "y", "ok", "approve", "approved", "true")
@@ -22,6 +21,7 @@ _GO_ON = ("", "assume", "go on", None, True, False)
 """Answers to questions by which nothing is said: the build decides by itself."""
 WHOLE = "whole"
 """The id of the task that mends a whole whose parts passed."""
+TESTS = "python -m pytest -q -p no:cacheprovider"
 _TESTS_FAILED = 1
 """The exit code of pytest where tests ran, and some failed."""
 MOST_TRIES = 2
@@ -90,9 +90,9 @@ class Opening:
 
         async def run() -> dict[str, Any]:
             await self.crew.workspace.restore(tree)
-            return await self.crew.run_command(DEFAULT_CHECK)
+            return await self.crew.run_command(TESTS)
 
-        request = {"tool": "run_command", "command": DEFAULT_CHECK, "tree": tree}
+        request = {"tool": "run_command", "command": TESTS, "tree": tree}
         done = await ctx.step("tests", run, kind="tool", request=request)
         return bool(done["exit_code"] == _TESTS_FAILED)
 
