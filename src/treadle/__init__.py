@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from treadle.graph.spec import CachePolicy as CachePolicy
     from treadle.graph.spec import Command as Command
     from treadle.graph.spec import Send as Send
+    from treadle.pipelines import PipelineBuilder as PipelineBuilder
     from treadle.ports.context import NodeContext as NodeContext
 
 __version__ = "0.1.0"
@@ -44,6 +45,7 @@ _HOMES = {
     "NodeContext": "treadle.ports.context",
     "NodeRegistry": "treadle.engine.registry",
     "Orchestrator": "treadle.app",
+    "PipelineBuilder": "treadle.pipelines",
     "Result": "treadle.engine.orchestrator",
     "RetryPolicy": "treadle.domain.policy",
     "RunOptions": "treadle.engine.orchestrator",
@@ -71,6 +73,7 @@ __all__ = [
     "NodeContext",
     "NodeRegistry",
     "Orchestrator",
+    "PipelineBuilder",
     "Result",
     "RetryPolicy",
     "RunOptions",

@@ -125,16 +125,29 @@ class Crews:
         return await open_sandbox(folder, backend=backend, limits=limits_of(self._settings.sandbox))
 
     def _tier(self, plan: BuildPlan, tier: PlannedTier, script: str) -> CrewTier:
-        """Who answers in one tier: the place where models, their wrappers and the pool come together."""
+        """Who answers in one tier of a build."""
         from treadle.models.adapters.script_file import ScriptFile
-        from treadle.models.choose import recorded
-        from treadle.models.prices import dearest, pricing_of
-        from treadle.models.wrappers import tier_model
         from treadle.workflows.crew import CrewTier
 
         queue = plan.queue_of_tier(tier)
         if plan.provider == "scripted":
             return CrewTier(ScriptFile(Path(script)), plan.model, queue=queue)
+        return self._answering(tier, queue)
+
+    async def answering(self, tier: PlannedTier) -> CrewTier:
+        """Who answers in one tier outside builds."""
+        from treadle.services.pool import served
+
+        self._pool = await served(self._settings)
+        return self._answering(tier)
+
+    def _answering(self, tier: PlannedTier, queue: str = "") -> CrewTier:
+        """The place where models, their wrappers and the pool come together."""
+        from treadle.models.choose import recorded
+        from treadle.models.prices import dearest, pricing_of
+        from treadle.models.wrappers import tier_model
+        from treadle.workflows.crew import CrewTier
+
         found = [recorded(self._settings, planned.provider, planned.model) for planned in tier.models]
         answers = self._settings.model.answers_dir
         model = tier_model(

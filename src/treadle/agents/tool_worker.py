@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import copy
-import json
 import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -16,10 +15,12 @@ from treadle.domain.messages import ToolCall, ToolDefinition
 from treadle.domain.recorded import called, plain_response, response_of
 from treadle.domain.thread import Thread, ToolResponse
 from treadle.errors import EffectInterrupted, SandboxUnavailable, TreadleError, nearest
-from treadle.models.wrappers.almost_json import problem_with
 from treadle.ports.context import NodeContext
 from treadle.ports.sandbox import Limits, Sandbox
+from treadle.ports.store import Blobs
 from treadle.ports.tool import Tool, ToolContext, ToolResult
+from treadle.tools.arguments import problems_of, without_nulls
+from treadle.tools.call import call_tool
 from treadle.workspace import Workspace
 
 _INTERRUPTED = (
@@ -80,7 +81,7 @@ class ToolWorker:
         begun: _Begun = {}
         try:
             for number, call in enumerate(calls):
-                work = partial(self._work, thread, calls[number:], begun)
+                work = partial(self._work, ctx, thread, calls[number:], begun)
                 thread.apply(await self._recorded(ctx, call, work, f"{key}.{places[call.id]}"))
         finally:
             for task in begun.values():
@@ -108,15 +109,16 @@ class ToolWorker:
             return await _answered(ctx, call, response, f"{key}.interrupted")
         return response_of(call.id, result)
 
-    async def _work(self, thread: Thread, calls: Sequence[ToolCall], begun: _Begun) -> dict[str, Any]:
+    async def _work(self, ctx: NodeContext, thread: Thread, calls: Sequence[ToolCall], begun: _Begun) -> dict[str, Any]:
         """Do the first of the calls, and begin with the others. They are recorded one after the other, in their order:
         so what is recorded at a crash is always the first ones, and the last tree holds what all of them did."""
         await self._restore(thread)
+        blobs = _NodeBlobs(ctx)
         for call in calls if not begun else calls[:1]:
             tool = self._tools.get(call.name)
             is_due = call is calls[0] or (tool is not None and self._effects(tool) != "at_most_once")
             if tool and is_due and call.id not in begun and not self._wrong(call, tool):
-                begun[call.id] = asyncio.create_task(self._timed(tool, call, copy.deepcopy(thread.memory)))
+                begun[call.id] = asyncio.create_task(self._timed(tool, call, copy.deepcopy(thread.memory), blobs))
         call, before = calls[0], thread.memory
         result, memory, seconds = await begun[call.id]
         response = await self._response(thread, call, self._tools[call.name], result, is_alone=len(begun) == 1)
@@ -124,17 +126,17 @@ class ToolWorker:
         return plain_response(replace(response, memory=kept, seconds=seconds))
 
     async def _timed(
-        self, tool: Tool, call: ToolCall, memory: dict[str, Any]
+        self, tool: Tool, call: ToolCall, memory: dict[str, Any], blobs: Blobs
     ) -> tuple[ToolResult, dict[str, Any], float]:
         loop = asyncio.get_running_loop()
         began = loop.time()
-        return await self._call(tool, call, memory), memory, round(loop.time() - began, 3)
+        return await self._call(tool, call, memory, blobs), memory, round(loop.time() - began, 3)
 
-    async def _call(self, tool: Tool, call: ToolCall, memory: dict[str, Any]) -> ToolResult:
-        context = ToolContext(self._sandbox, self._limits, memory)
+    async def _call(self, tool: Tool, call: ToolCall, memory: dict[str, Any], blobs: Blobs) -> ToolResult:
+        context = ToolContext(self._sandbox, self._limits, memory, blobs)
         try:
             async with asyncio.timeout(self._seconds) as bound:
-                return await tool.call(call.arguments, context)
+                return await call_tool(tool, call.arguments, context)
         except SandboxUnavailable:
             raise
         except TreadleError as error:
@@ -183,19 +185,28 @@ class ToolWorker:
             names = ", ".join(self._tools) or "none"
             return f"There is no tool {call.name!r}. {nearest(call.name, self._tools)} Your tools: {names}."
         problem = _problem(tool)(call.arguments)
-        if not problem:
-            return ""
-        schema = json.dumps(tool.definition.parameters, ensure_ascii=False)
-        return (
-            f"The arguments of {call.name} do not fit: {problem}. Call it again with arguments of this schema: {schema}"
-        )
+        return f"{call.name} was not called. {problem}" if problem else ""
 
 
 def _problem(tool: Tool) -> Any:
-    return lambda args: problem_with(dict(args), tool.definition.parameters)
+    definition = tool.definition
+    return lambda args: problems_of(without_nulls(args, definition.parameters), definition)
 
 
 async def _answered(ctx: NodeContext, call: ToolCall, response: ToolResponse, key: str) -> ToolResponse:
     """Record a response that no tool gave."""
     plain = plain_response(response)
     return response_of(call.id, await ctx.step(key, lambda: plain, kind="tool", request=called(call)))
+
+
+class _NodeBlobs:
+    """The blobs of a node as tools know them."""
+
+    def __init__(self, ctx: NodeContext) -> None:
+        self._ctx = ctx
+
+    async def put_blob(self, data: bytes) -> str:
+        return await self._ctx.blobs.put(data)
+
+    async def get_blob(self, digest: str) -> bytes:
+        return await self._ctx.blobs.get(digest)
