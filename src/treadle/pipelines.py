@@ -13,7 +13,6 @@ from typing import Any, Self
 from treadle.agents.ask import Asker
 from treadle.agents.custom import Agent, custom_graph
 from treadle.agents.pipeline import Pipeline
-from treadle.agents.registry import FOLDER, AgentRegistry
 from treadle.agents.spec import NAME, AgentSpec
 from treadle.agents.thread_node import Equipment, thread_graph
 from treadle.agents.tool_worker import ToolWorker
@@ -31,10 +30,11 @@ from treadle.ports.model import Model, Pricing, free
 from treadle.ports.sandbox import Sandbox
 from treadle.ports.store import Store
 from treadle.ports.tool import Tool
+from treadle.services.agents import agents_of
 from treadle.services.tiers import planned_tiers
+from treadle.services.tools import registry_of
 from treadle.settings import Settings, load_settings
 from treadle.stores.memory import MemoryStore
-from treadle.tools import BUILT_IN, ToolRegistry
 from treadle.tools import tool as as_tool
 from treadle.workspace import Workspace
 
@@ -151,8 +151,10 @@ class Outfit:
         return await crews.open_sandbox(workspace.folder, backend), workspace
 
     async def _base(self, workspace: Workspace | None) -> str:
-        if workspace is None or self.base is None:
+        if workspace is None:
             return ""
+        if self.base is None:
+            return await workspace.empty()
         return await workspace.snapshots.take(self.base, workspace.run_id)
 
 
@@ -330,7 +332,7 @@ def _closing(outfit: Outfit, scratch: _Scratch | None) -> Callable[[], Awaitable
 
 def _tool(given: Tool | str | Callable[..., Any]) -> Tool:
     if isinstance(given, str):
-        return known_tools().get(given)
+        return registry_of(load_settings(Path.cwd())).get(given)
     if hasattr(given, "definition"):
         made: Tool = given() if inspect.isclass(given) else given  # type: ignore[assignment]
         return made
@@ -339,28 +341,11 @@ def _tool(given: Tool | str | Callable[..., Any]) -> Tool:
     raise UsageError(f"{given!r} is no tool.", hint="Give a name, a function, or an object with the tool port.")
 
 
-def known_tools() -> ToolRegistry:
-    """The tools that come with Treadle, and those of installed packages."""
-    registry = ToolRegistry()
-    registry.add(*BUILT_IN)
-    registry.find_installed()
-    return registry
-
-
-def known_agents(settings: Settings) -> AgentRegistry:
-    """The agents of the project's folder `agents/`, and those of installed packages. Runs the code of the former."""
-    registry = AgentRegistry()
-    registry.find_in(settings.project / FOLDER)
-    registry.find_installed()
-    return registry
-
-
 @dataclass(slots=True)
 class AgentGraphs:
     """Graphs of agents by name, for a run of one: `treadle run agent:NAME`."""
 
     settings: Settings
-    store: Store
     flags: Mapping[str, object] = field(default_factory=dict)
     """What the command line says of the model; it counts for more than what the agent says."""
     script: Path | None = None
@@ -374,15 +359,14 @@ class AgentGraphs:
             UnknownName: There is no such agent, or it names a tool that there is not.
             UsageError: The agent cannot be used.
         """
-        agent = known_agents(self.settings).get(name).agent
+        agent = agents_of(self.settings).get(name).agent
         settings = load_settings(self.settings.project, self._flags(agent))
         spec = agent if isinstance(agent, AgentSpec) else AgentSpec(agent.name)
-        tools = known_tools()
         outfit = Outfit(
             settings,
-            self.store,
+            MemoryStore(),  # its workspace is not shared with other machines
             spec,
-            [tools.get(tool) for tool in spec.tools],
+            registry_of(settings).choose(spec.tools, spec.name),
             model=ScriptFile(self.script) if self.script else None,
             base=settings.project if (settings.project / ".git").exists() else None,
         )

@@ -11,6 +11,11 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 PROMISED = {
+    "01_tracer_bullet": ["done: It says: Hello from the sandbox", "write_file: hello.py was made: 1 lines."],
+    "02_single_agent": [
+        "May it order {'part': 'nuts', 'number': 10}?",
+        "answered: Done: 10 nuts ordered. There are 13 now.",
+    ],
     "simple_workflow": ["- AI agents are on the rise", "3: write wrote report"],
     "conditional_workflow": ["START --> write", "Published: Draft 2 about tea, with numbers"],
     "fan_out_join": ["9 words [4, 1, 4], the longest has 5 letters", "2 words [2], the longest has 7 letters"],

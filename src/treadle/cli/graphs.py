@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
-from treadle.cli import output, plan, session, times, watch
+from treadle.cli import agents, output, plan, session, times, watch
 from treadle.errors import UsageError
 
 if TYPE_CHECKING:
     from treadle.app import Application
     from treadle.engine.orchestrator import AnyGraph
-    from treadle.engine.results import Result
+    from treadle.engine.results import Result, Where
 
 
 def add_to(app: typer.Typer) -> None:
@@ -22,7 +22,9 @@ def add_to(app: typer.Typer) -> None:
 
 
 def run(
-    target: str = typer.Argument(..., metavar="TARGET", help="pkg.module:graph, file.py:graph, or a plan file."),
+    target: str = typer.Argument(
+        ..., metavar="TARGET", help="pkg.module:graph, file.py:graph, agent:NAME, or a plan file."
+    ),
     state: str | None = typer.Option(
         None, "--state", metavar="JSON", help="The first state as a JSON object, or @file."
     ),
@@ -37,13 +39,18 @@ def run(
     dedup: str | None = typer.Option(
         None, "--dedup", metavar="KEY", help="If a run of this graph with this key is live, show that one instead."
     ),
+    model: str | None = typer.Option(None, "--model", metavar="NAME", help="Of an agent: the model that answers."),
+    provider: str | None = typer.Option(
+        None, "--provider", metavar="NAME", help="Of an agent: where it is asked; scripted:FILE rehearses."
+    ),
     verbose: bool = typer.Option(False, "--verbose", "-v", help="Show model answers as they are written."),
 ) -> None:
-    """Run a graph, and print its last state as JSON; or build what a plan file says."""
+    """Run a graph or an agent, and print its last state as JSON; or build what a plan file says."""
     from treadle.services import targets
 
     if targets.is_plan(target):
         refuse = {"--state": state, "--delay": delay, "--at": at, "--dedup": dedup}
+        refuse |= {"--model": model, "--provider": provider}
         for option, value in refuse.items():
             if value is not None:
                 raise UsageError(f"{option} is for graphs, and {target} is a plan; nothing was started.")
@@ -65,11 +72,14 @@ def run(
                 "--elsewhere plans in this process, on a store that workers reach; nothing was started.",
                 hint="Leave out --detach, and use --store postgresql://... or sqlite:///PATH.",
             )
-        graph, registry = targets.load_graph(target, Path.cwd())
-        async with session.working(
-            settings, registry=registry, capacity=0 if detach else 16, where="elsewhere" if elsewhere else "here"
-        ) as application:
-            run_id = await _start(application, graph, initial, target, begin)
+        capacity = 0 if detach else 16
+        where: Where = "elsewhere" if elsewhere else "here"
+        async with (
+            agents.code_of(target, settings, model=model, provider=provider) as (graph, registry),
+            session.working(settings, registry=registry, capacity=capacity, where=where) as application,
+        ):
+            labels = {"kind": "run", "target": target, **agents.labels_of(model, provider)}
+            run_id = await _start(application, graph, initial, labels, begin)
             if detach:
                 session.go_on_in_background(settings, run_id)
                 output.data(run_id)
@@ -80,12 +90,12 @@ def run(
 
 
 async def _start(
-    application: Application, graph: AnyGraph, initial: dict[str, Any], target: str, begin: dict[str, Any]
+    application: Application, graph: AnyGraph, initial: dict[str, Any], labels: dict[str, str], begin: dict[str, Any]
 ) -> str:
     from treadle.engine.orchestrator import new_run_id
     from treadle.engine.results import RunOptions
 
-    options = RunOptions(new_run_id(), labels={"kind": "run", "target": target}, **begin)
+    options = RunOptions(new_run_id(), labels=labels, **begin)
     run_id = await application.orchestrator.start(graph, initial, options=options)
     if run_id != options.run_id:
         output.note(f"Run {run_id} has the key {options.dedup!r} and is live; no other was started.")

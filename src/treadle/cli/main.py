@@ -10,6 +10,7 @@ from collections.abc import Sequence
 import typer
 
 from treadle.cli import (
+    agents,
     build,
     control,
     doctor,
@@ -46,6 +47,7 @@ app = typer.Typer(
 build.add_to(app)
 plan.add_to(app)
 graphs.add_to(app)
+agents.add_to(app)
 look.add_to(app)
 control.add_to(app)
 models.add_to(app)

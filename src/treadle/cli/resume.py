@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from treadle.cli import build, graphs, output, session
+from treadle.cli import agents, build, graphs, output, session
 from treadle.errors import Conflict, UsageError
 
 if TYPE_CHECKING:
@@ -107,8 +106,6 @@ async def _with_code(
 
     A fork of a build has its own place for the result, and its own queue.
     """
-    from treadle.services import targets
-
     capacity = 0 if how.detach else 16
     if row.labels.get("kind") == "build":
         from treadle.services.builds import plan_of
@@ -128,7 +125,10 @@ async def _with_code(
             f"Run {row.run_id!r} was started by a program and did not record where its graph is.",
             hint="Name it: --graph pkg.module:graph; or resume it in that program.",
         )
-    graph, registry = targets.load_graph(target, Path.cwd())
-    async with session.working(settings, registry=registry, capacity=capacity) as application:
+    model, provider = row.labels.get("model"), row.labels.get("provider")
+    async with (
+        agents.code_of(target, settings, model=model, provider=provider) as (graph, registry),
+        session.working(settings, registry=registry, capacity=capacity) as application,
+    ):
         application.orchestrator.add_graph(graph)
         yield application

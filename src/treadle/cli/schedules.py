@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import time
 from collections.abc import Awaitable, Callable
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import typer
 
-from treadle.cli import graphs, output, session
+from treadle.cli import agents, graphs, output, session
 from treadle.cli.look import JSON, STORE
 from treadle.errors import UsageError
 
@@ -56,10 +55,10 @@ def add(
         raise UsageError(f"There is no overlap {overlap!r}; nothing was scheduled.", hint="Use skip or queue.")
 
     async def work() -> None:
-        from treadle.services import targets
-
-        graph, registry = targets.load_graph(target, Path.cwd())
-        async with session.working(settings, registry=registry, capacity=0) as application:
+        async with (
+            agents.code_of(target, settings) as (graph, registry),
+            session.working(settings, registry=registry, capacity=0) as application,
+        ):
             row = await application.orchestrator.schedules.add(
                 name, cron, graph, initial, timezone=timezone, target=target,
                 overlap="queue" if overlap == "queue" else "skip",

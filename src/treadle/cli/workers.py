@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import typer
 
-from treadle.cli import crew, output, session
+from treadle.cli import agents, crew, output, session
 from treadle.cli.look import JSON, STORE
 from treadle.errors import UsageError
 
 if TYPE_CHECKING:
+    from treadle.engine.orchestrator import AnyGraph
+    from treadle.engine.registry import NodeRegistry
     from treadle.engine.worker import Worker
     from treadle.settings import Settings
 
@@ -113,21 +116,21 @@ async def _serve_own(
     store: str | None,
 ) -> None:
     """Run tasks of the graphs and node types that the user's modules hold."""
-    from treadle.services import targets
-
-    graphs, registry = targets.load_all(imports, Path.cwd())
-    if node_types is not None:
-        registry = registry.only(_names(node_types))
     settings = session.settings_of(store=store)
-    async with session.working(
-        settings,
-        registry=registry,
-        capacity=capacity,
-        processes=processes,
-        queues=queues,
-        where="known",
-        lease_seconds=lease,
-    ) as application:
+    async with AsyncExitStack() as opened:
+        graphs, registry = await _imported(imports, settings, opened)
+        if node_types is not None:
+            registry = registry.only(_names(node_types))
+        working = session.working(
+            settings,
+            registry=registry,
+            capacity=capacity,
+            processes=processes,
+            queues=queues,
+            where="known",
+            lease_seconds=lease,
+        )
+        application = await opened.enter_async_context(working)
         for graph in graphs:
             application.orchestrator.add_graph(graph)
         serving = application.orchestrator.worker
@@ -136,6 +139,21 @@ async def _serve_own(
         drained = await _until_stopped(serving)
     if not drained:
         session.leave(session.INTERRUPTED)
+
+
+async def _imported(
+    imports: list[str], settings: Settings, opened: AsyncExitStack
+) -> tuple[list[AnyGraph], NodeRegistry]:
+    """The graphs of modules and of agents, and the registry of all their nodes."""
+    from treadle.engine.registry import NodeRegistry
+    from treadle.services import targets
+
+    modules = [place for place in imports if not place.startswith(agents.PREFIX)]
+    graphs, registry = targets.load_all(modules, Path.cwd()) if modules else ([], NodeRegistry())
+    for place in imports:
+        if place not in modules:
+            graphs.append((await opened.enter_async_context(agents.code_of(place, settings)))[0])
+    return graphs, registry
 
 
 async def _help_with_builds(settings: Settings, script: Path | None, capacity: int, lease: float) -> None:
