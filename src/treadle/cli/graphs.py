@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json as json_lib
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
     from treadle.app import Application
     from treadle.engine.orchestrator import AnyGraph
     from treadle.engine.results import Result, Where
+    from treadle.settings import Settings
 
 
 def add_to(app: typer.Typer) -> None:
@@ -49,11 +51,8 @@ def run(
     from treadle.services import targets
 
     if targets.is_plan(target):
-        refuse = {"--state": state, "--delay": delay, "--at": at, "--dedup": dedup}
-        refuse |= {"--model": model, "--provider": provider}
-        for option, value in refuse.items():
-            if value is not None:
-                raise UsageError(f"{option} is for graphs, and {target} is a plan; nothing was started.")
+        refuse = {"--state": state, "--delay": delay, "--at": at, "--dedup": dedup, "--provider": provider}
+        _refuse_for_plan(target, {**refuse, "--model": model})
         plan.build_plan(Path(target), store=store, json=json, verbose=verbose, detach=detach, elsewhere=elsewhere)
         return
     initial = parse_object(state, "--state")
@@ -67,11 +66,7 @@ def run(
     async def work() -> int:
         settings = session.settings_of(store=store)
         session.refuse_detached_memory(settings, detach)
-        if elsewhere and (detach or settings.store.url.startswith("memory")):
-            raise UsageError(
-                "--elsewhere plans in this process, on a store that workers reach; nothing was started.",
-                hint="Leave out --detach, and use --store postgresql://... or sqlite:///PATH.",
-            )
+        _refuse_unreached(settings, elsewhere=elsewhere, detach=detach)
         capacity = 0 if detach else 16
         where: Where = "elsewhere" if elsewhere else "here"
         async with (
@@ -87,6 +82,21 @@ def run(
             return await finish(application, run_id, json=json, verbose=verbose, title=target)
 
     session.run(work)
+
+
+def _refuse_for_plan(target: str, options: Mapping[str, str | None]) -> None:
+    for option, value in options.items():
+        if value is not None:
+            raise UsageError(f"{option} is for graphs and agents, and {target} is a plan; nothing was started.")
+
+
+def _refuse_unreached(settings: Settings, *, elsewhere: bool, detach: bool) -> None:
+    """Raise UsageError if nodes are left to workers that could never have them."""
+    if elsewhere and (detach or settings.store.url.startswith("memory")):
+        raise UsageError(
+            "--elsewhere plans in this process, on a store that workers reach; nothing was started.",
+            hint="Leave out --detach, and use --store postgresql://... or sqlite:///PATH.",
+        )
 
 
 async def _start(
