@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -10,7 +11,7 @@ import msgspec
 
 from treadle.agents.budget import Share, shares
 from treadle.agents.prompt import SYSTEM, Rendered
-from treadle.domain.messages import Message, ModelRequest
+from treadle.domain.messages import Image, Message, ModelRequest
 from treadle.errors import BrokenAnswer, BudgetExceeded
 from treadle.models.wrappers.almost_json import json_value
 from treadle.ports.context import NodeContext
@@ -27,6 +28,9 @@ class Question:
     seed: int = 0
     json_schema: dict[str, Any] | None = None
     stop: tuple[str, ...] = ()
+    images: tuple[Image, ...] = ()
+    """What the model is to look at; only for models that see."""
+    system: str = SYSTEM
 
 
 @dataclass(slots=True)
@@ -62,7 +66,10 @@ class Asker:
             self.prompts.add(question.text.prompt)
         request = ModelRequest(
             model=self.model_name,
-            messages=(Message("system", SYSTEM), Message("user", str(question.text))),
+            messages=(
+                Message("system", question.system),
+                Message("user", str(question.text), images=question.images),
+            ),
             max_tokens=question.max_tokens,
             temperature=question.temperature,
             seed=question.seed,
@@ -70,7 +77,7 @@ class Asker:
             json_schema=question.json_schema,
         )
 
-        return str((await self.reply(key, request, request.plain()))["text"])
+        return str((await self.reply(key, request, _shown(request)))["text"])
 
     async def reply(self, key: str, request: ModelRequest, shown: Mapping[str, Any]) -> dict[str, Any]:
         """Return the model's reply to any request, as plain values; `shown` is what is recorded of the request.
@@ -113,6 +120,15 @@ class Asker:
             if value is not None:
                 return value
         return None
+
+
+def _shown(request: ModelRequest) -> dict[str, Any]:
+    """What is recorded of a request: pictures by their digest, since they are in the tree that the task began from."""
+    plain = request.plain()
+    for shown, message in zip(plain["messages"], request.messages, strict=True):
+        for image, given in zip(shown.get("images", ()), message.images, strict=False):
+            image["data"] = f"sha256:{hashlib.sha256(given.data).hexdigest()}"
+    return plain
 
 
 def _tokens(answer: dict[str, Any]) -> int:
