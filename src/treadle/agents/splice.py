@@ -238,3 +238,27 @@ def _bare(node: ast.stmt) -> ast.AST:
     assert isinstance(copy, _Function)
     copy.body = copy.body[1:] or [ast.Pass()]
     return copy
+
+
+def recombined(source: str, other: str, *, most: int = 8) -> list[str]:
+    """Return versions of `source` that each take one function or method over from `other`.
+
+    Two versions that each solve a part may so make a whole, without asking anybody.
+    """
+    found: list[str] = []
+    for piece in _pieces(ast.parse(other)):
+        made = splice(source, piece)
+        if made not in (source, *found) and ast.dump(ast.parse(made)) != ast.dump(ast.parse(source)):
+            found.append(made)
+    return found[:most]
+
+
+def _pieces(tree: ast.Module) -> Iterator[str]:
+    """The functions and methods of a module, each as a module of its own."""
+    for node in tree.body:
+        if isinstance(node, _Function):
+            yield ast.unparse(node)
+        elif isinstance(node, ast.ClassDef):
+            for child in node.body:
+                if isinstance(child, _Function):
+                    yield ast.unparse(ast.ClassDef(node.name, node.bases, node.keywords, [child], []))

@@ -11,7 +11,7 @@ from treadle.agents.coder import MAX_TOKENS, Sampling
 from treadle.agents.conventions import read_conventions
 from treadle.agents.relevance import Failure, Suspect, excerpt, failing_tests, find_suspects, read_failure
 from treadle.agents.source import Flaw, find_flaw
-from treadle.agents.splice import splice
+from treadle.agents.splice import recombined, splice
 from treadle.ports.context import NodeContext
 from treadle.workflows.change import Change, stop
 from treadle.workflows.completion import complete, to_complete
@@ -118,6 +118,28 @@ class Repair:
         if 0 < after < before:
             ctx.log(f"{after} tests fail still.")
             update |= {"tree": done["tree"], "brief": {**state["brief"], "output": done["output"]}}
+        return await self._recombine(ctx, state, update, done["output"])
+
+    async def _recombine(self, ctx: NodeContext, state: WorkState, update: Update, output: str) -> Update:
+        """Take single functions over from the other of two versions that each pass what the other fails."""
+        path, last = state["candidates"][-1]["path"], state["candidates"][-1]["source"]
+        earlier = await self.crew.workspace.read(state["tree"], path) or ""
+        tells = 0 < _failing(read_failure(output, [])) < float("inf")
+        if "unfinished" not in state["brief"] or not tells or earlier == state["brief"]["unfinished"]["source"]:
+            return update
+        state, is_better = {**state, **update}, "tree" in update  # type: ignore[typeddict-item]
+        best, other = (last, earlier) if is_better else (earlier, last)
+        if not _tests(state["brief"]["output"]) - (set() if is_better else _tests(output)):
+            return update
+        for number, source in enumerate(recombined(best, other)):
+            files: dict[str, str | None] = {path: source}
+            done = await self._run_check(ctx, f"mix.{number}", state["tree"], state["check"], files, state)
+            if done["ok"]:
+                ctx.log("A function of another version makes it whole.")
+                return update | {"tree": done["tree"], "move": {"action": "commit", "problem": ""}}
+            if 0 < _failing(read_failure(done["output"], [])) < _failing(read_failure(state["brief"]["output"], [])):
+                update |= {"tree": done["tree"], "brief": {**state["brief"], "output": done["output"]}}
+                return update
         return update
 
     async def reflect(self, state: WorkState, ctx: NodeContext) -> Update:
@@ -180,6 +202,10 @@ class Repair:
 def _failing(failure: Failure) -> float:
     """How many tests fail; more than any number where a file of tests could not even be read."""
     return float("inf") if any(not name for _, name in failure.tests) else len(failure.tests)
+
+
+def _tests(output: str) -> set[tuple[str, str]]:
+    return set(read_failure(output, []).tests)
 
 
 def _is_about(goal: str, failure: Failure, texts: dict[str, str]) -> bool:

@@ -63,3 +63,20 @@ async def test_version_that_cannot_even_be_imported_is_no_progress(tmp_path: Pat
     report = (await build(crew, GOAL, CHECK))["report"]
     assert not report["solved"]
     assert report["rounds"] == 3
+
+
+async def test_two_versions_that_each_solve_a_part_make_a_whole(tmp_path: Path) -> None:
+    stub = "def up(text):\n    pass\n\n\ndef down(text):\n    pass\n"
+    test = (
+        "from loud import down, up\n\n\n"
+        "def test_up():\n    assert up('a') == 'A'\n\n\n"
+        "def test_down():\n    assert down('A') == 'a'\n"
+    )
+    repo = folder_with(tmp_path, {"loud.py": stub, "loud_test.py": test})
+    first = "def up(text):\n    return text.upper()\n\n\ndef down(text):\n    return text\n"
+    second = "def up(text):\n    return text\n\n\ndef down(text):\n    return text.lower()\n"
+    model = ScriptedModel([fenced(first), fenced(second)])
+    report = (await build(await make_crew(tmp_path, model, repo=repo), GOAL, CHECK))["report"]
+    assert (report["solved"], len(model.requests)) == (True, 2)
+    assert "text.upper()" in git(repo, "show", "treadle/r1:loud.py")
+    assert "text.lower()" in git(repo, "show", "treadle/r1:loud.py")
