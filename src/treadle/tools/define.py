@@ -62,6 +62,11 @@ class FunctionTool:
         return _result(returned)
 
     def _given(self, args: Mapping[str, Any]) -> dict[str, Any]:
+        unknown = [name for name in args if name not in self._parameters]
+        if unknown:
+            takes = ", ".join(self._parameters) or "no arguments"
+            what = f"{self.name} was not called: it has no argument {unknown[0]!r}."
+            raise UsageError(what, hint=f"It takes {takes}.")
         try:
             kinds = {name: self._parameters[name].annotation for name in args}
             # They fit the schema already: not strict, for there 1.0 is a whole number too.
@@ -148,11 +153,11 @@ def _definition(function: Callable[..., Any], name: str, parameters: Mapping[str
             properties[key] = _without_null(properties[key])
         if key in told:
             properties[key]["description"] = told[key]
-        if parameter.default is not parameter.empty and parameter.default not in (None, ()):
-            properties[key]["default"] = msgspec.to_builtins(parameter.default)
     needed = [key for key, parameter in parameters.items() if parameter.default is parameter.empty]
-    whole = {"type": "object", "properties": properties, "required": needed, "additionalProperties": False}
-    return ToolDefinition(name, about, whole)
+    # Not a word more than needed: small models pay for each, and fill in every default that they are shown.
+    return ToolDefinition(
+        name, about, {"type": "object", "properties": properties, **({"required": needed} if needed else {})}
+    )
 
 
 def _inlined(schema: Any, shared: Mapping[str, Any], within: tuple[str, ...] = ()) -> Any:
@@ -163,11 +168,13 @@ def _inlined(schema: Any, shared: Mapping[str, Any], within: tuple[str, ...] = (
         return schema
     name = str(schema.get("$ref", "")).rpartition("/")[2]
     if not name:
-        return {key: _inlined(value, shared, within) for key, value in schema.items()}
+        inner = schema.get("properties", {})
+        plain = {key: _inlined(value, shared, within) for key, value in schema.items() if key != "default"}
+        return plain | ({"properties": {key: _inlined(inner[key], shared, within) for key in inner}} if inner else {})
     if name in within:
         raise UsageError(f"{name} contains itself, which a tool's arguments cannot.", hint="Use a flat list.")
     plain = _inlined(shared[name], shared, (*within, name))
-    return {key: value for key, value in plain.items() if key != "title"}
+    return {key: value for key, value in plain.items() if key not in ("title", "description")}
 
 
 def _without_null(schema: dict[str, Any]) -> dict[str, Any]:

@@ -26,9 +26,9 @@ async def read_file(path: str, *, start: Line = 1, lines: Line = 2000, context: 
     """Read a text file.
 
     Args:
-        path: The file, relative to the workspace, such as `src/app.py`.
-        start: The first line to show.
-        lines: How many lines to show at most.
+        path: The file, such as `src/app.py`.
+        start: The first line to show; left out: 1.
+        lines: How many lines to show.
     """
     place = relative(path, context)
     text = (await read_text(place, context)).text
@@ -50,7 +50,7 @@ async def write_file(path: str, content: str, *, context: ToolContext) -> ToolRe
     """Write a whole file: a new one, or instead of what is there. Folders are made as needed.
 
     Args:
-        path: The file, relative to the workspace, such as `src/app.py`.
+        path: The file, such as `src/app.py`.
         content: All that the file is to hold.
     """
     place = relative(path, context)
@@ -71,7 +71,7 @@ async def edit_file(path: str, changes: Changes, *, context: ToolContext) -> Too
     fit one place only: quote as many lines as that needs, or set `all` to change every place.
 
     Args:
-        path: The file, relative to the workspace, such as `src/app.py`.
+        path: The file, such as `src/app.py`.
         changes: Made one after the other.
     """
     place = relative(path, context)
@@ -93,7 +93,7 @@ async def rm_file(path: str, *, context: ToolContext) -> ToolResult:
     """Remove a file.
 
     Args:
-        path: The file, relative to the workspace.
+        path: The file.
     """
     place = relative(path, context)
     try:
@@ -110,8 +110,8 @@ async def ls_dir(
     """List what a folder holds.
 
     Args:
-        path: The folder, relative to the workspace; by default the workspace itself.
-        depth: 1 shows the folder alone, 2 also the folders in it, and so on.
+        path: The folder; left out: the whole workspace.
+        depth: How many levels of folders to show; left out: 1.
     """
     place = relative(path, context)
     listing = await context.sandbox.files.list(place, depth=depth)

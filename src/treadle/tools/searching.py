@@ -39,11 +39,11 @@ async def search(
     Leaves out binary files, those that .gitignore names, and folders such as node_modules.
 
     Args:
-        pattern: A regular expression of Python; one that is none is searched for as it is.
-        path: The file or folder to search, relative to the workspace.
+        pattern: A regular expression of Python.
+        path: Where to search; left out: everywhere.
         glob: Only files of this form, such as `*.py` or `src/**/*.ts`.
-        ignore_case: Do not tell capital letters from small ones.
-        context_lines: How many lines to show before and after each.
+        ignore_case: Capital letters do not matter.
+        context_lines: Lines to show before and after each; left out: none.
     """
     place = relative(path, context)
     place = "." if place.strip() in ("", ".", "./") else clean_path(place)

@@ -18,7 +18,7 @@ ENV = {"PYTHONDONTWRITEBYTECODE": "1", "NO_COLOR": "1", "TERM": "dumb", "PAGER":
 
 @tool(effects="idempotent")
 async def bash(
-    command: str, *, seconds: Annotated[float, msgspec.Meta(gt=0)] | None = None, context: ToolContext
+    command: str, *, seconds: Annotated[float, msgspec.Meta(ge=0)] | None = None, context: ToolContext
 ) -> ToolResult:
     """Run a shell command in the workspace, and show its output and exit code.
 
@@ -26,10 +26,10 @@ async def bash(
 
     Args:
         command: For bash, such as `python -m pytest -q`.
-        seconds: Stop it after so long.
+        seconds: Stop it after so long; left out: as long as it may take.
     """
     limits = context.limits
-    if seconds is not None:
+    if seconds:
         limits = replace(limits, wall_seconds=min(seconds, limits.wall_seconds))
     files = context.sandbox.files
     before = await files.stamps()

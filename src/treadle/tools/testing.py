@@ -21,18 +21,18 @@ async def run_tests_tool(
     targets: list[str] | None = None,
     runner: Literal["auto", "pytest", "unittest", "node", "cargo", "go"] = "auto",
     *,
-    seconds: Annotated[float, msgspec.Meta(gt=0)] | None = None,
+    seconds: Annotated[float, msgspec.Meta(ge=0)] | None = None,
     context: ToolContext,
 ) -> ToolResult:
     """Run tests, and show which failed and why.
 
     Args:
-        targets: Files, folders, or names such as `tests/test_a.py::test_b`; left out: all tests.
-        runner: What runs them; `auto` looks at the files.
-        seconds: Stop after so long.
+        targets: Files, folders or names of tests; left out: all tests.
+        runner: What runs them; left out: what suits the files.
+        seconds: Stop after so long; left out: as long as it may take.
     """
     limits = context.limits
-    if seconds is not None:
+    if seconds:
         limits = replace(limits, wall_seconds=min(seconds, limits.wall_seconds))
     files = context.sandbox.files
     before = await files.stamps()
