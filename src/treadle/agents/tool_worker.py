@@ -21,7 +21,7 @@ from treadle.ports.store import Blobs
 from treadle.ports.tool import Tool, ToolContext, ToolResult
 from treadle.tools.arguments import problems_of, without_nulls
 from treadle.tools.call import call_tool
-from treadle.workspace import Workspace
+from treadle.workspace import TreeBaseline, Workspace
 
 _INTERRUPTED = (
     "This call was under way when the program was stopped, and nobody knows whether it took effect. It was not "
@@ -133,7 +133,7 @@ class ToolWorker:
         return await self._call(tool, call, memory, blobs), memory, round(loop.time() - began, 3)
 
     async def _call(self, tool: Tool, call: ToolCall, memory: dict[str, Any], blobs: Blobs) -> ToolResult:
-        context = ToolContext(self._sandbox, self._limits, memory, blobs)
+        context = ToolContext(self._sandbox, self._limits, memory, blobs, await self._baseline())
         try:
             async with asyncio.timeout(self._seconds) as bound:
                 return await call_tool(tool, call.arguments, context)
@@ -173,6 +173,12 @@ class ToolWorker:
         if self._workspace is not None and not self._is_restored:
             await self._workspace.restore(thread.tree or await self._begin())
         self._is_restored = True
+
+    async def _baseline(self) -> TreeBaseline | None:
+        if self._workspace is None:
+            return None
+        at = self._workspace
+        return TreeBaseline(at.snapshots, at.folder, at.run_id, await self._begin())
 
     def _effects(self, tool: Tool) -> str:
         """What a crash in the middle of a call means: files that cannot be put back must not be changed twice."""
