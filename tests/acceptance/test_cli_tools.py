@@ -39,3 +39,5 @@ def test_settings_limit_the_tools_and_may_name_no_other(treadle: Commands) -> No
     assert enabled == ["read_file", "done"]
     wrong = treadle("tools", "list", TREADLE_TOOLS_ENABLED="read_file, dnoe")
     assert wrong.code == 2 and "Did you mean 'done'?" in wrong.err
+    said = treadle("validate", TREADLE_TOOLS_ENABLED="read_file, dnoe")
+    assert said.code == 2 and "There is no tool 'dnoe'" in said.err + said.out

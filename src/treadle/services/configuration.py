@@ -19,6 +19,7 @@ from treadle.models.routing import Need, Obstacles, route
 from treadle.pool.agents import FILE as POOL_FILE
 from treadle.pool.agents import read_config
 from treadle.services.prompts import load_prompts
+from treadle.services.tools import registry_of
 from treadle.settings import Settings, check_settings_file, read_settings, settings_files, without_password
 
 LIVE_SECONDS = 3.0
@@ -96,7 +97,7 @@ async def check(folder: Path, files: Sequence[Path] = (), *, live: bool = False)
         inventory, notes = shipped_inventory(settings.model, tags), ()
     pools = [file for file in files or [settings.project / POOL_FILE] if file.name == POOL_FILE and file.is_file()]
     problems += [problem for file in pools for problem in _pool_problems(file, inventory)]
-    problems += _prompt_problems(settings) if not files else []
+    problems += [*_prompt_problems(settings), *_tool_problems(settings)] if not files else []
     if problems:
         live = False
     reached = await reach(inventory, settings, seconds=LIVE_SECONDS) if live and found is not None else []
@@ -141,14 +142,20 @@ def tier_views(inventory: Inventory, obstacles: Obstacles) -> tuple[TierView, ..
 def setting_views(settings: Settings) -> list[SettingView]:
     """Every setting that may be shown."""
     views = []
-    for section in ("model", "sandbox", "store", "build", "inventory", "prompts"):
+    for section in ("model", "sandbox", "store", "build", "inventory", "prompts", "tools"):
         values: Any = getattr(settings, section)
         for item in fields(values):
             if item.repr:
                 name, value = f"{section}.{item.name}", getattr(values, item.name)
-                shown = "-" if value in ("", Path()) else without_password(str(value))
+                shown = "-" if value in ("", Path(), (), {}) else without_password(_shown(value))
                 views.append(SettingView(name, shown, settings.origins.get(name, "default")))
     return views
+
+
+def _shown(value: object) -> str:
+    if isinstance(value, Mapping):
+        return "; ".join(f"{name}: {_shown(inner)}" for name, inner in value.items())
+    return ", ".join(value) if isinstance(value, tuple) else str(value)
 
 
 def _with_servers(given: list[Path], settings: Settings, *, is_named: bool) -> tuple[Path, ...]:
@@ -166,6 +173,15 @@ def _prompt_problems(settings: Settings) -> list[Problem]:
     """What is wrong with prompts of the user's."""
     try:
         load_prompts(settings)
+    except ConfigError as error:
+        return [*error.problems]
+    return []
+
+
+def _tool_problems(settings: Settings) -> list[Problem]:
+    """Which tools are named that are not there."""
+    try:
+        registry_of(settings)
     except ConfigError as error:
         return [*error.problems]
     return []
