@@ -119,8 +119,7 @@ class Crews:
 
     async def open_sandbox(self, folder: Path, backend: str) -> Sandbox:
         """A sandbox over a folder, with the configured limits."""
-        from treadle.sandboxes.choose import open_sandbox
-        from treadle.services.tools import limits_of
+        from treadle.sandboxes.choose import limits_of, open_sandbox
 
         return await open_sandbox(folder, backend=backend, limits=limits_of(self._settings.sandbox))
 

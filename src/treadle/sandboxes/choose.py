@@ -12,13 +12,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from treadle.errors import SandboxUnavailable, TreadleError, UnknownName
-from treadle.ports.sandbox import Guarantee, Limits, Sandbox
+from treadle.ports.sandbox import MIB, Guarantee, Limits, Sandbox
 from treadle.sandboxes._cgroup import Controllers, find_controllers
 from treadle.sandboxes._kernel import landlock_abi
 from treadle.sandboxes._seccomp_numbers import MACHINES
 from treadle.sandboxes.bubblewrap import BubblewrapSandbox, Bwrap, find_bwrap
 from treadle.sandboxes.landlock import LandlockSandbox
 from treadle.sandboxes.unconfined import UnconfinedSandbox
+from treadle.settings import SandboxSettings
 
 BACKENDS = ("bubblewrap", "landlock", "none")
 _ALIASES = {"bwrap": "bubblewrap", "local": "none"}
@@ -74,6 +75,13 @@ async def open_sandbox(workspace: Path, *, backend: str = "auto", limits: Limits
         message = f"The sandbox that was asked for does not work on this machine, so nothing was run. {reasons[0]}"
         raise SandboxUnavailable(message, hint="`treadle doctor` shows which one does; --sandbox auto takes it.")
     raise SandboxUnavailable("No sandbox works on this machine, so nothing was run. " + " ".join(reasons))
+
+
+def limits_of(settings: SandboxSettings) -> Limits:
+    """What one command may use of the machine."""
+    return Limits(
+        wall_seconds=settings.wall_seconds, memory_bytes=settings.memory_mb * MIB, processes=settings.processes
+    )
 
 
 def _check_holds_no_runtime(workspace: Path) -> None:

@@ -9,10 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from treadle.errors import ConfigError, UnknownName, UsageError
-from treadle.ports.sandbox import MIB, Limits
 from treadle.ports.tool import ToolContext, ToolResult
-from treadle.sandboxes.choose import open_sandbox
-from treadle.settings import SandboxSettings, Settings
+from treadle.sandboxes.choose import limits_of, open_sandbox
+from treadle.settings import Settings
 from treadle.tools import BUILT_IN, ToolRegistry, call_tool
 from treadle.tools.arguments import problems_of, signature
 from treadle.tools.web import fetch_tool, search_tool
@@ -92,10 +91,3 @@ async def try_tool(
             return await call_tool(tool, args, ToolContext(sandbox, limits, baseline=baseline))
     finally:
         await sandbox.close()
-
-
-def limits_of(settings: SandboxSettings) -> Limits:
-    """What one command may use of the machine."""
-    return Limits(
-        wall_seconds=settings.wall_seconds, memory_bytes=settings.memory_mb * MIB, processes=settings.processes
-    )
