@@ -22,7 +22,6 @@ _COMPLEXITIES: tuple[str, ...] = get_args(Complexity)
 _OF_BUILD = ("check", "repo", "out", "model", "provider", "tier")
 _TEXTS = ("constraints", "given", "done", "assumptions", "questions")
 _ABOUT = {
-    "goal": "What is wanted, as you wrote it.",
     "english": "What models are told: the goal in English.",
     "check": "A command that has to pass in the end.",
     "repo": "The repository that is worked on, on a branch of its own.",
@@ -30,6 +29,7 @@ _ABOUT = {
     "questions": "What should be answered first, in the goal or in the tasks.",
     "tasks": "Change, add and remove as you like; what a task needs is done before it, the others side by side.",
 }
+_ONE = "One task: what it is told is the goal above. Of several, each is told its own `goal`, or else its title."
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,10 +76,10 @@ def plan_text(file: PlanFile, path: Path) -> str:
         if getattr(plan, key):
             root[key] = CommentedSeq(_text(text) for text in getattr(plan, key))
     root["tasks"] = CommentedSeq(_task(task, plan) for task in plan.tasks)
-    for key, about in _ABOUT.items():
-        if key in root and key != "goal":
-            root.yaml_set_comment_before_after_key(key, before=f"\n{about}")
     count = len(plan.tasks)
+    for key, about in {**_ABOUT, **({"tasks": _ONE} if count == 1 else {})}.items():
+        if key in root:
+            root.yaml_set_comment_before_after_key(key, before=f"\n{about}")
     root.yaml_set_start_comment(
         f"A plan of {count} task{'s' if count != 1 else ''}. Change it, then start it: treadle run {path}\n"
     )

@@ -69,7 +69,7 @@ class Planning:
             state["goal"], check=state.get("check", ""), files=self.planner.files, seed=self.planner.seed
         )
         for assumption in analysis.assumptions:
-            ctx.log(f"Assumed: {assumption}.")
+            ctx.log(f"Assumed: {assumption.rstrip('.')}.")
         for question in analysis.questions:
             ctx.log(f"To be asked: {question}")
         return {"analysis": analysis.plain(), **_spent(state, asker)}
