@@ -63,26 +63,43 @@ class Crews:
         folder.mkdir(parents=True, exist_ok=True)
         workspace = await Workspace.open(folder, run_id, self.snapshots(folder, run_id))
         backend = self._settings.sandbox.backend if is_guest else plan.sandbox
+        script = self.script if is_guest else plan.script
+        tiers = tuple(self._tier(plan, tier, script) for tier in plan.all_tiers)
         return Crew(
-            tiers=tuple(self._tier(plan, tier, self.script if is_guest else plan.script) for tier in plan.all_tiers),
+            tiers=tiers,
             sandbox=await self.open_sandbox(workspace.folder, backend),
             workspace=workspace,
             publisher=HandedOverElsewhere(plan.host) if is_guest else _publisher(plan, workspace, run_id),
             prompts=load_prompts(self._settings),
             settings=BuildSettings(max_rounds=plan.max_rounds),
             open_sandbox=lambda room: self.open_sandbox(room, backend),
+            choice=await self._choice(tiers),
         )
 
-    async def planner(self, build: BuildPlan, choice: TierChoice, files: Sequence[str]) -> Planner:
-        """Who plans for a build: its first tier; and what each of its tiers costs."""
+    async def planner(self, build: BuildPlan, files: Sequence[str]) -> Planner:
+        """Who plans for a build: the model of its first tier."""
         from treadle.services.pool import served
         from treadle.services.prompts import load_prompts
         from treadle.workflows.decompose import Planner
 
         self._pool = await served(self._settings)
         tiers = [self._tier(build, tier, build.script) for tier in build.all_tiers]
-        choice = dataclasses.replace(choice, pricing={tier.name: tier.pricing for tier in tiers})
-        return Planner(tiers[0], load_prompts(self._settings), choice, tuple(files))
+        return Planner(tiers[0], load_prompts(self._settings), await self._choice(tiers), tuple(files))
+
+    async def _choice(self, tiers: Sequence[CrewTier]) -> TierChoice:
+        """What decides where tasks begin: the tiers that there are, the routing, prices, and what past builds took."""
+        from treadle.agents.estimator import TierChoice
+        from treadle.domain.inventory import Routing
+        from treadle.models.inventory.read import load_inventory
+        from treadle.services.experience import experience_of
+
+        written = load_inventory(self._settings)
+        return TierChoice(
+            tiers=tuple(tier.name for tier in tiers if tier.name),
+            routing=written.routing if written is not None else Routing(),
+            pricing={tier.name: tier.pricing for tier in tiers},
+            experience=await experience_of(self._store),
+        )
 
     async def close(self, crew: Crew) -> None:
         await crew.rooms.close()

@@ -41,9 +41,11 @@ def run(
     dedup: str | None = typer.Option(
         None, "--dedup", metavar="KEY", help="If a run of this graph with this key is live, show that one instead."
     ),
-    model: str | None = typer.Option(None, "--model", metavar="NAME", help="Of an agent: the model that answers."),
+    model: str | None = typer.Option(
+        None, "--model", metavar="NAME", help="The model that answers, for an agent or a plan."
+    ),
     provider: str | None = typer.Option(
-        None, "--provider", metavar="NAME", help="Of an agent: where it is asked; scripted:FILE rehearses."
+        None, "--provider", metavar="NAME", help="Where it is asked; scripted:FILE rehearses."
     ),
     verbose: bool = typer.Option(False, "--verbose", "-v", help="Show model answers as they are written."),
 ) -> None:
@@ -51,9 +53,9 @@ def run(
     from treadle.services import targets
 
     if targets.is_plan(target):
-        refuse = {"--state": state, "--delay": delay, "--at": at, "--dedup": dedup, "--provider": provider}
-        _refuse_for_plan(target, {**refuse, "--model": model})
-        plan.build_plan(Path(target), store=store, json=json, verbose=verbose, detach=detach, elsewhere=elsewhere)
+        _refuse_for_plan(target, {"--state": state, "--delay": delay, "--at": at, "--dedup": dedup})
+        how = plan.How(model, provider, store, json=json, verbose=verbose, detach=detach, elsewhere=elsewhere)
+        plan.build_plan(Path(target), how)
         return
     initial = parse_object(state, "--state")
     nothing = "nothing was started"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -122,7 +122,20 @@ def _as_json(run_id: str, place: Path, found: PlanFile) -> dict[str, object]:
     return {"run_id": run_id, "file": str(place), "plan": found.plan.plain(), "total": asdict(whole)}
 
 
-def build_plan(path: Path, *, store: str | None, json: bool, verbose: bool, detach: bool, elsewhere: bool) -> None:
+@dataclass(frozen=True, slots=True)
+class How:
+    """How a plan is to be built, where the command line says so. It counts for more than the file."""
+
+    model: str | None
+    provider: str | None
+    store: str | None
+    json: bool
+    verbose: bool
+    detach: bool
+    elsewhere: bool
+
+
+def build_plan(path: Path, how: How) -> None:
     """Build what a plan file says. Raises as `services.plan_file.read_plan`, and as `treadle build` does."""
 
     async def work() -> int:
@@ -130,13 +143,15 @@ def build_plan(path: Path, *, store: str | None, json: bool, verbose: bool, deta
         from treadle.services.plan_file import read_plan
 
         found = read_plan(path)
-        provider, script = session.script_in(found.provider or None)
+        provider, script = session.script_in(how.provider or found.provider or None)
         settings = session.settings_of(
-            model=found.model or None, provider=provider, tier=found.tier or None, store=store
+            model=how.model or found.model or None, provider=provider, tier=found.tier or None, store=how.store
         )
-        session.refuse_detached_memory(settings, detach)
+        session.refuse_detached_memory(settings, how.detach)
         out, repo = (Path(text) if text else None for text in (found.out, found.repo))
-        request = BuildRequest(found.plan.goal, Path.cwd(), out, repo, found.check, script, elsewhere)
-        return await build.run_build(settings, request, found.plan, json=json, verbose=verbose, detach=detach)
+        request = BuildRequest(found.plan.goal, Path.cwd(), out, repo, found.check, script, how.elsewhere)
+        return await build.run_build(
+            settings, request, found.plan, json=how.json, verbose=how.verbose, detach=how.detach
+        )
 
     session.run(work)

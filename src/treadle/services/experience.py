@@ -18,8 +18,8 @@ _LAST_EVENTS = 5
 _KINDS, _COMPLEXITIES = get_args(TaskKind), get_args(Complexity)
 
 
-async def experience_of(store: Store, *, limit: int = 100) -> Experience:
-    """Read what became of the tasks of the newest builds that came to an end, solved or not."""
+async def experience_of(store: Store, *, limit: int = 50) -> Experience:
+    """Read what became of the tasks of the builds that came to an end, solved or not, among the newest runs."""
     rows = await store.runs(status=frozenset({RunStatus.DONE}), limit=limit)
     builds = [row for row in reversed(rows) if row.labels.get("kind") == BUILD]
     return Experience(tuple([outcome for row in builds for outcome in outcomes_in(row, await _report(store, row))]))

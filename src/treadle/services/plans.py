@@ -7,18 +7,15 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Protocol
 
-from treadle.agents.estimator import TierChoice
 from treadle.agents.goal_parts import read_parts
 from treadle.agents.language import language_of
 from treadle.agents.relevance import is_test
-from treadle.domain.inventory import TIERS, Routing
 from treadle.domain.plan import Plan
 from treadle.engine.orchestrator import Orchestrator
 from treadle.engine.results import Result, RunOptions
 from treadle.errors import ConfigError, Problem, UsageError
 from treadle.models.choose import Decision, decide
 from treadle.services.builds import BuildPlan, enclosing_repository
-from treadle.services.experience import experience_of
 from treadle.services.plan_file import PlanFile
 from treadle.services.prompts import load_prompts
 from treadle.services.tiers import budgets_of, planned_tiers
@@ -51,7 +48,6 @@ class Prepared:
     goal: str
     build: BuildPlan
     """The build that it would become, as far as planning needs it."""
-    routing: Routing
     repo: str = ""
     """The repository that would be changed; empty: something new is wanted."""
     files: tuple[str, ...] = ()
@@ -84,7 +80,7 @@ def refuse_foreign_tiers(plan: Plan, build: BuildPlan) -> None:
 class PlannerMaker(Protocol):
     """Puts planners together; given by the composition root."""
 
-    async def planner(self, build: BuildPlan, choice: TierChoice, files: Sequence[str]) -> Planner: ...
+    async def planner(self, build: BuildPlan, files: Sequence[str]) -> Planner: ...
 
 
 class Plans:
@@ -113,8 +109,7 @@ class Plans:
             decision = await decide(self._settings)
         elif not request.script.is_file():
             raise UsageError(f"There is no script {str(request.script)!r}; nothing was planned.")
-        routing = decision.inventory.routing if decision else Routing()
-        return Prepared(request, goal, self._build(request, goal, decision), routing, repo, files, questions)
+        return Prepared(request, goal, self._build(request, goal, decision), repo, files, questions)
 
     async def _repository(self, request: PlanRequest) -> tuple[str, tuple[str, ...], tuple[str, ...]]:
         repo = request.repo or enclosing_repository(request.folder)
@@ -147,10 +142,7 @@ class Plans:
 
     async def start(self, prepared: Prepared, run_id: str) -> None:
         """Start the run that plans. What it asks models, and what it assumes, is in its log."""
-        names = tuple(tier.name for tier in prepared.build.all_tiers if tier.name in TIERS)
-        past = await experience_of(self._orchestrator.store)
-        choice = TierChoice(names, prepared.routing, experience=past)
-        planner = await self._maker.planner(prepared.build, choice, prepared.files)
+        planner = await self._maker.planner(prepared.build, prepared.files)
         labels = {"kind": PLAN, "goal": prepared.goal}
         options = RunOptions(run_id=run_id, labels=labels, budgets=prepared.build.budgets)
         start = {"goal": prepared.goal, "check": prepared.build.check}

@@ -163,7 +163,8 @@ def _line(task: PlannedTask, outcomes: list[dict[str, Any]]) -> dict[str, Any]:
     """One task in the report: what was planned, and what became of it."""
     made = next((outcome for outcome in reversed(outcomes) if outcome["task"] == task.id), None)
     kept = ("ok", "reason", "rounds", "tests", "tokens", "cost", "tier", "files", "review")
-    return {"id": task.id, "title": task.title, "kind": task.kind} | ({key: made[key] for key in kept} if made else {})
+    planned = {"id": task.id, "title": task.title, "kind": task.kind, "complexity": task.complexity, "began": task.tier}
+    return planned | ({key: made[key] for key in kept} if made else {})
 
 
 def _files(state: BuildState) -> list[str]:

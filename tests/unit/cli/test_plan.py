@@ -102,7 +102,7 @@ def test_nothing_is_planned_over_an_existing_file(folder: Path, capsys: pytest.C
     assert plan("  ") == 2
 
 
-def test_plan_of_one_task_is_built(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_plan_of_one_task_is_built_and_teaches_the_next(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     code = "def double(number):\n    return number * 2\n"
     rules = [("Write 6 asserts", ASSERTIONS), ("", code)]
     script = [{"when": when, "reply": f"```python\n{reply}```"} for when, reply in rules]
@@ -112,6 +112,9 @@ def test_plan_of_one_task_is_built(folder: Path, capsys: pytest.CaptureFixture[s
     assert run(["run", "p.yaml", "--json"]) == 0
     report = json.loads(capsys.readouterr().out.splitlines()[-1])
     assert report["solved"] and "double.py" in report["files"]
+    assert plan("halve.py with halve(number)", "--json") == 0
+    learnt = json.loads(capsys.readouterr().out)["total"]["tokens"]
+    assert learnt == round(report["tokens"] / 3 + 650 * 2 / 3)
 
 
 def test_mistakes_in_a_plan_stop_a_build_before_it_begins(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
