@@ -147,3 +147,44 @@ async def test_a_model_that_says_nothing_useful_leads_to_a_plain_service() -> No
 def test_one_of_many() -> None:
     words = {"notes": "note", "categories": "category", "boxes": "box", "addresses": "address", "status": "status"}
     assert {word: singular(word) for word in words} == words
+
+
+async def test_what_is_answered_beyond_what_is_sent_is_a_column_that_the_service_fills() -> None:
+    goal = 'Todos over HTTP: POST /todos {"title": "..."} answers 201 with {"id", "title", "done"}; GET /todos by title'
+    brief = await brief_of(goal)
+    title, done = brief.resources[0].fields
+    assert (title.is_required, done.is_required, done.default) == (True, False, False)
+    assert brief.routes[0].order == "title" or brief.routes[1].order == "title"
+
+
+async def test_things_that_belong_to_others_have_a_table_of_their_own() -> None:
+    goal = (
+        "HTTP service: POST /posts {title}, GET /posts/ID. POST /posts/ID/comments {text}\nstores one. "
+        "GET /posts/ID/comments newest first."
+    )
+    brief = await brief_of(goal)
+    assert [(r.name, [f.name for f in r.fields]) for r in brief.resources] == [
+        ("posts", ["title"]),
+        ("comments", ["post_id", "text"]),
+    ]
+    nested = {route.method: route for route in brief.routes if route.path == "/posts/{id}/comments"}
+    assert {method: (route.action, route.parent) for method, route in nested.items()} == {
+        "POST": ("create", "posts"),
+        "GET": ("list", "posts"),
+    }
+    assert (nested["GET"].order, nested["POST"].parameters) == ("id DESC", ("db", "post_id", "body"))
+
+
+@pytest.mark.parametrize(
+    ("does", "expected"),
+    [
+        ("stores one; a missing title is 400", False),
+        ("409 if the name exists already", False),
+        ("a url that does not begin with https is 400", True),
+        ("400 if the option is none of the poll's", True),
+        ("an unknown id is 404", False),
+    ],
+)
+async def test_what_is_refused_for_reasons_of_its_own_is_not_plain(does: str, expected: bool) -> None:
+    brief = await brief_of(f"HTTP: POST /things {{name}} {does}. GET /things")
+    assert (brief.routes[0].action == "custom" or brief.routes[1].action == "custom") is expected

@@ -11,13 +11,13 @@ from treadle.agents.ask import Asker, Question
 from treadle.agents.prompt import Prompts
 from treadle.agents.service import reading
 from treadle.agents.service.reading import Mention
-from treadle.agents.service.shape import Action, Field, Resource, Route, ServiceBrief, singular
+from treadle.agents.service.shape import Action, Field, FieldType, Resource, Route, ServiceBrief, Value, singular
 
 _PREFIX = re.compile(r"^(/api(?:/v\d+)?|/v\d+)(?=/)")
 _HEALTH = {"/health", "/healthz", "/ping", "/status"}
 _MORE = re.compile(
     r"\b(?:decreas|increas|increment|decrement|comput|calculat|generat|short(?:en| code)|redirect|hash|overlap|transfer"
-    r"|deduct|subtract|assign|average|sum of|total|random|only if|unless|except|refuse|overdue|atomic)",
+    r"|deduct|subtract|assign|average|sum of|total|random|only if|unless|except|refuse|overdue|atomic|the same )",
     re.IGNORECASE,
 )
 _FRAMEWORK = re.compile(r"\b(flask|fastapi|django|aiohttp|starlette|bottle|tornado|sqlalchemy)\b", re.IGNORECASE)
@@ -115,12 +115,24 @@ def _fields(name: str, goal: str, mentions: Sequence[Mention]) -> tuple[Field, .
         found = max((reading.fields_in(sentence) for sentence in spoken), key=len, default=())
     keys = re.findall(rf"/{name}/\{{(\w+)\}}", " ".join(mention.path for mention in mentions))
     found = tuple(reading.refined(_key(field, keys), goal, one) for field in found if field.name != name)
+    made = [f for m in mentions if m.path == f"/{name}" and m.method == "POST" for f in reading.answered(m.does)]
+    shown = [f for m in mentions if re.fullmatch(rf"/{name}/\{{\w+\}}", m.path) for f in reading.answered(m.does)]
+    made += [field for field in shown if field.type in ("integer", "boolean")]
+    found += tuple(_answered_too(found, made))
     is_stored_by_key = (
         bool(keys) and "id" not in keys and not any(m.method == "POST" and m.path == f"/{name}" for m in mentions)
     )
     if is_stored_by_key and keys[0] not in [field.name for field in found]:
         return (Field(keys[0], is_unique=True), *found)
     return found
+
+
+def _answered_too(found: Sequence[Field], answered: Sequence[Field]) -> list[Field]:
+    """What is answered beyond what is sent: columns that the service fills in."""
+    known = {field.name for field in found}
+    filled: dict[FieldType, Value] = {"boolean": False, "integer": 0, "number": 0}
+    more = {field.name: field for field in answered if field.name not in known}
+    return [replace(field, is_required=False, default=filled.get(field.type)) for field in more.values()]
 
 
 def _key(field: Field, keys: Sequence[str]) -> Field:
@@ -149,6 +161,7 @@ def _brief(goal: str, read: _Read, tables: list[Resource], files: Sequence[str])
     if not resources and not read.mentions:
         resources = (Resource("items", (Field("name"),)),)
     resources += tuple(_hidden(resources, tables))
+    resources += tuple(_nested(read, resources))
     routes = _routes(goal, read, resources) if read.mentions else _plain_routes(resources)
     file = next(
         (path for path in files if path.endswith(".py") and not path.rpartition("/")[2].startswith("test_")), ""
@@ -163,7 +176,6 @@ def _brief(goal: str, read: _Read, tables: list[Resource], files: Sequence[str])
         port=reading.port(goal),
         database=reading.database_file(goal, f"{resources[0].table if resources else 'data'}.db"),
         database_flags=reading.database_flags(goal),
-        is_newest_first=bool(re.search(r"\bnewest first\b|\bmost recent first\b|\blatest first\b", goal, re.I)),
     )
     return replace(brief, assumptions=tuple(_assumptions(brief, read, bool(files or named))))
 
@@ -173,6 +185,20 @@ def _completed(resource: Resource, tables: Sequence[Resource]) -> Resource:
         return resource
     same = next((table for table in tables if singular(table.name) == resource.one), None)
     return Resource(resource.name, (same or (tables[0] if tables else None) or Resource("", (Field("name"),))).fields)
+
+
+def _nested(read: _Read, resources: Sequence[Resource]) -> list[Resource]:
+    """Things that belong to others, such as the votes of `POST /polls/{id}/votes {option}`: tables of their own."""
+    found: dict[str, Resource] = {}
+    for mention in read.mentions:
+        match = re.fullmatch(r"/([\w-]+)/\{\w+\}/([a-z][\w-]*s)", mention.path.removeprefix(read.prefix))
+        owner = next((resource for resource in resources if match and resource.name == match[1]), None)
+        if match is None or owner is None or mention.method != "POST" or match[2] in [r.name for r in resources]:
+            continue
+        sent = mention.body or reading.fields_in(mention.does)
+        if sent:
+            found[match[2]] = Resource(match[2], (Field(f"{owner.one}_id", "integer"), *sent))
+    return list(found.values())
 
 
 def _hidden(resources: Sequence[Resource], tables: Sequence[Resource]) -> list[Resource]:
@@ -202,9 +228,16 @@ def _route(goal: str, mention: Mention, inner: str, resources: Sequence[Resource
     """Say what a route does. `inner` is its path without `/api` and the like."""
     resource = next((r for r in resources if re.match(rf"/{re.escape(r.name)}(?:/|$)", inner)), None)
     action = _action(mention, inner, resource)
+    inside = re.fullmatch(r"/[\w-]+/\{\w+\}/([\w-]+)", inner)
+    child = next((r for r in resources if inside and resource and r.name == inside[1]), None)
+    parent = ""
+    if child is not None and resource is not None and child.field(f"{resource.one}_id"):
+        parent, resource = resource.name, child
+        action = _action(mention, f"/{child.name}", child)
     status = reading.status_of(mention.does, mention.method) or _STATUS.get(action, 200)
+    names = [field.name for field in resource.fields] if resource else []
     route = Route(mention.method, mention.path, action, resource.name if resource else "", mention.does, status)
-    route = replace(route, query=mention.query)
+    route = replace(route, query=mention.query, order=reading.order_of(mention.does, names), parent=parent)
     if action == "custom":
         takes = mention.body or (reading.fields_in(mention.does) if mention.method != "GET" else ())
         is_making = inner == f"/{route.resource}" and mention.method == "POST"
@@ -228,7 +261,9 @@ def _plain_name(action: Action, method: str, resource: Resource | None) -> str:
 def _action(mention: Mention, inner: str, resource: Resource | None) -> Action:
     if mention.method == "GET" and inner in _HEALTH and resource is None:
         return "health"
-    if resource is None or _MORE.search(mention.does):
+    if resource is None or _MORE.search(mention.does) or reading.is_conditional(mention.does):
+        return "custom"
+    if mention.method == "GET" and _has_more(mention, resource):
         return "custom"
     if inner == f"/{resource.name}":
         plain: dict[str, Action] = {"POST": "create", "GET": "list"}
@@ -240,6 +275,12 @@ def _action(mention: Mention, inner: str, resource: Resource | None) -> Action:
         single: dict[str, Action] = {"GET": "show", "PUT": "change", "PATCH": "change", "DELETE": "remove"}
         return single.get(mention.method, "custom")
     return "custom"
+
+
+def _has_more(mention: Mention, resource: Resource) -> bool:
+    """Whether an answer holds what is no column of the resource."""
+    known = {field.name for field in resource.fields}
+    return any(field.name not in known for field in reading.answered(mention.does))
 
 
 def _assumptions(brief: ServiceBrief, read: _Read, has_file: bool) -> list[str]:

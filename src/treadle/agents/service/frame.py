@@ -94,10 +94,13 @@ def _plain(brief: ServiceBrief, route: Route) -> str:
     is_own_key = bool(route.names) and resource.field(route.names[0]) is not None
     found = f'fetch(db, "{table}", {key}, "{route.names[0]}")' if is_own_key else f'fetch(db, "{table}", {key})'
     row_id = f'{found}["id"]' if is_own_key else key
-    newest = ", newest_first=True" if brief.is_newest_first else ""
+    order = f', order="{route.order}"' if route.order != "id" else ""
+    owner = brief.resource(route.parent)
+    if owner is not None:
+        return head + _of_parent(route, resource, owner, order)
     bodies = {
         "create": f'    return insert(db, "{table}", checked(FIELDS["{table}"], body))\n',
-        "list": f'    return fetch_all(db, "{table}", query{newest})\n',
+        "list": f'    return fetch_all(db, "{table}", query{order})\n',
         "show": f"    return {found}\n",
         "change": f'    row_id = {row_id}\n    fetch(db, "{table}", row_id)\n'
         f'    return change(db, "{table}", row_id, checked(FIELDS["{table}"], body, partial=True))\n',
@@ -105,6 +108,19 @@ def _plain(brief: ServiceBrief, route: Route) -> str:
         "remove": f'    remove(db, "{table}", {row_id})\n',
     }
     return head + bodies[route.action]
+
+
+def _of_parent(route: Route, resource: Resource, owner: Resource, order: str) -> str:
+    """The body of a nested route: what it makes or lists belongs to one of another resource."""
+    key, table = route.parameters[1], resource.table
+    lines = [f'    fetch(db, "{owner.table}", {key})']
+    if route.action == "create":
+        body = f'{{**body, "{owner.one}_id": {key}}}'
+        lines.append(f'    return insert(db, "{table}", checked(FIELDS["{table}"], {body}))')
+    else:
+        query = f'{{**query, "{owner.one}_id": str({key})}}'
+        lines.append(f'    return fetch_all(db, "{table}", {query}{order})')
+    return "\n".join(lines) + "\n"
 
 
 def _storing(resource: Resource, key: str) -> str:
@@ -126,18 +142,32 @@ def _signature(brief: ServiceBrief, route: Route) -> str:
 
 def beginning(brief: ServiceBrief, route: Route) -> list[str]:
     """The first lines of a custom function: what it looks up and what it reads from the body."""
-    lines = []
-    resource = brief.resource(route.resource)
-    if resource is not None and route.names and route.names[0] in ("id", f"{resource.one}_id"):
-        lines.append(f'{resource.one} = fetch(db, "{resource.table}", {route.parameters[1]})')
+    resource, owner = brief.resource(route.resource), brief.resource(route.parent)
+    making = resource is not None and route.method == "POST" and (not route.names or owner is not None)
+    if making and resource is not None and {f.name for f in route.takes} <= {f.name for f in resource.fields}:
+        if owner is None:
+            return [f'values = checked(FIELDS["{resource.table}"], body)']
+        key = route.parameters[1]
+        values = f'{{**body, "{owner.one}_id": {key}}}'
+        looked = f'{owner.one} = fetch(db, "{owner.table}", {key})'
+        return [looked, f'values = checked(FIELDS["{resource.table}"], {values})']
+    lines = _looked_up(brief, route)
     for field in route.takes:
         lines.append(f'{field.name} = one_checked("{field.name}", {_rule(field, True)}, body.get("{field.name}"))')
-    making = resource is not None and not route.names and route.method == "POST"
-    if making and resource is not None and {f.name for f in route.takes} <= {f.name for f in resource.fields}:
-        return [f'values = checked(FIELDS["{resource.table}"], body)']
     for name in route.query:
         lines.append(f'{name} = query.get("{name}", "")')
     return lines
+
+
+def _looked_up(brief: ServiceBrief, route: Route) -> list[str]:
+    """What the path names: by its id, or by a column of that name."""
+    if not route.names:
+        return []
+    resource, name = brief.resource(route.parent or route.resource), route.names[0]
+    if resource is not None and name in ("id", f"{resource.one}_id"):
+        return [f'{resource.one} = fetch(db, "{resource.table}", {route.parameters[1]})']
+    having = [r for r in ([resource] if resource else brief.resources) if r.field(name)]
+    return [f'{r.one} = fetch(db, "{r.table}", {name}, "{name}")' for r in having[:1]]
 
 
 def _route_table(brief: ServiceBrief) -> str:

@@ -42,6 +42,7 @@ async def write_function(
     text = prompts["write_route"].render(
         goal=brief.goal,
         route=f"{route.method} {route.path}",
+        status="302 and the address as text instead of JSON" if 300 <= route.status < 400 else str(route.status),
         function=frame.signatures(brief, [route]),
         tables=frame.schema(brief).split('"""')[1].strip() or "-- none yet",
         wrong=wrong,

@@ -96,7 +96,7 @@ def fetch(db, table, key, column="id"):
     return as_dict(table, row)
 
 
-def fetch_all(db, table, query=None, newest_first=False):
+def fetch_all(db, table, query=None, order="id"):
     """Return rows as a list of dicts; the query may filter by fields, search with `q`, and bound with limit, offset."""
     query = query or {}
     where, values = [], []
@@ -115,9 +115,8 @@ def fetch_all(db, table, query=None, newest_first=False):
         values += [word] * len(texts)
     limit = from_query("limit", {"type": int}, query.get("limit", "-1"))
     offset = from_query("offset", {"type": int}, query.get("offset", "0"))
-    order = "DESC" if newest_first else "ASC"
     chosen = f"WHERE {' AND '.join(where)}" if where else ""
-    sql = f"SELECT * FROM {table} {chosen} ORDER BY id {order} LIMIT ? OFFSET ?"
+    sql = f"SELECT * FROM {table} {chosen} ORDER BY {order} LIMIT ? OFFSET ?"
     return [as_dict(table, row) for row in db.execute(sql, (*values, limit, offset))]
 
 

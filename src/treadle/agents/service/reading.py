@@ -13,7 +13,7 @@ _METHODS = "GET|POST|PUT|PATCH|DELETE"
 _ROUTE = re.compile(
     rf"\b(?P<methods>(?:{_METHODS})(?:\s*(?:/|,|\band\b|\bor\b|\|)\s*(?:{_METHODS}))*)`?\s+[`\"']?(?P<path>/[^\s`\"',;()]*)"
 )
-_PART = re.compile(r"\{(?:\w+:)?(\w+)(?::\w+)?\}|<(?:\w+:)?(\w+)>|:(\w+)|(?<=/)(\d+|ID)(?=/|$)")
+_PART = re.compile(r"\{(?:\w+:)?(\w+)(?::\w+)?\}|<(?:\w+:)?(\w+)>|:(\w+)|(?<=/)(\d+|[A-Z][A-Z_]*)(?=/|$)")
 _PAIRS = re.compile(r"\{[^{}]*\}")
 _STATUS = re.compile(r"\b(20[0-6]|30[12378]|40[0-9]|422)\b")
 _SERVICE = re.compile(
@@ -29,7 +29,7 @@ _WORD_TYPES: dict[str, FieldType] = {
 _NUMBERS = "price amount balance cost total temperature weight value rating"
 _INTEGERS = (
     "count qty quantity year age stock score pages priority votes size capacity seats minutes seconds duration points "
-    "level position"
+    "level position hits clicks views visits likes uses"
 )
 _BOOLEANS = "done completed complete active enabled finished read archived available paid published urgent checked"
 _NAMED_TYPES: dict[str, FieldType] = {
@@ -113,9 +113,17 @@ def refined(field: Field, goal: str, one: str) -> Field:
             field = replace(field, is_unique=True)
         if re.match(r"\s*\([^)]*\boptional\b|\s+(?:is|may be)\s+(?:optional|left out|missing)", said, re.IGNORECASE):
             field = replace(field, is_required=False)
+        if re.match(r"\s*(?:must be|has to be|is)\s+new\b", own, re.IGNORECASE):
+            field = replace(field, is_unique=True)
+        if re.match(r"(?:\s+and\s+\w+)?\s+(?:must be|are|is)\s+(?:an?\s+)?(?:whole numbers?|integers?)", said, re.I):
+            field = replace(field, type="integer")
         field = _with_default(field, own)
         field = _with_choices(field, said)
         field = _with_minimum(field, said)
+    same = rf"\b(?:same|duplicate)\s+{name}\b[^.]{{0,40}}\b409\b"
+    there = rf"\b409\b[^.,;)]{{0,40}}\b{name}\b[^.;)]{{0,30}}\b(?:exists|taken|already|used)\b"
+    if re.search(f"{same}|{there}", goal, re.IGNORECASE):
+        field = replace(field, is_unique=True)
     if re.search(rf"\boptional\s+`?{name}\b", goal, re.IGNORECASE):
         field = replace(field, is_required=False)
     return field
@@ -133,6 +141,38 @@ def make_field(name: str, note: str = "") -> Field | None:
     if type == "boolean":
         field = replace(field, default=False)
     return _with_minimum(_with_choices(_with_default(field, note), f" {note}"), note)
+
+
+def answered(does: str) -> tuple[Field, ...]:
+    """The fields of what a route answers: those of the last braces behind it, where there are two, or an answer."""
+    blocks = _PAIRS.findall(does)
+    if len(blocks) < 2 and not re.search(r"\b(?:answers?|returns?|gives?|responds?)\b[^{}]*\{", does):
+        return ()
+    return _json_fields(blocks[-1]) or _items(blocks[-1][1:-1].replace('"', "")) if blocks else ()
+
+
+def order_of(does: str, fields: Iterable[str]) -> str:
+    """By which column a list is sorted: SQL, `id` if the goal does not say."""
+    for name in fields:
+        if re.search(rf"\b(?:highest|largest|most|latest)\s+{re.escape(name)}s?\s+first\b", does, re.IGNORECASE):
+            return f"{name} DESC"
+        if re.search(rf"\b(?:by|order of)\s+(?:the\s+)?`?{re.escape(name)}\b", does, re.IGNORECASE):
+            return name
+    return "id DESC" if re.search(r"\b(?:newest|most recent|latest|last)\s+first\b", does, re.IGNORECASE) else "id"
+
+
+_CLIENT_ERROR = re.compile(r"\b(?:400|409|422)\b")
+_EXPLAINED = re.compile(
+    r"\b(?:missing|empty|blank|without|required|json|broken|invalid body|exists?|already|taken|duplicate|new|unique|"
+    r"at least|negative|positive|non-?empty|must be an?|one of|whole number)\b",
+    re.IGNORECASE,
+)
+
+
+def is_conditional(does: str) -> bool:
+    """Tell whether a route refuses for a reason that no rule of a field covers."""
+    clauses = re.split(r"[.;]\s|,\s(?=(?:and|but|else)\b)", does)
+    return any(_CLIENT_ERROR.search(clause) and not _EXPLAINED.search(clause) for clause in clauses)
 
 
 def status_of(does: str, method: str) -> int | None:
@@ -174,14 +214,14 @@ def resource_words(goal: str) -> list[str]:
 
 def _clean(path: str) -> str:
     path = path.rstrip("./:*") if len(path) > 1 else path
-    named = _PART.sub(lambda match: "{" + (next(filter(None, match.groups()))) + "}", path)
-    return re.sub(r"\{(\d+|ID)\}", "{id}", named) or "/"
+    named = _PART.sub(lambda match: "{" + next(filter(None, match.groups())).lower() + "}", path)
+    return re.sub(r"\{\d+\}", "{id}", named) or "/"
 
 
 def _said(text: str) -> str:
-    """What stands behind a route: its line, without the marks of a list."""
-    lines = [line for line in text.strip("`\"' ").split("\n\n")[0].split("\n") if line.strip()]
-    return " ".join(" ".join(lines[:1]).strip(" -:\u2013\u2014\u2192`*").split()).rstrip(" -*,;(`")[:300]
+    """What stands behind a route: up to an empty line or the next item of a list, in one line."""
+    part = re.split(r"\n\s*\n|\n\s*(?:[-*+]|\d+[.)])\s", text.strip("`\"' "))[0]
+    return " ".join(part.strip(" -:\u2013\u2014\u2192`*").split()).rstrip(" -*,;(`")[:400]
 
 
 def _query(text: str) -> tuple[str, ...]:
@@ -308,13 +348,14 @@ def about(routes: Iterable[Mention]) -> list[str]:
 def function_name(method: str, path: str, taken: Sequence[str]) -> str:
     """Name the function behind a custom route: `deposit_account` for `POST /accounts/{id}/deposit`."""
     parts = [part for part in path.strip("/").split("/") if part and not part.startswith("{")]
-    verb = {"GET": "get", "POST": "do", "PUT": "set", "PATCH": "change", "DELETE": "remove"}[method]
+    verb = {"GET": "get", "POST": "create", "PUT": "set", "PATCH": "change", "DELETE": "remove"}[method]
     words = [re.sub(r"\W", "_", part) for part in parts]
     if len(words) > 1 and method in ("POST", "PUT", "PATCH"):
         name = "_".join([*words[1:], singular(words[0])])
     else:
-        name = "_".join([verb, *(words or ["root"])])
-    name += "" if parts or "{" not in path else "_item"
+        is_one = method == "POST" or path.endswith("}")
+        named = [*words[:-1], singular(words[-1]) if is_one else words[-1]] if words else ["item"]
+        name = "_".join([verb, *named])
     while name in taken:
         name += f"_{method.lower()}"
     return name

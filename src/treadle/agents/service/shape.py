@@ -91,6 +91,10 @@ class Route:
     """What the body of a custom route must hold."""
     query: tuple[str, ...] = ()
     """Names of query parameters that the goal shows."""
+    order: str = "id"
+    """Of a list: the column, in SQL."""
+    parent: str = ""
+    """Name of the resource to which those of a nested route belong: `polls` for `/polls/{id}/votes`."""
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -101,11 +105,8 @@ class Route:
     def parameters(self) -> tuple[str, ...]:
         """What the function is called with: the database, the parts of the path, and the body or the query."""
         last = {"GET": ("query",), "DELETE": ()}.get(self.method, ("body",))
-        return (
-            "db",
-            *(f"{singular(self.resource)}_id" if name == "id" and self.resource else name for name in self.names),
-            *last,
-        )
+        owner = self.parent or self.resource
+        return ("db", *(f"{singular(owner)}_id" if name == "id" and owner else name for name in self.names), *last)
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,7 +121,6 @@ class ServiceBrief:
     port: int = 8000
     database: str = "data.db"
     database_flags: tuple[str, ...] = ("--db",)
-    is_newest_first: bool = False
 
     @property
     def module(self) -> str:
