@@ -15,6 +15,7 @@ NAMES = {
     "crew": "the 30 goals of dev_goals, judged by hidden tests; beside it aider and mini-swe-agent",
     "goals": "software goals built from start to end with a local model",
     "humaneval": "HumanEval with a local model, with and without the test loop",
+    "merging": "three tasks at once that change one file: do they come together in a passing whole?",
     "routing": "escalation beside always the cheap and always the dear model, on recorded outcomes",
 }
 

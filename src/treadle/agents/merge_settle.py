@@ -1,4 +1,6 @@
-"""One conflict after the other: by rule, else by asking a model hunk by hunk, else by trying what could be meant."""
+"""One conflict after the other: by rule, by putting both sides' words together, by asking a model hunk by hunk, or by
+trying one side after the other. What is no rule proves nothing by itself: the tests of both tasks have to.
+"""
 
 from __future__ import annotations
 
@@ -8,14 +10,17 @@ from dataclasses import dataclass, field
 from treadle.agents.answers import code_block
 from treadle.agents.ask import Asker, Question
 from treadle.agents.merge_facts import Unreadable, lost_names, reader_of
-from treadle.agents.merge_hunks import Hunk, Part, filled, parts_of
-from treadle.agents.merge_plan import Settled
+from treadle.agents.merge_hunks import Hunk, Part, candidates, filled, parts_of
+from treadle.agents.merge_plan import Settled, Settler
 from treadle.agents.merge_rules import is_plain, settle
 from treadle.agents.prompt import Prompts
 from treadle.workspace import FileConflict
 
-GUESSES = ("both", "swapped", "ours", "theirs")
-"""What is tried when nobody knows better, likelier first."""
+WAYS = ("rule", "woven", "woven back", "model", "again", "both", "swapped", "ours", "theirs")
+"""What is tried, in this order. `woven`: words that both sides inserted, one behind the other; `woven back`: theirs
+first. `again`: the model is asked about everything, and told what was wrong. The last four are guesses for what no rule
+settles."""
+_ASKING = ("model", "again")
 _SPLITTABLE = ("content", "add/add")
 _CONTEXT_LINES = 12
 _MAX_HUNK = 6_000
@@ -42,45 +47,50 @@ class Settling:
     seed: int = 0
     _answers: dict[str, str] = field(default_factory=dict)
 
-    async def by_knowledge(
-        self, conflicts: Sequence[FileConflict], sides: Sides, problem: str, attempt: int
-    ) -> tuple[dict[str, str | None], list[Settled]] | None:
-        """Settle all conflicts of a merge by rule or model, or return None if one of them is settled by neither.
+    async def settled(
+        self, conflicts: Sequence[FileConflict], sides: Sides, way: str, problem: str
+    ) -> tuple[dict[str, str | None], tuple[Settled, ...]] | None:
+        """Settle all conflicts of a merge in one way of `WAYS`, or return None if one of them cannot be settled so.
 
-        A second attempt is told the `problem` of the first, and asks about what rules had settled, too.
+        `problem` is what was wrong with what the model said before; empty if nothing of that was tried.
         """
+        if (way == "again" and not problem) or (way in _ASKING and self.asker is None):
+            return None
         files: dict[str, str | None] = {}
-        settled = []
+        said = []
         for conflict in conflicts:
-            text, by = conflict.ours if conflict.ours is not None else conflict.theirs, "rule"
-            if conflict.kind in _SPLITTABLE:
-                text, by = await self._settled(conflict, sides, problem, attempt)
-            elif conflict.kind != "modify/delete" or attempt:
+            by: Settler = "rule"
+            if conflict.kind == "modify/delete":
+                files[conflict.path] = _kept(conflict, way)
+            elif conflict.kind in _SPLITTABLE:
+                found = await self._hunks(conflict, sides, way, problem)
+                if found is None:
+                    return None
+                files[conflict.path], by = found
+            else:
                 return None
+            said.append(Settled(conflict.path, conflict.kind, sides.task, by, way if by == "guess" else ""))
+        return files, tuple(said)
+
+    async def _hunks(self, conflict: FileConflict, sides: Sides, way: str, problem: str) -> tuple[str, Settler] | None:
+        """Settle the hunks of one file: by rule where one applies, otherwise in the given way."""
+        parts = _parts(conflict)
+        found = settle(conflict.path, parts) if way != "again" else {}
+        by: Settler = "rule"
+        for number, part in enumerate(parts):
+            if not isinstance(part, Hunk) or number in found:
+                continue
+            if way in _ASKING:
+                text = await self._asked(conflict.path, parts, number, part, sides, problem)
+            else:
+                text = _guessed(conflict.path, parts, number, way)
             if text is None:
                 return None
-            files[conflict.path] = text
-            settled.append(Settled(conflict.path, conflict.kind, sides.task, "model" if by == "model" else "rule"))
-        return files, settled
-
-    async def _settled(
-        self, conflict: FileConflict, sides: Sides, problem: str, attempt: int
-    ) -> tuple[str | None, str]:
-        parts = _parts(conflict)
-        found = settle(conflict.path, parts) if not attempt else {}
-        if not parts or (attempt and self.asker is None):
-            return None, ""
-        by = "rule"
-        for number, part in enumerate(parts):
-            if isinstance(part, Hunk) and number not in found:
-                text, by = await self._asked(conflict.path, parts, number, part, sides, problem, attempt), "model"
-                if text is None:
-                    return None, ""
-                found[number] = text
-        return filled(parts, "ours", found), by
+            found[number], by = text, "model" if way in _ASKING else "guess"
+        return (filled(parts, "ours", found), by) if parts else None
 
     async def _asked(
-        self, path: str, parts: Sequence[Part], number: int, hunk: Hunk, sides: Sides, problem: str, attempt: int
+        self, path: str, parts: Sequence[Part], number: int, hunk: Hunk, sides: Sides, problem: str
     ) -> str | None:
         if self.asker is None or len(hunk.base + hunk.ours + hunk.theirs) > _MAX_HUNK:
             return None
@@ -93,7 +103,7 @@ class Settling:
                 after="\n".join(after), ours_task=sides.ours, theirs_task=sides.theirs,
                 problem=f"An earlier answer was wrong: {flaw}" if flaw else "",
             )  # fmt: skip
-            answer = await self._ask(text, attempt * 2 + turn)
+            answer = await self._ask(text, turn + 2 * bool(problem))
             merged = _without_context(code_block(answer), before, after, hunk)
             flaw = objection_to(path, parts, number, merged)
             if not flaw:
@@ -108,29 +118,25 @@ class Settling:
         return self._answers[text]
 
 
-def by_guess(conflicts: Sequence[FileConflict], guess: str) -> dict[str, str | None] | None:
-    """Settle all conflicts in one way of `GUESSES`; None if that gives nothing that could be right."""
-    files: dict[str, str | None] = {}
-    for conflict in conflicts:
-        if conflict.kind == "modify/delete" and guess in ("ours", "theirs"):
-            files[conflict.path] = conflict.ours if guess == "ours" else conflict.theirs
-            continue
-        parts = _parts(conflict) if conflict.kind in _SPLITTABLE else []
-        if not parts:
-            return None
-        found = settle(conflict.path, parts)
-        for number, part in enumerate(parts):
-            if isinstance(part, Hunk) and number not in found:
-                found[number] = _guessed(part, guess)
-                if objection_to(conflict.path, parts, number, found[number]):
-                    return None
-        files[conflict.path] = filled(parts, "ours", found)
-    return files
+def _kept(conflict: FileConflict, way: str) -> str | None:
+    """Of a file that one side removed: what the other made of it, unless it is tried which side is right."""
+    sides = {"ours": conflict.ours, "theirs": conflict.theirs}
+    return sides.get(way, conflict.theirs if conflict.ours is None else conflict.ours)
 
 
-def _guessed(hunk: Hunk, guess: str) -> str:
-    versions = {"ours": hunk.ours, "theirs": hunk.theirs, "both": hunk.ours + hunk.theirs}
-    return versions.get(guess, hunk.theirs + hunk.ours)
+def _guessed(path: str, parts: Sequence[Part], number: int, way: str) -> str | None:
+    """The first version of a hunk, of those that this way gives, to which there is no objection."""
+    hunk = parts[number]
+    assert isinstance(hunk, Hunk)
+    versions = {
+        "woven": () if is_plain(path) else candidates(hunk),
+        "woven back": () if is_plain(path) else candidates(Hunk(hunk.base, hunk.theirs, hunk.ours)),
+        "both": (hunk.ours + hunk.theirs,),
+        "swapped": (hunk.theirs + hunk.ours,),
+        "ours": (hunk.ours,),
+        "theirs": (hunk.theirs,),
+    }
+    return next((text for text in versions.get(way, ()) if not objection_to(path, parts, number, text)), None)
 
 
 def objection_to(path: str, parts: Sequence[Part], number: int, merged: str) -> str:

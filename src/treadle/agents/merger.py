@@ -17,12 +17,13 @@ from dataclasses import dataclass, field
 
 from treadle.agents.ask import Asker
 from treadle.agents.merge_plan import Branch, LeftOut, Merged, Prove, Settled, Settler, first_bad, in_order
-from treadle.agents.merge_settle import GUESSES, Settling, Sides, by_guess, unmergeable
+from treadle.agents.merge_settle import WAYS, Settling, Sides, unmergeable
 from treadle.agents.prompt import Prompts
 from treadle.ports.context import NodeContext
 from treadle.workspace import CommitNote, History, Merge, merge, provenance_trailers, replaced
 
 _MAX_PAIRS = 4
+_HARDEST: tuple[Settler, ...] = ("git", "rule", "guess", "model")
 
 
 async def merge_all(
@@ -111,7 +112,7 @@ class _Merger:
             return _Step(branch, branch.commit, await self.history.tree(branch.commit), tasks)
         merged = await merge(self.history.snapshots, tip, branch.commit, self.history.run_id)
         if merged.is_clean:
-            return await self._made(branch, tip, merged.tree, tasks, "git", ())
+            return await self._made(branch, tip, merged.tree, tasks, ())
         return await self._settled(steps, branch, merged, tasks)
 
     async def _settled(
@@ -122,46 +123,28 @@ class _Merger:
         others = [step.branch for step in steps if paths & set(await self._paths(step.branch))]
         hopeless = unmergeable(merged.conflicts)
         problem = "; ".join(f"{path} cannot be merged: {reason}" for path, reason in hopeless.items())
-        tried = set[str]()
-        for attempt in range(0 if hopeless else 2 + len(GUESSES)):
-            found = await self._attempt(others, branch, merged, problem, attempt)
+        titles = "; ".join(other.title or other.task for other in others) or "what was there already"
+        sides = Sides(branch.task, titles, branch.title or branch.task)
+        tried, told = set[str](), ""
+        for way in () if hopeless else WAYS:
+            found = await self.settling.settled(merged.conflicts, sides, way, told)
             if found is None:
                 continue
-            files, settled, by = found
-            tree = await replaced(self.history.snapshots, merged.tree, files, self.history.run_id)
+            tree = await replaced(self.history.snapshots, merged.tree, found[0], self.history.run_id)
             if tree not in tried:
                 problem = await self._proof(tree, tasks)
                 if not problem:
-                    return await self._made(branch, merged.ours, tree, tasks, by, settled)
+                    return await self._made(branch, merged.ours, tree, tasks, found[1])
                 tried.add(tree)
+                told = problem if way == "model" else told
         clash = tuple(other.task for other in others)
         about = f"{branch.task} and {', '.join(clash) or 'what was there'} change the same part of {min(paths)}"
         return LeftOut(branch.task, f"{about}, and no way to have both passes: {problem or 'none was found.'}", clash)
 
-    async def _attempt(
-        self, others: list[Branch], branch: Branch, merged: Merge, problem: str, attempt: int
-    ) -> tuple[dict[str, str | None], tuple[Settled, ...], Settler] | None:
-        if attempt < 2:
-            if attempt and not problem:
-                return None  # the first attempt found nothing that could be tried
-            titles = "; ".join(other.title or other.task for other in others) or "what was there already"
-            sides = Sides(branch.task, titles, branch.title or branch.task)
-            found = await self.settling.by_knowledge(merged.conflicts, sides, problem, attempt)
-            if found is None:
-                return None
-            return found[0], tuple(found[1]), "model" if any(one.by == "model" for one in found[1]) else "rule"
-        files = by_guess(merged.conflicts, GUESSES[attempt - 2])
-        if files is None:
-            return None
-        said = tuple(
-            Settled(conflict.path, conflict.kind, branch.task, "guess", GUESSES[attempt - 2])
-            for conflict in merged.conflicts
-        )
-        return files, said, "guess"
-
     async def _made(
-        self, branch: Branch, tip: str, tree: str, tasks: tuple[str, ...], by: Settler, settled: tuple[Settled, ...]
+        self, branch: Branch, tip: str, tree: str, tasks: tuple[str, ...], settled: tuple[Settled, ...]
     ) -> _Step:
+        by = max((one.by for one in settled), key=_HARDEST.index, default="git")
         trailers = {**self._provenance(branch.task), "Treadle-Merge": by}
         paths = ", ".join(f"{one.path} ({one.kind}, by {one.by})" for one in settled)
         note = CommitNote(

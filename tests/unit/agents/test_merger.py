@@ -140,6 +140,15 @@ async def test_without_an_answer_versions_are_tried_until_one_passes(job: Job) -
     assert [(one.by, one.said) for one in merged.conflicts] == [("guess", "swapped")]
 
 
+async def test_words_of_both_sides_are_put_together_and_proved(job: Job) -> None:
+    one = await job.branch("t1", {"m.py": BASE.replace("return 1", "return 1 + 1")}, "first() > 2")
+    two = await job.branch("t2", {"m.py": BASE.replace("return 1", "return 1 * 10")}, "first() == 11")
+    merged = await job.merge([one, two])
+    assert "return 1 * 10 + 1\n" in await job.text(merged) or "return 1 + 1 * 10\n" in await job.text(merged)
+    assert merged.conflicts[0].by == "guess" and not job.model.requests
+    assert "Treadle-Merge: guess" in (await job.history.log(merged.commit))[-1].message
+
+
 async def test_two_tasks_that_undo_each_other_are_named(job: Job) -> None:
     one = await job.branch("t1", {"m.py": BASE.replace("LIMIT = 1", "LIMIT = 5")}, "LIMIT == 5")
     two = await job.branch("t2", {"m.py": BASE.replace("LIMIT = 1", "LIMIT = 9")}, "LIMIT == 9")
