@@ -40,6 +40,15 @@ class ToolCall:
     name: str
     arguments: dict[str, Any]
 
+    def __post_init__(self) -> None:
+        """JSON can name half a character, which no log can hold: it becomes a replacement character."""
+        try:
+            msgspec.json.encode(self.arguments)
+        except UnicodeEncodeError:
+            object.__setattr__(self, "arguments", _with_whole_characters(self.arguments))
+        except TypeError:  # not JSON-like: whoever records it says so
+            pass
+
 
 @dataclass(frozen=True, slots=True)
 class Message:
@@ -164,3 +173,11 @@ class ModelReply:
     def message(self) -> Message:
         """The reply as a message of the conversation that goes on."""
         return Message("assistant", self.text, self.tool_calls, thinking=self.thinking, opaque=self.opaque)
+
+
+def _with_whole_characters(value: Any) -> Any:
+    if isinstance(value, str):
+        return value.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+    if isinstance(value, dict):
+        return {_with_whole_characters(key): _with_whole_characters(inner) for key, inner in value.items()}
+    return [_with_whole_characters(inner) for inner in value] if isinstance(value, list | tuple) else value

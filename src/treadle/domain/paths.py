@@ -27,18 +27,30 @@ def clean_path(name: str) -> str:
     if not text or text.startswith(("/", "~")) or any(ord(char) < 32 or ord(char) == 127 for char in text):
         raise refused_path(f"The path {name[:200]!r} is not a relative file name.")
     parts = [part for part in text.split("/") if part not in ("", ".")]
+    clean = "/".join(parts)
+    if clean != clean.strip() or clean.startswith("~") or _is_no_name(clean):
+        raise refused_path(f"The path {name[:200]!r} is not a relative file name.")
     if not parts or len(parts) > MAX_DEPTH or _bytes(text) > MAX_PATH_BYTES or max(map(_bytes, parts)) > MAX_NAME_BYTES:
         raise refused_path(f"The path {name[:200]!r} is empty, too deep or too long.")
     for part in parts:
         if part == ".." or ":" in part or is_of_git(part):
             raise refused_path(f"The path {name!r} leaves the workspace or names git's own files.")
-    return "/".join(parts)
+    return clean
 
 
 def is_of_git(part: str) -> bool:
     """Tell whether a part of a path is git's own folder, also in spellings that some file systems fold together."""
     seen = part if part.isascii() else part.translate(_IGNORED_BY_SOME)
     return seen.lower().rstrip(". ") in {".git", "git~1"}
+
+
+def _is_no_name(text: str) -> bool:
+    """Whether no file system could hold it: half of a surrogate pair, which JSON can name."""
+    try:
+        text.encode(errors="surrogateescape")
+    except UnicodeEncodeError:
+        return True
+    return False
 
 
 def _bytes(text: str) -> int:

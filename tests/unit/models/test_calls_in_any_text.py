@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import msgspec
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from treadle.domain.messages import ToolCall
 from treadle.models.wrappers.almost_json import problem_with
 from treadle.models.wrappers.calls_in_text import calls_in
 from treadle.tools import BUILT_IN
@@ -38,6 +40,14 @@ def test_calls_are_of_known_tools_and_fit(text: str) -> None:
     assert text.startswith(before)
     for call in calls:
         assert problem_with(call.arguments, TOOLS[call.name].parameters) == ""
+
+
+def test_half_a_character_becomes_one_that_can_be_recorded() -> None:
+    """JSON can write it, and no log can hold it."""
+    text = '{"name": "write_file", "arguments": {"path": "a", "content": "x\\ud83d\\ude00 \\ud800 y"}}'
+    (call,) = calls_in(text, list(TOOLS.values()))[1]
+    assert call.arguments["content"] == "x\N{GRINNING FACE} \N{REPLACEMENT CHARACTER} y"
+    assert msgspec.json.decode(msgspec.json.encode(call), type=ToolCall) == call
 
 
 def test_deep_nesting_does_not_exhaust_the_stack() -> None:

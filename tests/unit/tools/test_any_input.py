@@ -51,7 +51,8 @@ PARTS = st.sampled_from(
         "/workspace",
     ]
 )
-PATHS = st.lists(PARTS, max_size=6).map("/".join) | st.text(max_size=12)
+ODD = st.text(st.characters() | st.sampled_from(" ~\ud800\udc80"), max_size=12)
+PATHS = st.lists(PARTS, max_size=6).map("/".join) | ODD
 TEXTS = st.text(alphabet="ab \n\r\t+-@/\\,1é\0", max_size=40)
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | TEXTS | PATHS,

@@ -11,10 +11,11 @@ from treadle.errors import Refused
 from treadle.workspace.paths import inside
 
 ABSOLUTE = ["", " ", "/etc/passwd", "~/x", "C:\\x", "x" * 300, "/".join("a" * 50), "a\nb", "a\0b"]
+ODD = ["./~", "./ a", "a/ /", "a\ud800"]
 OUTSIDE = ["../x.py", "a/../../x", "..\\x", ".git/config", "sub/.GIT/hooks/x", ".git./x", ".g\u200cit/config"]
 
 
-@pytest.mark.parametrize("name", [*ABSOLUTE, *OUTSIDE])
+@pytest.mark.parametrize("name", [*ABSOLUTE, *ODD, *OUTSIDE])
 def test_path_that_leaves_the_workspace_is_refused(name: str) -> None:
     with pytest.raises(Refused):
         clean_path(name)
