@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from treadle.agents import command
 from treadle.agents.ask import Asker, Question
 from treadle.agents.class_brief import ClassPart
 from treadle.agents.examples import Example
@@ -83,6 +84,11 @@ class Brief:
         words = [word for part in self.parts for word in part.parameters]
         return next((word for word in words if word not in _NOUNS_TOO_VAGUE), "item")
 
+    @property
+    def is_whole(self) -> bool:
+        """Whether it is a program that is written without a frame: see `agents.command`."""
+        return self.is_program and not self.parts
+
     def function_of(self, part: Part) -> str:
         """Name the function behind a command of a program."""
         noun = self.noun if part.parameters else f"{self.noun}s"
@@ -114,6 +120,10 @@ async def make_brief(goal: str, asker: Asker, prompts: Prompts, *, seed: int = 0
     reading = read_goal(goal)
     if reading.is_complete:
         return _brief(goal, reading, {})
+    if reading.is_program and command.speaks_of_more(goal):
+        file = reading.file or module_name(goal)
+        said = [] if reading.file else [f"the code goes into {file}"]
+        return Brief(goal, file, True, (), assumptions=tuple(said))
     name = "analyse_program" if reading.is_program else "analyse_module"
     schema = _program_schema() if reading.is_program else _module_schema()
     question = Question(prompts[name].render(goal=goal), max_tokens=320, seed=seed, json_schema=schema)

@@ -6,7 +6,7 @@ import ast
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from treadle.agents import class_brief, frame
+from treadle.agents import class_brief, command, frame
 from treadle.agents.answers import code_block, complete_prefix, is_python
 from treadle.agents.ask import Asker, Question
 from treadle.agents.brief import Brief
@@ -17,6 +17,7 @@ from treadle.agents.testcases import Case, harvest
 WARMTH = 0.5
 """Temperature of the second candidate: enough to differ, not enough to babble. Later ones are a little warmer."""
 MAX_TOKENS = 900
+MAX_OF_PROGRAMS = 1200
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +52,8 @@ async def write_code(
         text += f"\n\nThese files are there already. Import from them what you need:\n\n```python\n{brief.beside}\n```"
     if known:
         text += "\n\nMake sure that these hold:\n\n```python\n" + "\n".join(known) + "\n```"
-    return _draft(brief, code_block(await asker.ask(key, sampling.of(text, MAX_TOKENS))))
+    most = MAX_TOKENS if not brief.is_whole else MAX_OF_PROGRAMS
+    return _draft(brief, code_block(await asker.ask(key, sampling.of(text, most))))
 
 
 async def fix_code(
@@ -74,6 +76,8 @@ def finish_code(brief: Brief, source: str) -> str:
         source = complete_prefix(source) or source
     if brief.skeleton and is_python(source):
         source = _with_helpers(brief.skeleton, source)
+    if brief.is_whole:
+        return command.finish(source)
     if brief.is_program:
         source = frame.assemble(brief, source)
     return mend(source, is_program=brief.is_program)
@@ -90,6 +94,8 @@ def described(brief: Brief) -> str:
 def _request(brief: Brief, prompts: Prompts) -> str:
     if brief.skeleton and not brief.classes:
         return prompts["write_skeleton"].render(skeleton=brief.skeleton)
+    if brief.is_whole:
+        return prompts["write_command"].render(goal=brief.goal, file=brief.file)
     if brief.is_program:
         given = "\n\n".join(filter(None, [frame.storage(brief), frame.signatures(brief), frame.main(brief)]))
         return prompts["write_program"].render(goal=brief.goal, file=brief.file, frame=given)

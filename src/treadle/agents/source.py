@@ -137,7 +137,7 @@ def mend(source: str, *, is_program: bool = False) -> str:
     while lines and (not lines[-1].strip() or lines[-1].startswith("#")):
         del lines[-1]
     source = "\n".join(lines).rstrip() + "\n"
-    return _with_imports(source)
+    return with_imports(source)
 
 
 def missing_imports(source: str) -> str:
@@ -147,7 +147,8 @@ def missing_imports(source: str) -> str:
     return "\n".join([*plain, *(f"from {_HOMES[name]} import {name}" for name in wanted if name in _HOMES)])
 
 
-def _with_imports(source: str) -> str:
+def with_imports(source: str) -> str:
+    """Add the imports of the standard library that a source uses and forgot. It must parse."""
     tree, missing = ast.parse(source), missing_imports(source)
     if not missing:
         return source

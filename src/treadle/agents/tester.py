@@ -6,7 +6,7 @@ import ast
 import re
 from dataclasses import dataclass, replace
 
-from treadle.agents import frame
+from treadle.agents import command, frame
 from treadle.agents.answers import code_block, is_python
 from treadle.agents.ask import Asker
 from treadle.agents.brief import Brief
@@ -56,8 +56,9 @@ async def write_tests(
 def header(brief: Brief, names: list[str]) -> Header:
     """Say what stands above the tests in the test file."""
     if brief.is_program:
-        imports = ("import pytest", "import subprocess", "import sys", "from pathlib import Path")
-        return Header(f"Tests for {brief.file}.", imports, _RUN.format(file=brief.file.rpartition("/")[2]))
+        imports = ("import pytest", "import re", "import subprocess", "import sys", "from pathlib import Path")
+        helper = command.RUN if brief.is_whole else _RUN
+        return Header(f"Tests for {brief.file}.", imports, helper.format(file=brief.file.rpartition("/")[2]))
     module = brief.module.rpartition(".")[2]
     return Header(
         f"Tests for {brief.file}.", ("import pytest", "import math", f"from {module} import {', '.join(names)}")
@@ -73,6 +74,8 @@ def names_to_test(brief: Brief, source: str) -> list[str]:
 
 
 def _question(brief: Brief, source: str, prompts: Prompts) -> str:
+    if brief.is_whole:
+        return prompts["test_command"].render(goal=brief.goal, file=brief.file)
     if brief.is_program:
         values = {"goal": brief.goal, "file": brief.file, "interface": frame.usage(brief)}
         return prompts["test_program"].render(**values, **frame.example(brief))
@@ -87,7 +90,8 @@ def _question(brief: Brief, source: str, prompts: Prompts) -> str:
 def _read(brief: Brief, source: str, answer: str) -> list[Case]:
     names = names_to_test(brief, source)
     if brief.is_program:
-        cases = from_functions(_without_guessed_words(brief, _without_keywords(answer)), names)
+        kept = ("stdin",) if brief.is_whole else ()
+        cases = from_functions(_without_guessed_words(brief, _without_keywords(answer, kept)), names)
         return [case for case in cases if not _wants_failure_of_what_cannot_fail(brief, case)]
     if has_class(source):
         return from_functions(answer, names)
@@ -153,7 +157,7 @@ def _own_version(brief: Brief, code: str) -> str:
     return "" if find_flaw(source, brief.names) else source
 
 
-def _without_keywords(answer: str) -> str:
+def _without_keywords(answer: str, kept: tuple[str, ...] = ()) -> str:
     """Take from calls of `run` what only `subprocess.run` would understand; models know that one by heart."""
     try:
         tree = ast.parse(answer)
@@ -161,7 +165,7 @@ def _without_keywords(answer: str) -> str:
         return answer
     for node in ast.walk(tree):
         if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "run":
-            node.keywords = []
+            node.keywords = [given for given in node.keywords if given.arg in kept]
     return ast.unparse(tree)
 
 

@@ -11,6 +11,7 @@ from treadle.agents.ask import Asker
 from treadle.agents.brief import Brief, make_brief
 from treadle.agents.class_brief import missing_member, sessions
 from treadle.agents.coder import Draft, Sampling, fix_code, write_code
+from treadle.agents.command import truths
 from treadle.agents.relevance import is_test
 from treadle.agents.source import find_flaw, public_names, stub
 from treadle.agents.testcases import Case, from_examples, from_sessions, pool, render_tests
@@ -40,7 +41,11 @@ class NewProject:
         ctx.log("Done when: " + "; ".join(criteria(brief, state.get("check", ""))) + ".")
         given = [
             case.as_dict()
-            for case in [*from_examples(brief.examples), *from_sessions(sessions(brief.goal, brief.classes))]
+            for case in [
+                *from_examples(brief.examples),
+                *from_sessions(sessions(brief.goal, brief.classes)),
+                *(truths(brief.goal) if brief.is_whole else ()),
+            ]
         ]
         start: Update = {"candidates": [], "cases": given, "dropped": [], "round": 0, "attempts": 0}
         return start | {"brief": brief.as_dict(), **spent(asker)}

@@ -22,6 +22,8 @@ def readme_of_all(goal: str, briefs: Sequence[Brief]) -> str:
 
 
 def _used(brief: Brief) -> str:
+    if brief.is_whole:
+        return f"`python {brief.file} --help` says how."
     return usage(brief) if brief.is_program else f"`from {brief.module} import {', '.join(brief.names)}`"
 
 
