@@ -71,7 +71,7 @@ class Crews:
             workspace=workspace,
             publisher=HandedOverElsewhere(plan.host) if is_guest else _publisher(plan, workspace, run_id),
             prompts=load_prompts(self._settings),
-            settings=BuildSettings(max_rounds=plan.max_rounds),
+            settings=BuildSettings(max_rounds=plan.max_rounds, review=plan.review),
             open_sandbox=lambda room: self.open_sandbox(room, backend),
             choice=await self._choice(tiers),
         )
@@ -174,7 +174,8 @@ class Crews:
             may_begin_anew=True,
         )
         pricing = dearest([pricing_of(entry, service) for service, entry in found])
-        return CrewTier(model, tier.models[0].model, tier.name, pricing, queue)
+        sees = "vision" in found[0][1].abilities
+        return CrewTier(model, tier.models[0].model, tier.name, pricing, queue, sees)
 
     def _wrapped(self, entry: ModelEntry, service: Service) -> Model:
         from treadle.models.wrappers import Guard, OpenedLater, wrapped

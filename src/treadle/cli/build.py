@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
-from treadle.cli import output, session, watch
+from treadle.cli import asking, output, session, watch
 from treadle.errors import (
     BudgetExceeded,
     ModelFileCorrupt,
@@ -54,6 +54,7 @@ def build(
         None, "--budget-seconds", metavar="S", help="Seconds that models may take to answer, in all."
     ),
     max_rounds: int | None = typer.Option(None, "--max-rounds", metavar="N", help="Repairs to try at most."),
+    approve: str = typer.Option("", "--approve", metavar="WHAT", help="Ask first: plan, merge, or plan,merge."),
     json: bool = typer.Option(False, "--json", help="One event per line on stdout, then the report."),
     verbose: bool = typer.Option(False, "--verbose", "-v", help="Show model answers as they are written."),
     detach: bool = typer.Option(False, "--detach", help="Build in the background and print the run's id."),
@@ -83,7 +84,8 @@ def build(
             store=store,
         )
         session.refuse_detached_memory(settings, detach)
-        request = BuildRequest(goal, Path.cwd(), out, repo, check, script, elsewhere)
+        wanted = _approvals(approve)
+        request = BuildRequest(goal, Path.cwd(), out, repo, check, script, elsewhere, wanted)
         return await run_build(settings, request, json=json, verbose=verbose, detach=detach)
 
     session.run(work)
@@ -181,6 +183,11 @@ async def finish(application: Application, row: RunRow, *, json: bool, verbose: 
         result = await watch.to_rest(application, row.run_id, view, after=after)
     except RunFailed as error:
         raise await _explained(application, row.run_id, error) from error
+    if result.interrupts:
+        answered = await asking.answer_here(application, row.run_id, result, json=json)
+        if answered is None:
+            return 0
+        return await finish(application, row, json=json, verbose=verbose, after=answered)
     report: dict[str, Any] = dict(result.get("report") or {})
     told = await application.runs.report(await application.runs.find(row.run_id))
     if json:

@@ -12,7 +12,7 @@ import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol, get_args
 
 import msgspec
 
@@ -31,13 +31,17 @@ from treadle.services.guests import Guest, model_queue, placed_graph, queue_of
 from treadle.services.prompts import load_prompts
 from treadle.services.runs import BUILD
 from treadle.services.tiers import PlannedModel, PlannedTier, budgets_of, planned_tiers, refuse_unknown_prices
-from treadle.settings import Settings
+from treadle.settings import Review, Settings
 from treadle.workflows import Crew
 from treadle.workspace import git_program, numbered, open_repository, refuse_unusable_out
 
 _PLAN = "plan"
 _MAX_SLUG_WORDS = 4
 _FILLER = frozenset(["a", "an", "and", "the", "that", "with", "for", "of", "to", "in", "on"])
+
+
+Approval = Literal["plan", "merge"]
+APPROVALS: tuple[Approval, ...] = get_args(Approval)
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +58,8 @@ class BuildRequest:
     """A scripted model instead of a real one, for rehearsals."""
     elsewhere: bool = False
     """Run nothing here that a worker on another machine can."""
+    approve: tuple[Approval, ...] = ()
+    """What the user wants to agree to before it happens."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,6 +102,8 @@ class BuildPlan:
     """Of models answering, in all; None: no limit."""
     tiers: tuple[PlannedTier, ...] = ()
     """Where the build may climb, the tier that it begins in included. Empty: the one model above, without a tier."""
+    review: Review = "auto"
+    approve: tuple[Approval, ...] = ()
 
     @property
     def budgets(self) -> dict[str, float]:
@@ -196,6 +204,8 @@ class Builds:
             budget_money=budgets.get("money"),
             budget_seconds=budgets.get("seconds"),
             tiers=tiers,
+            review=self._settings.build.review,
+            approve=request.approve,
             max_rounds=self._settings.build.max_rounds,
             script=str(request.script.absolute()) if request.script else "",
             may_move=request.out is None and repository is None,
@@ -269,6 +279,7 @@ class Builds:
         await self._prepare(plan, run_id)
         start: dict[str, Any] = {"goal": plan.goal, "check": plan.check, "queue": plan.queue}
         start |= {"plan": tasks.plain()} if tasks is not None else {}
+        start |= {"approve": list(plan.approve)} if plan.approve else {}
         await self._orchestrator.start(self._graph(), start, options=_options(plan, run_id, {}))
 
     async def take_up(self, row: RunRow) -> BuildPlan:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Literal
 
 Provider = Literal["auto", "embedded", "ollama", "openai", "anthropic", "gemini", "vllm", "llama_server"]
+Review = Literal["auto", "always", "never"]
 TierChoice = Literal["auto", "tiny", "small", "large", "frontier"]
 Backend = Literal["auto", "bubblewrap", "landlock", "none"]
 
@@ -118,6 +119,8 @@ class BuildSettings:
     """Seconds that models may take to answer, all answers together."""
     max_rounds: int = field(default=6, metadata=_about(flag="max_rounds", low=1, high=100))
     """Attempts at one task: the first answer and its repairs."""
+    review: Review = field(default="auto", metadata=_about())
+    """Whether a model takes part in reviews of tasks; auto: in the tiers large and frontier. Rules always apply."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -25,12 +25,13 @@ from treadle.workflows.planning import (
 )
 from treadle.workflows.repair import Repair
 from treadle.workflows.reviewing import Review
+from treadle.workflows.special import Special
 from treadle.workflows.tactics import Standing, choose, decide, truth_problem
 from treadle.workflows.task import Task
 
 CrewOf = Callable[[str], Awaitable[Crew]]
 """Finds the crew of a run by its id."""
-WORK = ("code", "change")
+WORK = ("code", "change", "special")
 """The graphs that tasks are sent through."""
 _Team = Callable[[Crew], Any]
 
@@ -66,6 +67,7 @@ def graph_of(crew_of: CrewOf, places: Places | None = None) -> Graph:
     nodes.add(graph, Opening, "open", home=True)
     nodes.add(graph, Opening, "analyse", "ask", "decompose", "estimate", "approve")
     graph.add_node("code", _code_graph(nodes)).add_node("change", _change_graph(nodes))
+    graph.add_node("special", _special_graph(nodes))
     nodes.add(graph, Ending, "merge", "commit", "give_up", home=True)
     nodes.add(graph, Ending, "verify")
     graph.set_entry_point("open").add_edge("open", "analyse")
@@ -155,6 +157,20 @@ def _add_change(nodes: _Nodes, graph: Graph) -> None:
     again = {"fix": "write", "write": "write", "write_tests": "write_tests"}
     graph.add_conditional_edge("weigh", next_move, {**again, "settle": "prove", "stop": "abandon"})
     graph.add_conditional_edge("prove", next_move, {"finish": "finish", "stop": "abandon"})
+
+
+def _special_graph(nodes: _Nodes) -> Graph:
+    """Work of a specialist, who has rounds of its own."""
+    graph = Graph("special", "A specialist's work, checked and reviewed.", state=WorkState)
+    nodes.add(graph, Task, "begin")
+    nodes.add(graph, Special, "make", "check", "reflect", "finish", "abandon")
+    nodes.add(graph, Review, "review")
+    graph.set_entry_point("begin").add_edge("begin", "make")
+    graph.add_conditional_edge("make", next_move, {"check": "check", "reflect": "reflect"})
+    graph.add_conditional_edge("check", next_move, {"review": "review", "reflect": "reflect"})
+    graph.add_conditional_edge("review", next_move, {"finish": "finish", "reflect": "reflect", "stop": "abandon"})
+    graph.add_conditional_edge("reflect", next_move, {"make": "make", "stop": "abandon"})
+    return graph.set_finish_point("finish").set_finish_point("abandon")
 
 
 def after_merge(state: BuildState) -> str | list[Send]:

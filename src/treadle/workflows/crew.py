@@ -52,6 +52,8 @@ class CrewTier:
     """Of its dearest model; None: not known."""
     queue: str = ""
     """Where nodes wait for any machine that has its model."""
+    sees: bool = False
+    """Whether its first model can look at pictures."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,6 +8,7 @@ from typing import Any
 
 import msgspec
 
+from treadle.agents.specialists import maker_of
 from treadle.domain.plan import Analysis, Plan, PlannedTask, check_tasks
 from treadle.errors import ConfigError
 from treadle.graph.spec import Send
@@ -145,7 +146,7 @@ def _send(state: BuildState, plan: Plan, task: PlannedTask) -> Send:
     alone = len(plan.tasks) == 1 and task in plan.tasks
     before = state["left"].get(task.id, "")
     return Send(
-        "change" if task.kind == "change" else "code",
+        "change" if task.kind == "change" else "special" if maker_of(task) else "code",
         {
             "goal": plan.told if alone else task_goal(task, before),
             "task": msgspec.to_builtins(task),

@@ -14,11 +14,11 @@ def readme(brief: Brief) -> str:
     return _page(title, brief.goal, _used(brief))
 
 
-def readme_of_all(goal: str, briefs: Sequence[Brief]) -> str:
-    """Write it for several files."""
-    title = " ".join(goal.split("```")[0].split()[:6]).rstrip(".,:;") or "Project"
-    parts = [f"### {brief.file}\n\n{_used(brief)}" for brief in briefs]
-    return _page(title[0].upper() + title[1:], goal, "\n\n".join(parts))
+def readme_of_files(goal: str, files: Sequence[str], checked: Sequence[str]) -> str:
+    """Write it for files of which no more is known than what was checked of them."""
+    title = files[0].rpartition("/")[2].partition(".")[0].replace("_", " ").capitalize() if files else "Project"
+    lines = [f"- `{path}`" for path in files] + (["", *(f"- {said}" for said in checked)] if checked else [])
+    return _page(title, goal, "\n".join(lines))
 
 
 def _used(brief: Brief) -> str:

@@ -37,9 +37,9 @@ class Task:
         snapshots, base = self.crew.workspace.snapshots, state["base"]
         paths = [path for path in await snapshots.files(base) if path.endswith(".py") and not _is_test(path)]
         beside = {path: _offered(await snapshots.read(base, path) or "") for path in paths[:_MAX_BESIDE]}
-        began = {"tokens": state.get("tokens", 0), "cost": state.get("cost", 0.0)}
+        began = {"tokens": state.get("tokens", 0), "cost": state.get("cost", 0.0), "tier": self.crew.tiers[tier].name}
         elsewhere = {"work_queue": self.crew.tiers[tier].queue} if state.get("queue") else {}
-        return {"tier": tier, "tree": base, "beside": beside, "began": began, **elsewhere}
+        return {"tier": tier, "tree": base, "beside": beside, "began": began, "round": 0, **elsewhere}
 
     async def prove(self, state: WorkState, ctx: NodeContext) -> Update:
         """Prove the files as they will be handed over: tests fail on the stub, pass on the code, and the check passes.
@@ -135,6 +135,7 @@ def outcome(state: WorkState, crew: Crew, *, ok: bool) -> Update:
         "tokens": state.get("tokens", 0) - began["tokens"],
         "cost": round(state.get("cost", 0.0) - began["cost"], 6),
         "tier": crew.tiers[state.get("tier", 0)].name,
+        "began": began["tier"],
         "review": state.get("review", {}),
         "assumptions": [],
         "files": [],

@@ -131,6 +131,14 @@ class Snapshots:
                 texts[path] = content.decode(errors="surrogateescape")
         return texts
 
+    async def read_bytes(self, tree: str, path: str) -> bytes:
+        """Return one file of a tree. Raises NotFound if the tree has no such file."""
+        await self.need(tree)
+        code, out, _ = await self.git.attempt("cat-file", "blob", f"{tree}:{path}")
+        if code != 0:
+            raise NotFound(f"The tree {tree[:10]} has no file {path!r}.")
+        return out
+
     async def diff(self, before: str, after: str) -> str:
         """Return the unified diff between two trees."""
         await self.need(before)
