@@ -19,6 +19,7 @@ from treadle.errors import (
     RunFailed,
     SandboxUnavailable,
     TreadleError,
+    UsageError,
 )
 
 if TYPE_CHECKING:
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
     from treadle.domain.plan import Plan
     from treadle.domain.task import RunRow
     from treadle.models.files.catalog import ModelFile
-    from treadle.services.builds import BuildPlan, BuildRequest
+    from treadle.services.builds import Approval, BuildPlan, BuildRequest
     from treadle.services.tiers import PlannedModel
     from treadle.settings import Settings
 
@@ -89,6 +90,18 @@ def build(
         return await run_build(settings, request, json=json, verbose=verbose, detach=detach)
 
     session.run(work)
+
+
+def _approvals(text: str) -> tuple[Approval, ...]:
+    """Read what the user wants to agree to. Raises UsageError."""
+    from treadle.services.builds import APPROVALS
+
+    words = [word.strip() for word in text.split(",") if word.strip()]
+    wrong = [word for word in words if word not in APPROVALS]
+    if wrong:
+        hint = f"Give one or more of: {', '.join(APPROVALS)}."
+        raise UsageError(f"--approve cannot be {wrong[0]!r}; nothing was built.", hint=hint)
+    return tuple(known for known in APPROVALS if known in words)
 
 
 async def run_build(
