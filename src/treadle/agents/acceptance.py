@@ -7,7 +7,7 @@ import builtins
 import re
 import sys
 from collections import Counter
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
@@ -254,6 +254,16 @@ def _bound_at_top(place: Place) -> set[str]:
         else:
             names |= {n.id for n in ast.walk(node) if isinstance(n, ast.Name) and isinstance(n.ctx, ast.Store)}
     return names
+
+
+def tests_in(path: str, text: str) -> Iterator[tuple[str, str]]:
+    """List the tests of a file: their ids as pytest says them, and their sources."""
+    for node in parsed(text).body:
+        inner = node.body if isinstance(node, ast.ClassDef) else [node]
+        owner = f"{node.name}::" if isinstance(node, ast.ClassDef) else ""
+        for child in inner:
+            if isinstance(child, _Function) and child.name.startswith("test"):
+                yield f"{path}::{owner}{child.name}", ast.get_source_segment(text, child) or ""
 
 
 def fixtures_in(text: str) -> set[str]:

@@ -7,7 +7,16 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from treadle.agents.acceptance import Known, Place, fixtures_in, from_assertions, manner, place_for, read_cases
+from treadle.agents.acceptance import (
+    Known,
+    Place,
+    fixtures_in,
+    from_assertions,
+    manner,
+    place_for,
+    read_cases,
+    tests_in,
+)
 from treadle.agents.answers import code_block
 from treadle.agents.ask import Asker
 from treadle.agents.coder import MAX_TOKENS, Sampling
@@ -16,15 +25,16 @@ from treadle.agents.edits import Edit, Room, read_edit
 from treadle.agents.examples import find_examples
 from treadle.agents.goal import read_goal
 from treadle.agents.prompt import Prompts
-from treadle.agents.relevance import is_test
+from treadle.agents.relevance import Failure, failing_tests, is_test
 from treadle.agents.repo_map import Ranked, RepoMap, module_of
 from treadle.agents.testcases import Case
 from treadle.agents.view import view
 
-_MAX_TARGETS = 3
+_MAX_TARGETS = 4
 _NEAR = 0.7
 """Share of the best file's score from which another one is shown beside it from the first."""
 _LINES_FIRST, _LINES_OTHER = 110, 60
+_MAX_TEST_LINES = 60
 _SIZE = re.compile(r"(?<![\w.])(\d+(?:\.\d+)?)\s*b(?![a-z])", re.IGNORECASE)
 _LARGE_BILLIONS = 7.0
 _CODE = """
@@ -100,6 +110,20 @@ def lay_out(goal: str, texts: Mapping[str, str], conventions: Conventions, files
         new=_new_names(goal, repo),
         fixtures=_fixtures(texts, place),
     )
+
+
+def failing_cases(failed: Mapping[str, str], texts: Mapping[str, str]) -> list[Case]:
+    """The tests of the user's that the change has to make pass: those that fail already. Their names are their ids."""
+    found = []
+    for id_ in failed:
+        path, name = id_.partition("::")[0], id_.rpartition("::")[2].partition("[")[0]
+        path = path if path in texts else path.replace(".", "/") + ".py"
+        source = failing_tests(Failure(((path, name),), (), ""), texts)
+        if source:
+            found.append(Case(id_, source, "goal"))
+        else:
+            found += [Case(one, text, "goal") for one, text in tests_in(path, texts.get(path, ""))]
+    return found
 
 
 def given_cases(task: Task) -> list[Case]:
@@ -201,7 +225,12 @@ def _sources(task: Task, texts: Mapping[str, str], count: int) -> str:
 def _wanted(known: Sequence[Case]) -> str:
     if not known:
         return ""
-    return "\n\nThese tests must pass:\n\n```python\n" + "\n\n".join(case.source.strip() for case in known) + "\n```"
+    shown: list[str] = []
+    left = _MAX_TEST_LINES
+    for case in known:
+        left -= case.source.count("\n") + 1
+        shown += [case.source.strip()] if left >= 0 or not shown else []
+    return "\n\nThese tests must pass:\n\n```python\n" + "\n\n".join(shown) + "\n```"
 
 
 def _is_code(path: str) -> bool:

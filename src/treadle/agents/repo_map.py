@@ -17,11 +17,15 @@ from treadle.agents.relevance import is_test
 
 _PATH, _NAME, _TEXT, _BODY = 4.0, 3.0, 1.5, 0.5
 """What a word counts for in the path, in a name that is defined, in a string or comment, and anywhere else."""
-_EXACT, _NAMED_FILE, _INTERFACE = 8.0, 100.0, 6.0
+_EXACT, _NAMED_FILE, _COMMAND, _OPTION_BONUS = 8.0, 100.0, 6.0, 20.0
+_ERRORS = 0.4
+"""A file of errors is named by many goals, and changed by few."""
 _TO_IMPORTED, _FROM_IMPORTED, _FROM_TESTS = 0.15, 0.1, 0.3
 _WORD = re.compile(r"[A-Z]?[a-z]+|[A-Z]+(?![a-z])|\d+")
-_OPTION = re.compile(r"(?<!\w)--[a-z][\w-]*|\b(?:sub-?commands?|commands?|command[- ]line|cli|flags?|options?)\b", re.I)
+_SAYS_OPTION = re.compile(r"(?<![\w-])--[a-z][\w-]*|\b(?:sub-?commands?|flags?|command[- ]line options?)\b", re.I)
+_SAYS_COMMAND = re.compile(r"\b(?:commands?|command[- ]line|cli|options?)\b|\bpython3? -m \w", re.I)
 _PARSES_OPTIONS = re.compile(r"\b(?:add_argument|add_parser|ArgumentParser|OptionParser|click\.|typer\.|sys\.argv)")
+_ERROR = re.compile(r"\(\w*(?:Error|Exception|Warning)\)")
 _DEFINED = re.compile(
     r"^[ \t]*(?:(?:export|default|pub(?:\(\w+\))?|public|private|static|async|const)\s+)*"
     r"(?:function|func|fn|def|class|struct|interface|type|enum|trait|module|sub|let|var|const)\s+(?:\([^)]*\)\s*)?(\w+)",
@@ -47,6 +51,7 @@ class Symbol:
     words: Mapping[str, float]
     is_interface: bool
     """Whether it reads the command line."""
+    is_class: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,10 +132,13 @@ class RepoMap:
         length = sum(file.words.values()) / max(1.0, self._mean_length)
         score = _matched(file.words, goal, rarity, length)
         score += max((_matched(symbol.words, goal, rarity) for symbol in file.symbols), default=0.0) / 2
-        score += _EXACT * sum(1 for symbol in file.symbols if _is_said(symbol.name, goal))
+        score += _EXACT * min(2, sum(1 for symbol in file.symbols if _is_said(symbol.name, goal)))
+        score += 2 * _EXACT * any(_gets_field(symbol.name, goal) for symbol in file.symbols if symbol.is_class)
+        score *= _ERRORS if _holds_errors_only(file) else 1.0
+        score += _EXACT * any(re.search(rf"\b{symbol.name}\.\w", goal) for symbol in file.symbols if symbol.is_class)
         score += _NAMED_FILE * bool(re.search(rf"(?<![\w/]){re.escape(file.path)}(?!\w)", goal))
         score += _NAMED_FILE / 2 * bool(re.search(rf"(?<![\w/]){re.escape(file.path.rpartition('/')[2])}(?!\w)", goal))
-        return score + _INTERFACE * (file.is_interface and bool(_OPTION.search(goal)))
+        return score + file.is_interface * _interface_bonus(goal)
 
     def _from_others(self, path: str, own: Mapping[str, float]) -> float:
         """What a file gets from its neighbours in the import graph: a little of each, most from tests."""
@@ -141,18 +149,18 @@ class RepoMap:
         return _FROM_TESTS * tests + _TO_IMPORTED * code + _FROM_IMPORTED * used if own[path] > 0 else 0.0
 
     def _names(self, file: _File, goal: str, rarity: Mapping[str, float]) -> tuple[str, ...]:
-        wants_options = bool(_OPTION.search(goal))
+        for_options = _interface_bonus(goal) / 3
         scored = [
             (
                 _matched(symbol.words, goal, rarity)
                 + _EXACT * _is_said(symbol.name, goal)
-                + _INTERFACE * (wants_options and symbol.is_interface),
+                + for_options * symbol.is_interface,
                 symbol.name,
             )
             for symbol in file.symbols
         ]
         best = max((score for score, _ in scored), default=0.0)
-        kept = [(score, name) for score, name in scored if score > 0 and 3 * score >= best]
+        kept = [(score, name) for score, name in scored if score > 0 and 5 * score >= best]
         return tuple(name for _, name in sorted(kept, key=lambda pair: -pair[0]))
 
 
@@ -178,9 +186,30 @@ def _stem(word: str) -> str:
 _FILLER_STEMS = frozenset(_stem(word) for word in _FILLER.split())
 
 
+def _interface_bonus(goal: str) -> float:
+    """What it counts that a file reads the command line."""
+    return _OPTION_BONUS if _SAYS_OPTION.search(goal) else _COMMAND if _SAYS_COMMAND.search(goal) else 0.0
+
+
+def _gets_field(name: str, goal: str) -> bool:
+    """Tell whether a goal speaks of a field, method or the like of a class."""
+    return bool(
+        re.search(rf"\b(?:field|attribute|property|column|method)s?\b[^.]{{0,40}}\b(?:of|in|to|on) {name}\b", goal)
+    )
+
+
+def _holds_errors_only(file: _File) -> bool:
+    at_top = [symbol for symbol in file.symbols if "." not in symbol.name]
+    return bool(at_top) and all(symbol.is_class and _ERROR.search(symbol.signature) for symbol in at_top)
+
+
 def _is_said(name: str, goal: str) -> bool:
-    """Tell whether a goal names a symbol in so many letters; plain English words do not count."""
+    """Tell whether a goal names a symbol in so many letters. Plain English words do not count, nor do errors:
+    what raises one is changed, not the error.
+    """
     last = name.rpartition(".")[2]
+    if re.search(r"(?:Error|Exception|Warning)$", last):
+        return False
     is_plain = last.isalpha() and last.islower()
     found = re.search(rf"(?<!\w){re.escape(last)}(?!\w)", goal)
     return bool(found) and (not is_plain or bool(re.search(rf"`{last}`|\b{last}\(|\.{last}\b", goal)))
@@ -226,7 +255,8 @@ def _symbol(node: _Definition, lines: list[str], owner: str = "") -> Symbol:
     _count(words, node.name, 2 * _NAME)
     _count(words, " ".join(re.findall(r"#.*|\"[^\"\n]*\"|'[^'\n]*'", source)), _TEXT)
     _count(words, source, _BODY)
-    return Symbol(owner + node.name, owner + signature(node), words, bool(_PARSES_OPTIONS.search(source)))
+    is_class = isinstance(node, ast.ClassDef)
+    return Symbol(owner + node.name, owner + signature(node), words, bool(_PARSES_OPTIONS.search(source)), is_class)
 
 
 def signature(node: _Definition) -> str:

@@ -186,6 +186,9 @@ def _import_place(tree: ast.Module, imports: Sequence[_Import], node: _Import) -
         return before[-1].end_lineno or 0
     if same:
         return same[0].lineno - 1
+    others = [child for child in imports if _first(child) != "__future__"]
+    if others and isinstance(node, ast.Import):
+        return others[0].lineno - 1
     if imports:
         return imports[-1].end_lineno or 0
     first = tree.body[0] if tree.body else None

@@ -42,9 +42,12 @@ class Suite:
 
     def case(self, file: str, owner: str, name: str) -> str | None:
         """Say of one test function: "" if it passed, else why not; None if it was not reached."""
-        id_ = f"{file}::{owner}::{name}" if owner else f"{file}::{name}"
-        wrong = [said for one, said in self.failed.items() if one.partition("[")[0] == id_]
-        is_known = any(one.partition("[")[0] == id_ for one in self.passed)
+        return self.of_id(f"{file}::{owner}::{name}" if owner else f"{file}::{name}")
+
+    def of_id(self, id_: str) -> str | None:
+        """Say the same of a test by its id; without parameters, of all that it is run with."""
+        wrong = [said for one, said in self.failed.items() if id_ in (one, one.partition("[")[0])]
+        is_known = any(id_ in (one, one.partition("[")[0]) for one in self.passed)
         return wrong[0] if wrong else "" if is_known else None
 
     def unloadable(self, file: str) -> str:
@@ -52,8 +55,9 @@ class Suite:
         return next((said for one, said in self.failed.items() if _is_file(one, file)), "")
 
     def is_of(self, id_: str, file: str, names: Collection[str]) -> bool:
-        """Tell whether an id is that of one of some tests in a file, or of the file as a whole."""
-        return _is_file(id_, file) or (id_.startswith(f"{file}::") and _function(id_) in names)
+        """Tell whether an id is one of `names`, or of a test in the file that is, or of the file as a whole."""
+        is_named = id_ in names or id_.partition("[")[0] in names
+        return is_named or _is_file(id_, file) or (id_.startswith(f"{file}::") and _function(id_) in names)
 
 
 async def run_suite(sandbox: Sandbox, limits: Limits, *, python_path: str = "", only: str = "") -> Suite:

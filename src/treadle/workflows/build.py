@@ -140,23 +140,24 @@ def _change_graph(nodes: _Nodes) -> Graph:
     graph.add_edge("locate", "fix").add_edge("fix", "check_syntax")
     graph.add_conditional_edge("check_syntax", next_move, {"verify": "verify", "reflect": "reflect"})
     graph.add_conditional_edge("verify", next_move, {"commit": "review", "reflect": "reflect"})
-    graph.add_conditional_edge("review", next_move, {"finish": "finish", "reflect": "reflect", "stop": "abandon"})
     graph.add_conditional_edge("reflect", next_move, {"fix": "fix", "stop": "abandon"})
     _add_change(nodes, graph)
+    ways = {"finish": "finish", "reflect": "reflect", "weigh": "weigh", "stop": "abandon"}
+    graph.add_conditional_edge("review", after_review, ways)
     return graph.set_finish_point("finish").set_finish_point("abandon")
 
 
 def _add_change(nodes: _Nodes, graph: Graph) -> None:
     """Add the nodes that change files by tests of their own: `survey` begins, `finish` or `abandon` follow."""
     nodes.add(graph, Change, "survey", "write_tests", "write", "inspect", "test", "weigh", "prove")
-    graph.add_conditional_edge("survey", next_move, {"write_tests": "write_tests", "stop": "abandon"})
+    graph.add_conditional_edge("survey", next_move, {"write_tests": "write_tests", "write": "write", "stop": "abandon"})
     graph.add_conditional_edge("write_tests", after_tests, ["write", "test"])
     graph.add_edge("write", "inspect")
     graph.add_conditional_edge("inspect", next_move, {"test": "test", "weigh": "weigh"})
     graph.add_edge("test", "weigh")
     again = {"fix": "write", "write": "write", "write_tests": "write_tests"}
     graph.add_conditional_edge("weigh", next_move, {**again, "settle": "prove", "stop": "abandon"})
-    graph.add_conditional_edge("prove", next_move, {"finish": "finish", "stop": "abandon"})
+    graph.add_conditional_edge("prove", next_move, {"finish": "review", "stop": "abandon"})
 
 
 def _special_graph(nodes: _Nodes) -> Graph:
@@ -177,6 +178,12 @@ def after_merge(state: BuildState) -> str | list[Send]:
     """Send the tasks that have become free; verify when all are merged."""
     move = str(state["verdict"]["action"])
     return free_tasks(state) if move == "go_on" else "verify" if move == "verify" else "give_up"
+
+
+def after_review(state: WorkState) -> str:
+    """Send what is not accepted back to where its next version is decided on."""
+    move = next_move(state)
+    return "weigh" if move == "reflect" and "layout" in state["brief"] else move
 
 
 def after_tests(state: WorkState) -> str:

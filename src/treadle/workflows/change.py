@@ -2,12 +2,22 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import Any
 
 from treadle.agents.acceptance import render
-from treadle.agents.changer import Task, correct_change, given_cases, lay_out, takes_blocks, write_change, write_tests
+from treadle.agents.changer import (
+    Task,
+    correct_change,
+    failing_cases,
+    given_cases,
+    lay_out,
+    takes_blocks,
+    write_change,
+    write_tests,
+)
 from treadle.agents.coder import Sampling
 from treadle.agents.conventions import read_conventions
 from treadle.agents.relevance import Failure, failing_tests
@@ -25,6 +35,9 @@ Update = dict[str, Any]
 Files = dict[str, str | None]
 
 
+_PYTEST = re.compile(r"(?:PYTHONPATH=\S+ )?(?:python3? -m )?pytest(?: -[qvx]+)*")
+
+
 class Change:
     """Nodes over one crew. A version of the change is the new texts of the files that it touches."""
 
@@ -32,7 +45,7 @@ class Change:
         self.crew = crew
 
     async def survey(self, state: WorkState, ctx: NodeContext) -> Update:
-        """Find the files that the goal is about, and see which tests fail before anything is changed."""
+        """Find the files that the goal is about, and the place for its tests."""
         texts = await self.crew.workspace.snapshots.texts(state["base"])
         conventions = read_conventions(texts)
         task = lay_out(state["goal"], texts, conventions, state["task"].get("files", ()))
@@ -42,21 +55,17 @@ class Change:
                 f"The goal is about {task.primary}, and" if task else "Nothing in the repository has to do with it, and"
             )
             return start | stop(f"{where} tests can be written for Python only. Give --check CMD, one that fails now.")
-        before = Suite()
-        if conventions.has_tests and not state["brief"]["given"]:
-            before = await self._suite(ctx, "before", state["base"], {}, conventions.python_path)
-        brief = {
-            **state["brief"],
-            "layout": task.as_dict(),
-            "before": before.as_dict(),
-            "path": conventions.python_path,
-        }
-        if before.failed or before.broken:
+        before, is_tested = Suite.of(state["brief"]["before"]), state["brief"].get("is_tested")
+        brief = {**state["brief"], "layout": task.as_dict(), "path": conventions.python_path}
+        failing = failing_cases(before.failed, texts) if is_tested else []
+        if failing:
+            brief["before"] = replace(before, failed={}).as_dict()
+        elif before.failed or before.broken:
             what = ", ".join(sorted(before.failed)[:5]) or before.broken
             ctx.log(f"These fail already, and will not be counted: {what}")
         ctx.log(f"To change: {', '.join(path for path, _ in task.targets[: task.near]) or task.primary}.")
-        given = [case.as_dict() for case in given_cases(task)]
-        move = {"action": "write_tests", "problem": ""}
+        given = [case.as_dict() for case in failing or given_cases(task)]
+        move = {"action": "write" if failing else "write_tests", "problem": ""}
         return start | {"brief": brief, "cases": given, "move": move}
 
     async def write_tests(self, state: WorkState, ctx: NodeContext) -> Update:
@@ -89,7 +98,8 @@ class Change:
             )
         else:
             written = sum(1 for candidate in of_this_tier(state) if candidate["origin"] == "write")
-            believed = [case for case in cases_of(state) if blocks or (written and _is_believed(case))][:4]
+            cases = cases_of(state)
+            believed = [case for case in cases if blocks or _is_there(case) or (written and _is_believed(case))][:6]
             sampling = self._sampling(written)
             edit = await write_change(
                 task, texts, asker, self.crew.prompts, sampling=sampling, blocks=blocks, known=believed
@@ -141,18 +151,17 @@ class Change:
         return {"move": _plain(move), "cases": kept, "dropped": dropped, "round": turn, **climbed}
 
     async def prove(self, state: WorkState, ctx: NodeContext) -> Update:
-        """Prove the change as it will be handed over: the new tests fail without it, and all pass with it."""
+        """Prove the change as it will be handed over. That its tests fail without it was seen before."""
         cases, dropped = cases_of(state), list(state["dropped"])
-        best = state["candidates"][choose(_candidates(state), cases)]["files"]
-        task = Task.of(state["brief"]["layout"])
+        proved = choose(_candidates(state), cases)
+        best, task = state["candidates"][proved]["files"], Task.of(state["brief"]["layout"])
         proof: Update = {}
         for attempt in range(2):
-            without = await self._try(ctx, f"without.{attempt}", state, {}, cases, final=True)
-            proof = await self._try(ctx, f"with.{attempt}", state, best, cases, final=True)
-            gone = {c.name for c in cases if c.name in without["passed"] or c.name not in proof["passed"]}
+            proof = await self._try(ctx, f"proof.{attempt}", state, best, cases, final=True)
+            gone = {case.name for case in cases if case.name not in proof["passed"]}
             if not gone or proof["broken"] or proof["check"]:
                 break
-            dropped += [{"name": name, "why": "does not fail before and pass after"} for name in sorted(gone)]
+            dropped += [{"name": name, "why": "passes and fails in turn"} for name in sorted(gone)]
             cases = [case for case in cases if case.name not in gone]
         reason = proof["broken"] or proof["check"] or ("" if cases else "No test shows that the change does anything.")
         changed = await self.crew.workspace.snapshots.changed(state["base"], proof["tree"])
@@ -163,7 +172,7 @@ class Change:
             ctx.log(f"Not proved: {reason}")
         move = {"action": "stop" if reason else "finish", "problem": reason}
         plain = [case.as_dict() for case in cases]
-        return {"tree": proof["tree"], "cases": plain, "dropped": dropped, "move": move}
+        return {"tree": proof["tree"], "cases": plain, "dropped": dropped, "move": move, "proved": proved}
 
     async def finish(self, state: WorkState, ctx: NodeContext) -> Update:
         """Say what came of it: a tree that is proved, and what its commit will tell."""
@@ -189,57 +198,33 @@ class Change:
         self, ctx: NodeContext, key: str, state: WorkState, files: Files, cases: list[Case], *, final: bool = False
     ) -> Update:
         """Run the new tests, and the repository's own or the user's check, on a version. The state keeps its tree."""
-        brief = state["brief"]
-        task, before = Task.of(brief["layout"]), Suite.of(brief["before"])
-        place = task.place
-        tests = {place.path: render(place, cases, final=final)} if cases else {}
-        given = state["check"] if brief["given"] else ""
-        suite = await self._suite(
-            ctx, key, state["base"], {**files, **tests}, brief["path"], only=place.path if given else "", before=before
-        )
-        said = {case.name: suite.case(place.path, place.owner, case.name) for case in cases}
-        broken = suite.broken or (suite.unloadable(place.path) if cases else "")
-        worse = {
-            id_: text
-            for id_, text in suite.worse_than(before).items()
-            if id_ and not suite.is_of(id_, place.path, set(said))
-        }
-        check = (
-            await self._given(ctx, f"{key}.check", state["base"], {**files, **tests}, given) if given and files else ""
-        )
+        brief, place = state["brief"], Task.of(state["brief"]["layout"]).place
+        before = Suite.of(brief["before"])
+        there, new = [c for c in cases if _is_there(c)], [c for c in cases if not _is_there(c)]
+        tests: Files = {place.path: render(place, new, final=final)} if new else {}
+        laid = {**files, **tests}
+        suite, only = Suite(), "" if brief["is_suite"] else place.path
+        if new or brief["is_suite"]:
+            suite = await run_suite(
+                self.crew, ctx, key, state["base"], laid, python_path=brief["path"], only=only, before=before
+            )
+        said = {case.name: suite.case(place.path, place.owner, case.name) for case in new}
+        said |= {case.name: suite.of_id(case.name) for case in there}
+        names = set(said)
+        worse = {i: text for i, text in suite.worse_than(before).items() if i and not suite.is_of(i, place.path, names)}
+        done = {"tree": suite.tree, "problem": ""}
+        if files and brief["given"] and (final or not brief["is_suite"]):
+            done = await self._given(ctx, f"{key}.check", state["base"], laid, state["check"])
         return {
-            "tree": suite.tree,
+            "tree": done["tree"] or suite.tree,
             "passed": sorted(name for name, text in said.items() if text == ""),
             "failed": {name: text for name, text in said.items() if text},
-            "broken": broken,
-            "check": check or await self._worse(state, worse),
+            "broken": suite.broken or (suite.unloadable(place.path) if new else ""),
+            "check": done["problem"] or await self._worse(state, worse),
         }
 
-    async def _suite(
-        self,
-        ctx: NodeContext,
-        key: str,
-        tree: str,
-        files: Files,
-        python_path: str,
-        *,
-        only: str = "",
-        before: Suite | None = None,
-    ) -> Suite:
-        seconds = self.crew.settings.check_seconds
-        if before is not None and before.seconds:
-            seconds = min(seconds, max(20.0, 4 * before.seconds + 10))
-
-        async def run() -> Update:
-            left = await self.crew.workspace.write(tree, files)
-            suite = await self.crew.run_suite(python_path=python_path, only=only, seconds=seconds)
-            return {**suite.as_dict(), "tree": left}
-
-        request = {"tool": "run_suite", "tree": tree, "files": files, "only": only}
-        return Suite.of(await ctx.step(key, run, kind="tool", request=request))
-
-    async def _given(self, ctx: NodeContext, key: str, tree: str, files: Files, command: str) -> str:
-        """Run the user's check on a version; empty if it passes."""
+    async def _given(self, ctx: NodeContext, key: str, tree: str, files: Files, command: str) -> Update:
+        """Run the user's check on a version: the tree, and what is wrong with it."""
 
         async def run() -> Update:
             left = await self.crew.workspace.write(tree, files)
@@ -247,7 +232,8 @@ class Change:
 
         request = {"tool": "run_command", "command": command, "tree": tree, "files": files}
         done = await ctx.step(key, run, kind="tool", request=request)
-        return "" if done["ok"] else essence(done["output"]) or f"Exit code {done['exit_code']}."
+        problem = "" if done["ok"] else essence(done["output"]) or f"Exit code {done['exit_code']}."
+        return {"tree": done["tree"], "problem": problem}
 
     async def _worse(self, state: WorkState, failed: Mapping[str, str]) -> str:
         """Say which tests pass without the change and fail with it."""
@@ -271,6 +257,36 @@ class Change:
         return Sampling(attempt, self.crew.settings.seed, self.crew.settings.temperature)
 
 
+async def run_suite(
+    crew: Crew,
+    ctx: NodeContext,
+    key: str,
+    tree: str,
+    files: Files,
+    *,
+    python_path: str = "",
+    only: str = "",
+    before: Suite | None = None,
+) -> Suite:
+    """Run the tests of the repository on a tree with files laid over it. It may take four times as long as before."""
+    seconds = crew.settings.check_seconds
+    if before is not None and before.seconds:
+        seconds = min(seconds, max(20.0, 4 * before.seconds + 10))
+
+    async def run() -> Update:
+        left = await crew.workspace.write(tree, files)
+        suite = await crew.run_suite(python_path=python_path, only=only, seconds=seconds)
+        return {**suite.as_dict(), "tree": left}
+
+    request = {"tool": "run_suite", "tree": tree, "files": files, "only": only}
+    return Suite.of(await ctx.step(key, run, kind="tool", request=request))
+
+
+def is_all_tests(check: str) -> bool:
+    """Tell whether a check is nothing but all tests of the repository."""
+    return bool(_PYTEST.fullmatch(check.strip()))
+
+
 def cases_of(state: WorkState) -> list[Case]:
     """Read the tests in force."""
     return [Case.of(plain) for plain in state["cases"]]
@@ -287,6 +303,11 @@ def _candidates(state: WorkState) -> list[Candidate]:
         outcome = Outcome.of(plain["outcome"]) if plain["outcome"] else None
         found.append(Candidate("", plain["origin"], plain["flaw"], outcome, plain["check"]))
     return found
+
+
+def _is_there(case: Case) -> bool:
+    """Whether a test is one of the repository's own."""
+    return "::" in case.name
 
 
 def _is_believed(case: Case) -> bool:
@@ -312,6 +333,8 @@ def _assumptions(state: WorkState) -> list[str]:
 
 def _body(state: WorkState) -> str:
     tests, task = len(state["cases"]), Task.of(state["brief"]["layout"])
+    if state["brief"].get("is_tested"):
+        return f"{tests} tests failed without the change; all pass with it.\nThe check passes: {state['check']}"
     one = tests == 1
     said = f"{tests} new test{'' if one else 's'} in {task.place.path} fail{'s' if one else ''} without the change and "
     said += f"pass{'es' if one else ''} with it."

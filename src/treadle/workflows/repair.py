@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from dataclasses import asdict
 from typing import Any
 
@@ -12,8 +13,9 @@ from treadle.agents.conventions import read_conventions
 from treadle.agents.relevance import Failure, Suspect, excerpt, failing_tests, find_suspects, read_failure
 from treadle.agents.source import Flaw, find_flaw
 from treadle.agents.splice import recombined, splice
+from treadle.agents.suite import Suite
 from treadle.ports.context import NodeContext
-from treadle.workflows.change import Change, stop
+from treadle.workflows.change import Change, is_all_tests, run_suite, stop
 from treadle.workflows.completion import complete, to_complete
 from treadle.workflows.crew import Crew, WorkState, spent
 from treadle.workflows.escalation import authorship, climb, of_this_tier, rounds_in_tier
@@ -37,24 +39,35 @@ class Repair:
         self.crew = crew
 
     async def analyse(self, state: WorkState, ctx: NodeContext) -> Update:
-        """See whether the check fails on the files as they are. A goal that is about the failure is a repair.
+        """See whether the check fails on the files as they are. A goal that is about mending that is a repair.
 
-        Any other goal is a change: tests for it are written first, and no more tests may fail than do now.
+        Any other goal is a change. Where failing tests are about it, they show when it is met; else tests for it are
+        written first, and no more of the others may fail than do now.
         """
         texts = await self.crew.workspace.snapshots.texts(state["tree"])
         conventions, given = read_conventions(texts), bool(state.get("check"))
-        check = state.get("check") or conventions.check
+        check, goal = state.get("check") or conventions.check, state["goal"]
         start: Update = {"candidates": [], "dropped": [], "round": 0, "check": check}
-        begin_change: Update = {"brief": {"given": given}, "move": {"action": "change", "problem": ""}}
+        brief: Update = {"given": given, "is_suite": not given or is_all_tests(check), "before": Suite().as_dict()}
+        change: Update = {"brief": brief, "move": {"action": "change", "problem": ""}}
         if not check:
-            return start | begin_change
+            return start | change
+        before, is_about = Suite(), given
+        if brief["is_suite"]:
+            before = await run_suite(self.crew, ctx, "before", state["tree"], {}, python_path=conventions.python_path)
+            brief["before"] = before.as_dict()
+            if not (before.failed or before.broken):
+                return start | change
+            is_about = given or _is_about(goal, tuple(before.failed), texts)
         done = await self._run_check(ctx, "check", state["tree"], check)
         if done["exit_code"] in _NO_SUCH_COMMAND:
             return start | stop(f"The check cannot be run in the sandbox: {done['output'][-200:]}")
-        failure = read_failure(done["output"], texts)
-        is_repair = given or _is_about(state["goal"], failure, texts) or to_complete(done["output"], texts)
-        if done["ok"] or not is_repair:
-            return start | begin_change
+        unfinished = to_complete(done["output"], texts)
+        if done["ok"] or not (is_about or unfinished):
+            return start | change
+        if before.failed and not unfinished and not _is_mending(goal):
+            brief["is_tested"] = True
+            return start | change
         brief = {"output": done["output"], "seconds": done["seconds"]}
         return start | {"brief": brief, "move": {"action": "fix", "problem": ""}}
 
@@ -208,15 +221,20 @@ def _tests(output: str) -> set[tuple[str, str]]:
     return set(read_failure(output, []).tests)
 
 
-def _is_about(goal: str, failure: Failure, texts: dict[str, str]) -> bool:
+def _is_mending(goal: str) -> bool:
+    return bool(_MENDS.search(goal)) and not _ADDS.match(goal)
+
+
+def _is_about(goal: str, failed: Iterable[str], texts: dict[str, str]) -> bool:
     """Tell whether a goal is about tests that fail: it speaks of mending, or of what only they know so far."""
-    if _MENDS.search(goal) and not _ADDS.match(goal):
+    if _is_mending(goal):
         return True
     named = [
         name for name in re.findall(r"[A-Za-z_]\w+", goal) if "_" in name or f"{name}(" in goal or f"`{name}" in goal
     ]
-    tests = failing_tests(failure, texts, most=20)
-    return any(re.search(rf"\b{name}\b", tests) for name in named)
+    ids = [(id_.partition("::")[0], id_.rpartition("::")[2].partition("[")[0]) for id_ in failed]
+    sources = [failing_tests(Failure(((path, name),), (), ""), texts) or texts.get(path, "") for path, name in ids[:20]]
+    return any(re.search(rf"\b{name}\b", source) for name in named for source in sources)
 
 
 def _suspect(plain: dict[str, Any]) -> Suspect:
