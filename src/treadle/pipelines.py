@@ -125,13 +125,16 @@ class Outfit:
         return _Answering(Lenient(self.model), self.spec.model or "model", self.pricing, context)
 
     async def _decided(self) -> _Answering:
+        """The embedded models are small: told of tools in the way of their template, they recite the descriptions;
+        told in words, they call. What `abilities` says of a model counts for more."""
         tier = planned_tiers(await decide(self.settings))[0]
         if not tier.models:
             raise ConfigError("No model can answer; nothing was asked.", hint="See: treadle models list")
         crew = await Crews(self.settings, self.store, "", shared=False).answering(tier)
-        entries = [recorded(self.settings, planned.provider, planned.model)[1] for planned in tier.models]
-        context = self.context or min(entry.context for entry in entries)
-        return _Answering(Lenient(crew.model), crew.model_name, crew.pricing, context)
+        found = [recorded(self.settings, planned.provider, planned.model) for planned in tier.models]
+        context = self.context or min(entry.context for _, entry in found)
+        has_tools = all(service.kind != "llama_cpp" or "tools" in entry.abilities for service, entry in found)
+        return _Answering(Lenient(crew.model, has_tools=has_tools), crew.model_name, crew.pricing, context)
 
     async def _room(self, run_id: str) -> tuple[Sandbox, Workspace | None]:
         async with self._opening:

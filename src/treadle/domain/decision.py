@@ -26,6 +26,7 @@ _NUDGES = 2
 """Times that an answer without a call is sent back, where the work has to be ended with a tool."""
 _LOOPS = 2
 """Times that a model is told that it goes round in circles."""
+_CIRCLE = "You are not getting on"
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,7 +131,7 @@ def decide(thread: Thread, policy: Policy) -> Action:
             return after
         notice = after
     condense = _condense(thread, policy, len(notice) // 3)
-    return condense or Ask(notice, thread.notices_since_asked + bool(notice))
+    return condense or Ask(notice, thread.notices_since_asked() + bool(notice))
 
 
 def _about_calls(thread: Thread, policy: Policy) -> Action:
@@ -210,10 +211,9 @@ def _after(thread: Thread, turns: list[Turn], policy: Policy) -> str | Finish:
     last = turns[-1]
     circle = circle_in(turns)
     if circle:
-        told = sum(1 for number in range(1, len(turns)) if circle_in(turns[:number]))
-        if told >= _LOOPS:
+        if thread.notices_since_asked(_CIRCLE) >= _LOOPS:
             return Finish("loop", circle)
-        return f"You are not getting on: {circle}. Do something else."
+        return f"{_CIRCLE}: {circle}. Do something else."
     if last.flaw:
         return f"That cannot be used: {last.flaw}"
     if last.calls:

@@ -15,8 +15,9 @@ _SHOWN_OF_SHORTENED = 200
 """Characters that are left of an old output, head and tail each."""
 _TOKENS_PER_CHARACTER = 1 / 3
 """On the high side for code and English; what models count corrects it upwards."""
+_MOST = 1.5
 _ENOUGH_TO_MEASURE = 600
-"""Characters of a conversation from which the count of a model says something about its text."""
+"""Characters that have to come in between, for two counts of a model to say something about its text."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,6 +110,7 @@ class Turn:
     responses: dict[str, ToolResponse] = field(default_factory=dict)
     flaw: str = ""
     finish_reason: str = "stop"
+    _signature: str = ""
 
     @property
     def open(self) -> list[ToolCall]:
@@ -118,9 +120,13 @@ class Turn:
     @property
     def signature(self) -> str:
         """Names what was done and what came of it: equal for turns that are the same again."""
+        if self._signature:
+            return self._signature
         did = [(call.name, call.arguments, self._said(call)) for call in self.calls]
-        said = did or self.text
-        return hashlib.sha256(msgspec.json.encode(said, order="sorted")).hexdigest()
+        signature = hashlib.sha256(msgspec.json.encode(did or self.text, order="sorted")).hexdigest()
+        if not self.open:
+            self._signature = signature
+        return signature
 
     @property
     def is_all_wrong(self) -> bool:
@@ -150,7 +156,15 @@ class Thread:
         """The files of the workspace as the last call left them; empty if none changed them."""
         self.condensed = 0
         """Times that it was condensed."""
+        self.asked_at = 0
+        """Number of the event with which somebody last said something; what came before was about something else."""
+        self._first_question = -1
         self._turn_at: dict[int, Turn] = {}
+        self._call_ids: set[str] = set()
+        self._view: tuple[Message, ...] | None = None
+        self._digest = b""
+        self._measured = (0, 0)
+        """Characters that the model saw when it answered last, and the tokens that it counted, those of tools too."""
         self._shortened_upto = 0
         self._summary_upto = 0
         self._summary = ""
@@ -165,6 +179,9 @@ class Thread:
                 self._answered(event)
             case ToolCall():
                 self.turns[-1].calls.append(event)
+                self._call_ids.add(event.id)
+            case UserMessage():
+                self._asked(event)
             case ToolResponse():
                 self._responded(event)
             case Approval():
@@ -172,6 +189,8 @@ class Thread:
             case Condensed():
                 self._condensed(event)
         self.events.append(event)
+        self._view = None
+        self._digest = hashlib.sha256(self._digest + msgspec.json.encode(_essence(event), order="sorted")).digest()
 
     def extend(self, events: Iterable[ThreadEvent]) -> None:
         """Take in events in their order."""
@@ -189,23 +208,16 @@ class Thread:
         return self.turns[-1].open if self.turns else []
 
     @property
-    def asked_at(self) -> int:
-        """Number of the event with which somebody last said something; what came before was about something else."""
-        return max(
-            (n for n, event in enumerate(self.events) if isinstance(event, UserMessage) and not event.is_notice),
-            default=0,
-        )
-
-    @property
     def turns_since_asked(self) -> list[Turn]:
         """Turns that belong to what was asked last."""
-        since = self.asked_at
-        return [turn for turn in self.turns if turn.at > since]
+        return [turn for turn in self.turns if turn.at > self.asked_at]
 
-    @property
-    def notices_since_asked(self) -> int:
-        """Times that the loop itself had to say something about what was asked last."""
-        return sum(isinstance(event, UserMessage) and event.is_notice for event in self.events[self.asked_at :])
+    def notices_since_asked(self, beginning: str = "") -> int:
+        """Times that the loop itself had to say something about what was asked last, such as what begins so."""
+        return sum(
+            isinstance(event, UserMessage) and event.is_notice and event.text.startswith(beginning)
+            for event in self.events[self.asked_at :]
+        )
 
     @property
     def answer(self) -> str:
@@ -218,26 +230,30 @@ class Thread:
 
     def call_id(self, wanted: str, position: int) -> str:
         """An id that is unique in the thread for a call of the next answer: the wanted one if that is free."""
-        taken = {call.id for turn in self.turns for call in turn.calls}
-        return wanted if wanted and wanted not in taken else f"call_{self.steps}_{position}"
+        return wanted if wanted and wanted not in self._call_ids else f"call_{self.steps}_{position}"
 
     def messages(self) -> tuple[Message, ...]:
         """The conversation as a model is to see it."""
+        if self._view is None:
+            self._view = tuple(_merged(self._shown()))
+        return self._view
+
+    def _shown(self) -> list[Message]:
         shown = []
         for number, event in enumerate(self.events):
-            if self._summary and number == self._first_question():
+            if self._summary and number == self._first_question:
                 shown += [*self._message(number, event), Message("user", f"What was done so far:\n{self._summary}")]
             elif isinstance(event, SystemMessage) or number >= self._summary_upto or number == self.asked_at:
                 shown += self._message(number, event)
-        return tuple(_merged(shown))
+        return shown
 
     def tokens(self) -> int:
         """Guess what the messages take, on the high side."""
         return round(_characters(self.messages()) * self._per_character)
 
     def digest(self) -> str:
-        """Name the conversation by what the model sees of it."""
-        return hashlib.sha256(msgspec.json.encode(self.messages(), order="sorted")).hexdigest()[:16]
+        """Name the conversation by all that was said in it."""
+        return self._digest.hex()[:16]
 
     def boundary(self, keep: int) -> int:
         """Number of the event from which on the last `keep` turns lie; 0 if there are no more turns than that."""
@@ -256,7 +272,7 @@ class Thread:
 
     def seen_before(self, upto: int) -> tuple[Message, ...]:
         """What a summary of the events before number `upto` has to be made of."""
-        first = self._first_question()
+        first = self._first_question
         kept = [
             message
             for number, event in enumerate(self.events[:upto])
@@ -267,15 +283,25 @@ class Thread:
         return (*before, *kept)
 
     def _answered(self, event: AssistantMessage) -> None:
-        characters = _characters(self.messages())
-        if characters > _ENOUGH_TO_MEASURE and not self._summary:
-            counted = event.usage.input_tokens / characters
-            self._per_character = max(_TOKENS_PER_CHARACTER, min(counted, 1.5))
+        self._measure(_characters(self.messages()), event.usage.input_tokens)
         at = len(self.events)
         self._turn_at[at] = Turn(self.steps, at, event.text, flaw=event.flaw, finish_reason=event.finish_reason)
         self.turns.append(self._turn_at[at])
         self._spent(event.usage, event.cost)
         self.seconds += event.seconds
+
+    def _asked(self, event: UserMessage) -> None:
+        if self._first_question < 0:
+            self._first_question = len(self.events)
+        if not event.is_notice:
+            self.asked_at = len(self.events)
+
+    def _measure(self, characters: int, tokens: int) -> None:
+        """Learn from two counts of the model what its text takes: what describes the tools is in both."""
+        more = characters - self._measured[0]
+        if self._measured[1] and tokens and more > _ENOUGH_TO_MEASURE:
+            self._per_character = max(_TOKENS_PER_CHARACTER, min((tokens - self._measured[1]) / more, _MOST))
+        self._measured = (characters, tokens)
 
     def _responded(self, event: ToolResponse) -> None:
         self.turns[-1].responses[event.call_id] = event
@@ -285,6 +311,7 @@ class Thread:
 
     def _condensed(self, event: Condensed) -> None:
         self.condensed += 1
+        self._measured = (0, 0)
         self._spent(event.usage, event.cost)
         if event.summary:
             self._summary, self._summary_upto = event.summary, event.upto
@@ -294,9 +321,6 @@ class Thread:
     def _spent(self, usage: Usage, cost: float | None) -> None:
         self.usage += usage
         self.cost += cost or 0.0
-
-    def _first_question(self) -> int:
-        return next((n for n, event in enumerate(self.events) if isinstance(event, UserMessage)), -1)
 
     def _message(self, number: int, event: ThreadEvent) -> list[Message]:
         match event:
@@ -312,6 +336,21 @@ class Thread:
                 text = _shortened(event.text) if number < self._shortened_upto else event.text
                 return [Message("tool", text, tool_call_id=event.call_id)]
         return []
+
+
+def _essence(event: ThreadEvent) -> list[Any]:
+    """What makes an event this one: fields that come with later releases do not."""
+    match event:
+        case SystemMessage() | UserMessage() | AssistantMessage():
+            return [type(event).__name__, event.text]
+        case ToolCall():
+            return ["ToolCall", event.id, event.name, event.arguments]
+        case ToolResponse():
+            return ["ToolResponse", event.call_id, event.text]
+        case Approval():
+            return ["Approval", event.call_id, event.allowed, event.reason]
+        case Condensed():
+            return ["Condensed", event.upto, event.summary]
 
 
 def _characters(messages: Iterable[Message]) -> int:

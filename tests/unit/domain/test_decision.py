@@ -188,7 +188,13 @@ def test_the_same_call_again_is_told_after_three_and_ends_after_five() -> None:
     assert decide(repeated(same, same), POLICY) == Ask()
     told = decide(repeated(same, same, same), POLICY)
     assert isinstance(told, Ask) and "same again" in told.notice and told.variation == 1
-    ended = decide(repeated(*[same] * 5), POLICY)
+    thread = repeated(same, same, same)
+    for number in (3, 4):
+        action = decide(thread, POLICY)
+        assert isinstance(action, Ask)
+        thread.extend([UserMessage(action.notice, is_notice=True), AssistantMessage("")])
+        thread.extend([ToolCall(f"c{number}", "read", {"path": "a"}), ToolResponse(f"c{number}", "text")])
+    ended = decide(thread, POLICY)
     assert isinstance(ended, Finish) and ended.reason == "loop"
 
 

@@ -94,10 +94,16 @@ def test_what_was_asked_last_stays_when_a_summary_covers_it() -> None:
 
 
 def test_a_text_that_takes_many_tokens_a_character_is_counted_as_what_it_took() -> None:
-    thread = Thread([UserMessage("漢" * 3000)])
+    thread = Thread([UserMessage("Read it."), AssistantMessage("", usage=Usage(2000, 1)), ToolCall("a", "read", {})])
+    thread.apply(ToolResponse("a", "漢" * 3000))
     guessed = thread.tokens()
-    thread.apply(AssistantMessage("ok", usage=Usage(3000, 1)))
-    assert guessed < 1100 and thread.tokens() >= 2900
+    thread.apply(AssistantMessage("ok", usage=Usage(5000, 1)))
+    assert guessed < 1100 and 2900 <= thread.tokens() < 3300
+
+
+def test_what_describes_the_tools_is_not_taken_for_text() -> None:
+    thread = Thread([UserMessage("x" * 900), AssistantMessage("ok", usage=Usage(5000, 1))])
+    assert thread.tokens() < 400
 
 
 @pytest.mark.parametrize("answer", [True, "yes", " OK ", "approve", {"approved": True}, {"allow": "yes"}])
