@@ -71,15 +71,18 @@ def _make(file: FileText, change: Change, which: str) -> tuple[FileText, Made]:
         raise _not_found(text, near, which)
     if len(places) > 1 and not change.all:
         raise _ambiguous(text, change.old, places, which)
-    spans = []
+    spans: list[tuple[int, int, str]] = []
     for place in places:
+        if spans and place.start < spans[-1][1]:
+            continue  # it overlaps the one before
         new = fitted(change.new, change.old, place)
         if place.how != "exact" and place.end == len(text) and not text.endswith("\n"):
             new = new.removesuffix("\n")
         spans.append((place.start, place.end, new))
     best = places[0]
     replaced = "" if best.how == "exact" else text[best.start : best.end]
-    return file.replaced(spans), Made(best.how, tuple(_lines_of(text, place) for place in places), best.alike, replaced)
+    where = tuple(_lines_of(text, start, end) for start, end, _ in spans)
+    return file.replaced(spans), Made(best.how, where, best.alike, replaced)
 
 
 def _plain(change: Change) -> Change:
@@ -110,9 +113,9 @@ def _not_found(text: str, near: Sequence[Place], which: str) -> Refused:
         hint = "Read the file again, and quote what stands there."
         return Refused(f"{which} fits no place: `old` is not in the file. Nothing was changed.", hint=hint)
     best = near[0]
-    first, last = _lines_of(text, best)
+    first, last = _lines_of(text, best.start, best.end)
     shown = _cut(text[best.start : best.end])
-    others = ", ".join(str(_lines_of(text, place)[0]) for place in near[1:])
+    others = ", ".join(str(_lines_of(text, place.start, place.end)[0]) for place in near[1:])
     also = f" Others begin at line {others}." if others else ""
     return Refused(
         f"{which} fits no place, so nothing was changed. The nearest is {best.alike:.0%} alike, "
@@ -123,16 +126,16 @@ def _not_found(text: str, near: Sequence[Place], which: str) -> Refused:
 
 def _around(text: str, place: Place) -> str:
     """A candidate with the line before it, for telling it from the others."""
-    first, last = _lines_of(text, place)
+    first, last = _lines_of(text, place.start, place.end)
     lines = text.split("\n")
     before = [f"{first - 1}: {lines[first - 2]}"] if first > 1 else []
     shown = [f"{number}: {lines[number - 1]}" for number in range(first, min(last, first + 1) + 1)]
     return "\n".join(line[:200] for line in ["--", *before, *shown])
 
 
-def _lines_of(text: str, place: Place) -> tuple[int, int]:
-    first = text.count("\n", 0, place.start) + 1
-    inner = text[place.start : place.end].removesuffix("\n")
+def _lines_of(text: str, start: int, end: int) -> tuple[int, int]:
+    first = text.count("\n", 0, start) + 1
+    inner = text[start:end].removesuffix("\n")
     return first, first + inner.count("\n")
 
 

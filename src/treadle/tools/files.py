@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
 import difflib
-from dataclasses import asdict
 from typing import Annotated
 
 import msgspec
@@ -76,7 +76,7 @@ async def edit_file(path: str, changes: Changes, *, context: ToolContext) -> Too
     """
     place = relative(path, context)
     before = await read_text(place, context)
-    after, made = make_changes(before, changes)
+    after, made = await asyncio.to_thread(make_changes, before, changes)  # a large file takes a while
     if after == before:
         return ToolResult(f"{place} is as it was.")
     await context.sandbox.files.write(place, after.encode())
@@ -84,7 +84,7 @@ async def edit_file(path: str, changes: Changes, *, context: ToolContext) -> Too
     diff = difflib.unified_diff(
         before.text.splitlines(keepends=True), after.text.splitlines(keepends=True), f"a/{place}", f"b/{place}"
     )
-    data = {"changes": [asdict(one) for one in made], "diff": "".join(diff)}
+    data = {"changes": msgspec.json.decode(msgspec.json.encode(made)), "diff": "".join(diff)}
     return ToolResult("\n".join([f"{place} was changed:", *told]), data=data, changed=(place,))
 
 

@@ -7,7 +7,7 @@ taken, for a wrong edit costs more than a question.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from difflib import SequenceMatcher
 from typing import Literal
@@ -24,8 +24,14 @@ _SIMILAR_LINES = 2
 _SIMILAR_CHARACTERS = 40
 """Shorter pieces are not guessed: `a + b` and `a - b` are alike, and not the same."""
 _SPACES_PER_TAB = 4
-_WORK = 8_000_000
-"""Characters to compare at most. Beyond it nothing is guessed."""
+_WORK = 2_000_000
+"""Lines of the text times lines of the piece. Beyond it nothing is guessed."""
+_LOOKED_AT = 6
+"""Places that are looked at closely: those that share most with the piece at first sight, and as many elsewhere."""
+_COMPARED = 300
+"""Pairs of lines that are compared. Beyond it they count as different."""
+_LINE = 160
+"""Characters of a line that are compared. A piece with longer ones is not guessed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,17 +73,13 @@ def find_by_lines(text: str, old: str) -> list[Place]:
 def find_similar(text: str, old: str) -> tuple[list[Place], list[Place]]:
     """The one piece that is nearly the same, if it is clear which; and the pieces that are worth showing."""
     lines, wanted = _Lines(text), quoted_lines(old)
-    body = "\n".join(line.strip() for line in wanted)
-    rated = sorted(lines.rated(body, len(wanted)), key=lambda rating: -rating[0])
-    apart: list[tuple[float, int]] = []
-    for alike, at in rated:
-        if all(abs(at - other) >= len(wanted) for _, other in apart):
-            apart.append((alike, at))
-    near = [lines.place(at, old, "similar", alike) for alike, at in apart[:3]]
-    is_long = len(wanted) >= _SIMILAR_LINES and len(body) >= _SIMILAR_CHARACTERS
+    found = [rating for rating in _rated(lines, wanted) if rating[0] >= _NEAR]
+    near = [lines.place(at, old, "similar", alike) for alike, at in found[:3]]
+    is_long = len(wanted) >= _SIMILAR_LINES and sum(map(len, wanted)) >= _SIMILAR_CHARACTERS
     if not near or not is_long or near[0].alike < ALIKE:
         return [], near
-    is_clear = len(near) == 1 or near[1].alike < near[0].alike - _CLEARLY
+    is_seen = max(map(len, [*wanted, *text[near[0].start : near[0].end].split("\n")])) <= _LINE
+    is_clear = is_seen and (len(near) == 1 or near[1].alike < near[0].alike - _CLEARLY)
     return ([near[0]] if is_clear else []), near
 
 
@@ -133,23 +135,53 @@ class _Lines:
         end = min(self.starts[last] - (0 if old.endswith("\n") else 1), self._length)
         return Place(self.starts[at], end, how, alike, _indents(wanted, self.texts[at:last]))
 
-    def rated(self, body: str, size: int) -> Iterator[tuple[float, int]]:
-        """How alike each window is, of those that come near."""
-        stripped = [line.strip() for line in self.texts]
-        if len(body) * len(stripped) > _WORK:
-            return
-        known = {line for line in body.split("\n") if line}
-        matcher = SequenceMatcher(None, autojunk=False)
-        matcher.set_seq2(body)
-        for at in self.windows(size):
-            window = stripped[at : at + size]
-            if size > _SIMILAR_LINES and known.isdisjoint(window):
-                continue
-            matcher.set_seq1("\n".join(window))
-            if matcher.real_quick_ratio() >= _NEAR and matcher.quick_ratio() >= _NEAR:
-                alike = matcher.ratio()
-                if alike >= _NEAR:
-                    yield alike, at
+
+def _rated(lines: _Lines, wanted: Sequence[str]) -> list[tuple[float, int]]:
+    """How alike the places are that share most with a piece, the best first; none overlaps a better one."""
+    there, key = [line.strip()[:_LINE] for line in lines.texts], [line.strip()[:_LINE] for line in wanted]
+    if len(there) * len(key) > _WORK:
+        return []
+    glances = _glances(there, key)
+    in_order = sorted(lines.windows(len(key)), key=lambda at: -glances[at])
+    best = in_order[:_LOOKED_AT]
+    best += [at for at in in_order[_LOOKED_AT:] if best and abs(at - best[0]) >= len(key)][:_LOOKED_AT]
+    known: dict[tuple[str, str], float] = {}
+    rated = sorted(((_alike(there[at : at + len(key)], key, known), at) for at in best), key=lambda one: -one[0])
+    apart: list[tuple[float, int]] = []
+    for alike, at in rated:
+        if all(abs(at - other) >= len(key) for _, other in apart):
+            apart.append((alike, at))
+    return apart
+
+
+def _glances(there: Sequence[str], key: Sequence[str]) -> list[float]:
+    """How much each place shares with a piece at first sight: lines that are the same; of a short piece, characters."""
+    if len(key) > _SIMILAR_LINES:
+        pairs = [[line == wanted for line in there] for wanted in key]
+        size = len(there) - len(key) + 1
+        return [sum(pairs[number][at + number] for number in range(len(key))) for at in range(size)]
+    kinds = [set(line) for line in there]
+    wanted_kinds = [set(line) for line in key]
+    return [
+        sum(
+            len(kinds[at + number] & wanted) / (len(kinds[at + number] | wanted) or 1)
+            for number, wanted in enumerate(wanted_kinds)
+        )
+        for at in range(len(there) - len(key) + 1)
+    ]
+
+
+def _alike(window: Sequence[str], key: Sequence[str], known: dict[tuple[str, str], float]) -> float:
+    """From 0 to 1: line by line, longer lines counting for more. Comparisons are kept in `known`."""
+    total = weights = 0.0
+    for pair in zip(window, key, strict=True):
+        is_same = pair[0] == pair[1]
+        if not is_same and pair not in known and len(known) < _COMPARED:
+            known[pair] = SequenceMatcher(None, *pair, autojunk=False).ratio()
+        weight = len(pair[0]) + len(pair[1]) + 1
+        weights += weight
+        total += (1.0 if is_same else known.get(pair, 0.0)) * weight
+    return total / weights
 
 
 def _indents(wanted: Sequence[str], there: Sequence[str]) -> tuple[tuple[str, str], ...]:

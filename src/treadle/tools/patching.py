@@ -16,12 +16,12 @@ from treadle.tools.text import FileText
 
 
 def _touched(args: Mapping[str, Any]) -> set[str]:
-    """The files that a patch names."""
+    """The files that a patch names; everything, where it cannot be told."""
     try:
         patches = read_patch(str(args.get("patch", "")))
         return {clean_path(path) for patch in patches for path in (patch.old, patch.new) if path}
     except Refused:
-        return set()
+        return {"*"}
 
 
 @tool(effects="idempotent", resources=_touched)

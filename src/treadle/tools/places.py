@@ -24,11 +24,11 @@ def relative(path: str, context: ToolContext) -> str:
 
 
 def path_touched(args: Mapping[str, Any]) -> frozenset[str]:
-    """What a call with a `path` touches. One that is not allowed touches nothing, for it is refused."""
+    """What a call with a `path` touches: everything, where it cannot be told."""
     try:
         return frozenset({clean_path(str(args.get("path", "")).removeprefix(f"{_INSIDE}/"))})
     except Refused:
-        return frozenset()
+        return frozenset({"*"})
 
 
 async def missing(error: NotFound, path: str, context: ToolContext) -> NotFound:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -79,6 +81,24 @@ def test_two_pieces_that_are_nearly_the_same_are_not_guessed_between() -> None:
     twice = SOURCE.replace("a * b", "a + b").replace("second", "fIrst")
     said = refusal(twice, "def farst(a, b):\n    total = a + b\n    return total\n")
     assert "nearest" in said and "Others begin at line" in said
+
+
+def test_every_place_but_not_those_that_overlap() -> None:
+    assert edit("a \na \na \na \na \n", "a\na\n", "b\n", all=True)[0] == "b\nb\na \n"
+    assert "4 places" in refusal("a \na \na \na \na \n", "a\na\n")
+
+
+def test_texts_that_are_hard_to_compare_take_no_time() -> None:
+    """Lines that are all alike, and large files."""
+    began = time.process_time()
+    for text, old in (
+        (("ab" * 5000 + "\n") * 50, ("ba" * 4000 + "\n") * 20),
+        ("    return total + 1\n" * 20_000, "    return totals + 2\n" * 90),
+        ("x = 1\n" * 200_000, "y = 2\nz = 3\n"),
+        ("".join(f"line {number}\n" for number in range(100_000)), "no line at all, and\na long one behind it\n"),
+    ):
+        refusal(text, old)
+    assert time.process_time() - began < 10
 
 
 def test_short_piece_is_never_guessed() -> None:
