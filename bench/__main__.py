@@ -16,6 +16,7 @@ NAMES = {
     "goals": "software goals built from start to end with a local model",
     "humaneval": "HumanEval with a local model, with and without the test loop",
     "merging": "three tasks at once that change one file: do they come together in a passing whole?",
+    "review": "what a model's review of right and of wrong code is worth",
     "routing": "escalation beside always the cheap and always the dear model, on recorded outcomes",
 }
 

@@ -70,10 +70,18 @@ TESTS = "def test_a():\n    assert f(1) == 2\n\n\ndef test_b():\n    assert f(2)
         TESTS.replace("    assert f(2) == 3\n", "    f(2)\n"),
         TESTS.replace("def test_b", "@pytest.mark.skip\ndef test_b"),
         TESTS.replace("assert f(2) == 3", "assert True"),
+        TESTS.replace("    assert f(1)", "    pytest.skip()\n    assert f(1)"),
     ],
 )
 def test_weaker_tests_are_found(after: str) -> None:
     assert set(rules("test_f.py", after, TESTS)) == {"weakened_test"}
+
+
+def test_new_tests_may_say_when_they_are_skipped() -> None:
+    assert (
+        rules("test_f.py", TESTS.replace("    assert f(1)", "    if no():\n        pytest.skip()\n    assert f(1)"))
+        == []
+    )
 
 
 def test_moved_and_corrected_tests_are_not_weaker() -> None:

@@ -8,11 +8,14 @@ from typing import Any
 
 import pytest
 from tests.unit.agents.fakes import FakeContext
+from tests.unit.agents.test_review_rules import diff_of
 
 from treadle.agents import specialists
 from treadle.agents.ask import Asker
 from treadle.agents.desk import Desk, Made
+from treadle.agents.diffs import read_diff
 from treadle.agents.prompt import Prompts
+from treadle.agents.review_rules import find_faults
 from treadle.agents.service.brief import make_service_brief
 from treadle.agents.service.cases import cases_by_rule, header
 from treadle.agents.service.functions import assemble, own_function
@@ -101,6 +104,10 @@ async def test_a_plain_service_needs_no_model_and_its_tests_prove_it(making: Mak
     assert sorted(made.files) == ["README.md", "notes_api.py", "test_notes_api.py"]
     names = {case.name for case in made.tests}
     assert {"test_make_note", "test_note_is_kept_over_a_restart", "test_note_low_stars_is_400"} <= names
+    diff = "".join(diff_of(path, text) for path, text in made.files.items())
+    assert (
+        find_faults(read_diff(diff), made.files, may_touch=("notes_api.py", "README.md")) == []
+    )  # a review has it pass
     assert {"test_note_same_title_is_409", "test_delete_note", "test_program_serves_over_loopback"} <= names
 
 
