@@ -137,15 +137,23 @@ def decide(thread: Thread, policy: Policy) -> Action:
 def _about_calls(thread: Thread, policy: Policy) -> Action:
     """The next calls that may run side by side, or what the first of them waits for."""
     batch: list[ToolCall] = []
+    if _is_too_early(thread, policy):
+        return Deny(thread.open_calls[0], "A call before this one failed. See to that, then say that you are done.")
     for call in thread.open_calls[: policy.max_parallel]:
         rule, approval = policy.tools.get(call.name), thread.approvals.get(call.id)
         is_ready = rule is None or bool(rule.problem(call.arguments)) or rule.approve == "allow"
         if rule is not None and not is_ready and not (rule.approve == "ask" and approval and approval.allowed):
             return RunTools(tuple(batch)) if batch else _held(call, rule, thread)
-        if any(conflict(call, other, policy) for other in batch):
+        if batch and (call.name == policy.ended_by or any(conflict(call, other, policy) for other in batch)):
             break
         batch.append(call)
     return RunTools(tuple(batch))
+
+
+def _is_too_early(thread: Thread, policy: Policy) -> bool:
+    """Whether the next call ends the work, and was asked for before it was seen that something had failed."""
+    responses = thread.turns[-1].responses.values()
+    return thread.open_calls[0].name == policy.ended_by and any(response.is_error for response in responses)
 
 
 def _held(call: ToolCall, rule: ToolRule, thread: Thread) -> Action:

@@ -41,9 +41,10 @@ def replied(thread: Thread, request: Plain, result: Plain) -> None:
     """Move a thread on by a model's reply, and by the messages that led to it if it does not have them."""
     known = len(_unanswered(thread))
     thread.extend(_message(said) for said in request["messages"][known:])
+    wanted = () if result.get("flaw") else result.get("tool_calls", ())
     calls = [
         ToolCall(thread.call_id(call["id"], position), call["name"], call["arguments"])
-        for position, call in enumerate(result.get("tool_calls", ()))
+        for position, call in enumerate(wanted)
     ]
     finish = result.get("finish_reason", "stop")
     is_cut = finish == "length" and not calls

@@ -155,3 +155,22 @@ def test_agents_of_a_program_are_added_by_hand_and_names_are_unique() -> None:
         registry.add(SummarizerAgent())
     with pytest.raises(UsageError, match="no agent"):
         registry.add("summarizer")  # type: ignore[arg-type]
+
+
+def test_agents_of_installed_packages_are_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "shouting.py").write_text(
+        "from treadle.agents import Agent\n\n\n"
+        "class Shouter(Agent):\n    def execute(self, input_data):\n        return {}\n"
+    )
+    about = tmp_path / "shouting-1.0.dist-info"
+    about.mkdir()
+    (about / "METADATA").write_text("Metadata-Version: 2.1\nName: shouting\nVersion: 1.0\n")
+    points = "[treadle.agents]\nloud = shouting:Shouter\ngone = shouting:Gone\n"
+    (about / "entry_points.txt").write_text(points)
+    monkeypatch.syspath_prepend(tmp_path)
+    registry = AgentRegistry()
+    registry.find_installed()
+    assert registry.get("shouter").source == "shouting"
+    assert "Gone" in registry.broken["shouting:gone"]
+    with pytest.raises(UsageError, match="Gone"):
+        registry.get("gone")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -26,13 +26,13 @@ from treadle import Graph, Orchestrator, RunOptions
 from treadle.agents.conversation import Conversation
 from treadle.agents.tool_worker import ToolWorker
 from treadle.agents.worker import Worker
-from treadle.domain.decision import Finish, Policy
-from treadle.domain.messages import Message, ModelReply, ModelRequest
-from treadle.domain.recorded import thread_of
+from treadle.domain.decision import Deny, Finish, Policy, ToolRule
+from treadle.domain.messages import Message, ModelReply, ModelRequest, ToolCall, Usage
+from treadle.domain.recorded import called, response_of, thread_of
 from treadle.domain.task import RunStatus
 from treadle.domain.thread import SystemMessage, Thread, ToolResponse, UserMessage
 from treadle.engine.results import Result
-from treadle.errors import ModelUnavailable, RunFailed, SandboxUnavailable
+from treadle.errors import BrokenAnswer, ModelUnavailable, RunFailed, SandboxUnavailable
 from treadle.models.adapters.scripted import ScriptedModel
 from treadle.models.wrappers import Lenient
 from treadle.ports.context import NodeContext
@@ -428,3 +428,41 @@ async def test_a_model_that_repeats_itself_is_warmed_up_told_and_stopped(tmp_pat
     assert [request.seed for request in model.requests] == [0, 0, 0, 1, 2]
     assert isinstance(model.requests[-1].messages[-1], Message)
     assert "not getting on" in model.requests[-1].messages[-1].content
+
+
+async def test_an_answer_that_cannot_be_read_is_paid_once_and_sent_back(tmp_path: Path) -> None:
+    broken = BrokenAnswer("the arguments are no JSON", reply=ModelReply("write_file({", "m", usage=Usage(10, 5)))
+    seen, model = Seen(), ScriptedModel([broken, ModelUnavailable("gone"), call("done", message="Ready.")])
+    async with Orchestrator() as orchestrator:
+        await run(orchestrator, lambda: conversation(tmp_path, model, write_file(), done()), seen, failing=1)
+    assert len(model.requests) == 3
+    assert "the arguments are no JSON" in model.requests[-1].messages[-1].content
+    assert seen.thread.usage.total >= 15
+
+
+async def test_each_role_can_be_replaced_by_one_of_ones_own(tmp_path: Path) -> None:
+    class Calculator:
+        """Makes every call itself, without tools or a sandbox."""
+
+        async def run(self, ctx: NodeContext, thread: Thread, wanted: Sequence[ToolCall], key: str) -> None:
+            for number, one in enumerate(wanted):
+
+                async def add(arguments: dict[str, Any] = one.arguments) -> dict[str, Any]:
+                    return {"text": str(arguments["a"] + arguments["b"])}
+
+                result = await ctx.step(f"{key}.{number}", add, kind="tool", request=called(one))
+                thread.apply(response_of(one.id, result))
+
+        async def deny(self, ctx: NodeContext, thread: Thread, action: Deny, key: str) -> None:
+            raise AssertionError
+
+    seen, model = Seen(), ScriptedModel([call("add", a=1, b=2), "It is 3."])
+
+    async def make() -> Conversation:
+        return Conversation(Worker(model, "m"), Calculator(), Policy({"add": ToolRule()}))
+
+    async with Orchestrator() as orchestrator:
+        result = await run(orchestrator, make, seen)
+        read_back = thread_of(await orchestrator.store.events("r"))
+    assert result["answer"] == "It is 3."
+    assert read_back.events == seen.thread.events

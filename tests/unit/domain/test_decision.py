@@ -137,6 +137,19 @@ def test_a_tool_that_ends_the_work_ends_it() -> None:
     assert thread.answer == "All is well."
 
 
+def test_a_tool_that_ends_the_work_waits_for_the_calls_before_it_and_for_none_of_them_to_fail() -> None:
+    thread = wanting(("read", "a"), ("done", ""))
+    assert names(thread) == ["c0"]
+    failed, worked = Thread(thread.events), Thread(thread.events)
+    worked.apply(ToolResponse("c0", "text"))
+    assert names(worked) == ["c1"]
+    failed.apply(ToolResponse("c0", "There is no such file.", is_error=True))
+    action = decide(failed, POLICY)
+    assert isinstance(action, Deny) and action.call.name == "done"
+    failed.apply(ToolResponse("c1", action.why, is_error=True, outcome="denied"))
+    assert decide(failed, POLICY) == Ask()
+
+
 def test_words_end_the_work_where_no_tool_does() -> None:
     thread = Thread([UserMessage("Why?"), AssistantMessage("Because.")])
     assert decide(thread, replace(POLICY, ended_by="")) == Finish("answered")
