@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from treadle.agents.spec import AgentSpec as AgentSpec
     from treadle.agents.tool_worker import ToolWorker as ToolWorker
     from treadle.agents.worker import Worker as Worker
+    from treadle.domain.recorded import thread_of as thread_of
+    from treadle.domain.thread import Thread as Thread
 
 _HOMES = {
     "Agent": "treadle.agents.custom",
@@ -26,11 +28,24 @@ _HOMES = {
     "Pipeline": "treadle.agents.pipeline",
     "PipelineBuilder": "treadle.pipelines",
     "Reply": "treadle.agents.pipeline",
+    "Thread": "treadle.domain.thread",
     "ToolWorker": "treadle.agents.tool_worker",
     "Worker": "treadle.agents.worker",
+    "thread_of": "treadle.domain.recorded",
 }
 
-__all__ = ["Agent", "AgentRegistry", "AgentSpec", "Conversation", "Pipeline", "Reply", "ToolWorker", "Worker"]
+__all__ = [
+    "Agent",
+    "AgentRegistry",
+    "AgentSpec",
+    "Conversation",
+    "Pipeline",
+    "Reply",
+    "Thread",
+    "ToolWorker",
+    "Worker",
+    "thread_of",
+]
 
 
 def __getattr__(name: str) -> Any:
