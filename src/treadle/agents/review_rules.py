@@ -12,11 +12,12 @@ from treadle.agents.examples import Example
 
 _TEST_FILE = re.compile(r"(?:^|/)(?:test_[^/]*|[^/]*_test|conftest)\.py$|(?:^|/)tests?/")
 _LEFT = re.compile(
-    r"#\s*(?:TODO|FIXME|XXX|HACK)\b|#\s*(?:your code here|implement(?: this| me)?\b|\.\.\.)", re.IGNORECASE
+    r"#\s*(?:(?:TODO|FIXME|XXX|HACK)\b(?! (?:list|app|item|file|task))"
+    r"|(?i:your code here|implement(?: this| me)?\b|\.\.\.))"
 )
 _CONFLICT = re.compile(r"^(?:<{7}|>{7}) ")
 _DEBUG = re.compile(
-    r"\bbreakpoint\(\)|\bpdb\.set_trace\(|\bimport (?:i?pdb)\b|\bprint\(\s*f?[\"'](?:debug|xxx|here|>>>)", re.I
+    r"\bbreakpoint\(\)|\bpdb\.set_trace\(|\bimport i?pdb\b|\bprint\(\s*f?[\"'](?i:debug\b|xxx|here[\"'])"
 )
 _SKIPPED = re.compile(r"@pytest\.mark\.(?:skip|xfail)\b|@unittest\.skip\b|\bassert True\b")
 _LEAVING = re.compile(r"\bpytest\.(?:skip|xfail)\(")
@@ -129,7 +130,8 @@ def _in_lines(diff: FileDiff, goal: str) -> Iterator[Finding]:
         if _CONFLICT.match(line):
             yield Finding("conflict", f"{place} holds a conflict marker.")
         for what, form in _SECRETS:
-            if form.search(line) and not _PLACEHOLDER.search(line):
+            is_sample = is_test_file(diff.path) and what.startswith("a password")
+            if form.search(line) and not _PLACEHOLDER.search(line) and not is_sample:
                 yield Finding("secret", f"{place} holds {what}. Read it from the environment instead.")
         if not diff.path.endswith(".py"):
             continue
@@ -150,7 +152,7 @@ def _in_source(diff: FileDiff, source: str, examples: Sequence[Example]) -> Iter
     for name, node, owner in _functions(tree):
         if not _touches(diff, node):
             continue
-        if _is_empty(node) and not _may_be_empty(node, owner):
+        if _is_empty(node) and not _may_be_empty(node, owner, tree):
             yield Finding("unfinished", f"{diff.path}:{node.lineno}: {name} has no body yet.")
         answered = [example for example in examples if _is_hard_coded(node, example)]
         if len(answered) >= 2 and 2 * len(answered) > sum(1 for e in examples if _called(e)[0] == node.name):
@@ -182,12 +184,14 @@ def _is_empty(node: _Function) -> bool:
     return True
 
 
-def _may_be_empty(node: _Function, owner: ast.ClassDef | None) -> bool:
-    """Abstract methods and overloads are; so are methods that other code only has to find."""
+def _may_be_empty(node: _Function, owner: ast.ClassDef | None, tree: ast.Module) -> bool:
+    """Abstract methods and overloads are; so are methods that silence an inherited one, or that others inherit."""
     if any("abstract" in ast.unparse(d) or "overload" in ast.unparse(d) for d in node.decorator_list):
         return True
-    bases = " ".join(ast.unparse(base) for base in owner.bases) if owner else ""
-    return "Protocol" in bases or "ABC" in bases or node.name in ("__init__", "__exit__", "log_message", "close")
+    if owner is None:
+        return False
+    inherited = {ast.unparse(base) for other in tree.body if isinstance(other, ast.ClassDef) for base in other.bases}
+    return bool(owner.bases) or owner.name in inherited or node.name in ("__init__", "__exit__", "close")
 
 
 def _called(example: Example) -> tuple[str, list[ast.expr]]:

@@ -122,6 +122,10 @@ def test_what_should_not_be_handed_over_is_found(source: str, rule: str) -> None
         'password = os.environ["PASSWORD"]\n',
         "def f(x):\n    print(x)\n    return re.compile(x)\n",
         "def todo(items):\n    return items  # all that is to do\n",
+        "# Todo items are kept in todo.json; the TODO list is a list of texts.\nX = 1\n",
+        "def show(x):\n    print('Here are the tasks')\n    print('>>> ' + x)\n",
+        "class Shape:\n    def area(self):\n        raise NotImplementedError\nclass Square(Shape):\n    area = 1\n",
+        "class Quiet(Handler):\n    def log_message(self, *args):\n        pass\n",
     ],
 )
 def test_what_only_looks_wrong_is_left_alone(source: str) -> None:
