@@ -196,7 +196,7 @@ def test_a_worker_status_in_a_loop_and_a_cancel_while_a_build_runs(treadle: Comm
     worker = treadle.start("worker", "--import", "graphs")
     until(worker, "takes tasks of")
     running = treadle.start("build", GOAL, "--out", "made", "--provider", treadle.good_script(seconds=20.0))
-    until(running, "plan: done")
+    until(running, "estimate: done")
     build_id = treadle.latest()["run_id"]
     assert treadle("run", "graphs:plain").code == 0
     for _ in range(4):
@@ -217,7 +217,8 @@ def test_a_detached_build_ends_by_itself(treadle: Commands) -> None:
 
 def test_a_fork_of_a_build_has_a_place_of_its_own(treadle: Commands) -> None:
     treadle("build", GOAL, "--out", "made", "--provider", treadle.good_script())
-    plan_done = next(e["seq"] for e in treadle.events() if e["type"] == "NodeFinished" and e["activation"] == "plan")
+    ended = (event for event in treadle.events() if event["type"] == "NodeFinished")
+    plan_done = next(event["seq"] for event in ended if event["activation"] == "estimate")
     done = treadle("fork", "--event", str(plan_done))
     assert done.code == 0, done.err
     assert (treadle.folder / "made-2" / "slug.py").exists()

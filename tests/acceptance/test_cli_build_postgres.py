@@ -54,7 +54,7 @@ def test_what_a_stopped_build_leaves_a_worker_elsewhere_takes_and_it_ends_at_hom
     other = Commands(shared.folder.parent / "other", shared.env, started=shared.started)
     other.folder.mkdir()
     running = shared.start("build", GOAL, "--out", "made", "--provider", shared.good_script(seconds=30.0))
-    until(running, "plan: done")
+    until(running, "estimate: done")
     running.terminate()
     running.communicate(timeout=30)
     run_id = shared.latest()["run_id"]
@@ -91,7 +91,7 @@ def test_a_build_under_way_moves_between_a_file_and_a_server(shared: Commands) -
     for number, (before, after) in enumerate(((file, url), (url, file))):
         shared.env["TREADLE_STORE_URL"] = before
         running = shared.start("build", GOAL, "--out", f"made{number}", "--provider", provider)
-        until(running, "plan: done")
+        until(running, "estimate: done")
         running.terminate()
         running.communicate(timeout=30)
         assert shared("db", "export", "--out", "run.jsonl").code == 0
