@@ -101,7 +101,7 @@ def _paths(task: PlannedTask, goal: str) -> tuple[str, ...]:
 
 async def _made(desk: Desk, goal: str, path: str, files: Mapping[str, str], is_embedded: bool) -> tuple[str, Checked]:
     rules = rules_for(path, goal) if is_embedded else _RULES
-    text, checked, wrong = "", Checked("nothing was written"), ""
+    text, checked, wrong = "", Checked("nothing was written"), desk.sent_back
     for attempt in range(desk.rounds + 1):
         prompt = desk.prompts["write_file"].render(
             goal=goal, file=path, rules=rules, beside=_beside(path, files), wrong=wrong

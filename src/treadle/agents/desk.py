@@ -32,11 +32,18 @@ class Desk:
     """The pictures among its files, by path."""
     sees: bool = False
     """Whether the model can look at pictures."""
+    problem: str = ""
+    """Why an earlier version was sent back, by a check or a review; empty at first."""
     rounds: int = 3
     seed: int = 0
     temperature: float = 0.0
     tests: bool = True
     """Whether the model writes tests, beside those by rule."""
+
+    @property
+    def sent_back(self) -> str:
+        """The problem as a prompt tells it."""
+        return f"An earlier version was sent back:\n\n{self.problem}" if self.problem else ""
 
     async def run_tests(self, key: str, files: Files, test_file: str) -> Outcome:
         """Run one pytest file on files laid over the tree, once per key."""

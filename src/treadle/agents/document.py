@@ -29,7 +29,7 @@ async def make_document(task: PlannedTask, desk: Desk) -> Made:
     path = next((name for name in task.files if name.endswith((".md", ".rst"))), "README.md")
     facts = Facts.of({name: text for name, text in desk.files.items() if name != path} | {path: ""})
     told = _told(desk.files, path)
-    text, problems, wrong = "", ["nothing was written"], ""
+    text, problems, wrong = "", ["nothing was written"], desk.sent_back
     for attempt in range(desk.rounds + 1):
         prompt = desk.prompts["write_document"].render(goal=goal, file=path, facts=told, wrong=wrong)
         sampling = Sampling(attempt, desk.seed, desk.temperature)

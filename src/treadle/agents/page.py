@@ -41,7 +41,7 @@ async def make_page(task: PlannedTask, desk: Desk) -> Made:
     goal = str(task.brief.get("goal") or desk.goal or task.title)
     path = next((name for name in task.files if name.endswith((".html", ".htm"))), "index.html")
     files: dict[str, str] = {}
-    problems, wrong, looked = ["nothing was written"], "", ""
+    problems, wrong, looked = ["nothing was written"], desk.sent_back, ""
     for attempt in range(desk.rounds + 1):
         page = await _written(desk, goal, path, wrong, attempt)
         files = _apart(page, path, task)

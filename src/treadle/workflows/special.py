@@ -61,12 +61,11 @@ class Special:
 
     async def _desk(self, state: WorkState, ctx: NodeContext, asker: Asker) -> Desk:
         settings, base = self.crew.settings, state["base"]
-        problem = state.get("move", {}).get("problem", "")
-        goal = f"{state['goal']}\n\nAn earlier version was sent back: {problem}" if problem else state["goal"]
         return Desk(
-            ctx, asker, self.crew.prompts, TreeWorkbench(self.crew, base), goal,
+            ctx, asker, self.crew.prompts, TreeWorkbench(self.crew, base), state["goal"],
             files=await self._texts(base), images=await self._images(base),
             sees=self.crew.tiers[state.get("tier", 0)].sees, rounds=settings.max_rounds,
+            problem=str(state.get("move", {}).get("problem", "")),
             seed=settings.seed + 1000 * state.get("round", 0), temperature=settings.temperature, tests=settings.tests,
         )  # fmt: skip
 

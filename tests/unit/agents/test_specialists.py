@@ -162,3 +162,8 @@ async def test_without_pictures_or_eyes_nothing_is_asked(working: Working, image
     with pytest.raises(ConfigError, match=said):
         await working(task("page", specialist="code_vision"), "Make plan.png", "x", images=images)
     assert working.model.requests == []
+
+
+async def test_why_work_was_sent_back_is_told_to_whoever_makes_it_again(working: Working) -> None:
+    await working(task("page"), "A tea house", SOUND, problem="The menu is missing.")
+    assert "An earlier version was sent back:\n\nThe menu is missing." in working.model.requests[0].messages[-1].content

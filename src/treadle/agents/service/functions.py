@@ -36,9 +36,11 @@ async def write_function(
 ) -> str:
     """Return a version of the function behind a route, as the model wrote it.
 
-    With `before` and `problem`, the model is shown what it wrote and what fails.
+    With `before`, the model is shown what it wrote, and the problem with it; a problem alone is shown as it is.
     """
-    wrong = f"It was written like this:\n\n```python\n{before}```\n\nThat is wrong:\n\n{problem}" if before else ""
+    wrong = problem
+    if before:
+        wrong = f"It was written like this:\n\n```python\n{before}```\n\nThat is wrong:\n\n{problem}"
     text = prompts["write_route"].render(
         goal=brief.goal,
         route=f"{route.method} {route.path}",

@@ -78,7 +78,7 @@ async def _written(
             key=f"write.{number}.{route.function}",
             sampling=_sampling(desk, number if problem else (number + 1) // 2),
             before=before.get(route.function, "") if problem else "",
-            problem=problem,
+            problem=problem or desk.sent_back,
         )
     return functions
 
