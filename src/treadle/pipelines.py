@@ -259,7 +259,7 @@ class PipelineBuilder:
         up after a crash begins from the last one. In a folder or sandbox of your own nothing is ever put back, and a
         call that was changing files at a crash is not repeated.
         """
-        self._sandbox = place
+        self._sandbox = place.absolute() if isinstance(place, Path) else place
         return self
 
     def store(self, store: Store | str) -> Self:
@@ -270,7 +270,7 @@ class PipelineBuilder:
     def home(self, folder: Path) -> Self:
         """Where workspaces and their snapshots lie. By default in `.treadle` of the project, and for a store in memory
         in a folder that goes when the pipeline is closed."""
-        self._home = folder
+        self._home = folder.absolute()
         return self
 
     def build(self) -> Pipeline:

@@ -150,3 +150,40 @@ def test_a_thread_killed_at_any_moment_asks_again_at_most_what_was_in_flight(tmp
     repeated = [what for what in set(done) if done.count(what) > 1]
     assert repeated == [moment] and done.count(moment) == 2
     assert (tmp_path / "work" / "t" / "a").read_text() == "0123"
+
+
+ASKING = """
+import asyncio, sys
+from pathlib import Path
+from treadle import PipelineBuilder
+from treadle.domain.messages import ModelReply, ToolCall
+from treadle.models.adapters.scripted import ScriptedModel
+
+def reply(request):
+    if request.messages[-1].role == "tool":
+        return request.messages[-1].content
+    return ModelReply("", "m", "tool_calls", tool_calls=(ToolCall("", "launch", {}),))
+
+def launch() -> str:
+    "Launch it."
+    return "launched"
+
+async def main():
+    builder = PipelineBuilder().llm(ScriptedModel(reply)).tool(launch).approve("launch", "ask").home(Path("."))
+    async with builder.store("sqlite:///runs.db").build() as pipeline:
+        done = await pipeline.run("t", *sys.argv[1:])
+        print(done.approval and done.approval["tool"], done.text)
+
+asyncio.run(main())
+"""
+
+
+def test_a_thread_of_a_program_is_answered_from_the_command_line(treadle: Commands) -> None:
+    (treadle.folder / "asking.py").write_text(ASKING)
+    store = ("--store", "sqlite:///runs.db")
+    assert treadle.run(sys.executable, "asking.py", "Go.").out.strip() == "launch"
+    resumed = treadle("resume", "t", *store)
+    assert resumed.code == 2 and "pipeline.run('t')" in resumed.err
+    answered = treadle("answer", "t", "yes", *store)
+    assert answered.code == 0 and "Its program goes on with it" in answered.err
+    assert treadle.run(sys.executable, "asking.py").out.strip() == "None launched"

@@ -54,6 +54,11 @@ async def go_on(run: str | None, how: How) -> int:
     if row.status.ended:
         hint = f"Try it again: treadle retry {row.run_id}" if row.status.value == "error" else "Start a new one."
         raise Conflict(f"Run {row.run_id!r} {row.status.told}; there is nothing to resume.", hint=hint)
+    if _is_of_a_program(row, how):
+        raise UsageError(
+            f"Thread {row.run_id!r} belongs to a program, which alone has its tools.",
+            hint=f"Run it again there: pipeline.run({row.run_id!r}). To answer it: treadle answer {row.run_id} VALUE",
+        )
     if how.detach:
         session.go_on_in_background(settings, row.run_id)
         output.data(row.run_id)
@@ -74,8 +79,10 @@ async def change_and_go_on(
     async with _with_code(settings, row, how, fork_id if forking else None) as application:
         known = row.last_seq
         run_id = await change(Given(application, row, fork_id))
-        if how.detach:
+        if how.detach or _is_of_a_program(row, how):
             output.data(run_id)
+            if not how.detach:
+                output.note("Its program goes on with it: at once if it lives, else when it runs the thread again.")
             return 0
         changed = await application.runs.find(run_id)
         if run_id != row.run_id:  # a fork: its past has been told
@@ -84,6 +91,11 @@ async def change_and_go_on(
         if not row.status.ended:
             await application.orchestrator.resume(run_id)
         return await _watch(application, row, how, after=known)
+
+
+def _is_of_a_program(row: RunRow, how: How) -> bool:
+    """Whether a run is a thread of a `Pipeline`, which no other process has the code of."""
+    return row.labels.get("kind") == "thread" and how.graph is None
 
 
 async def _found(run: str | None, how: How) -> tuple[Settings, RunRow]:
@@ -113,6 +125,10 @@ async def _with_code(
         async with session.building(settings, plan_of(row), fork_id or row.run_id, capacity=capacity) as application:
             if fork_id is None:
                 await application.builds.take_up(row)
+            yield application
+        return
+    if _is_of_a_program(row, how):
+        async with session.working(settings, capacity=0) as application:
             yield application
         return
     target = how.graph or row.labels.get("target")
