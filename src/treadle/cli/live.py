@@ -28,6 +28,11 @@ _MARKS = {
     TaskState.WAITING: ("…", "yellow"),
 }
 _REFRESH_PER_SECOND = 8
+_TASKS = ("code", "change", "special")
+_RARE = (*_TASKS, "ask", "approve")
+"""Of a build: shown only if something happens there."""
+_AFTER_TASKS = (*_TASKS, "merge")
+_ENDS = ("/finish", "/abandon")
 _TAIL = 200
 
 
@@ -64,6 +69,7 @@ class LiveView:
         self._timeline.apply(event)
         if isinstance(event.payload, LogWritten) and event.activation:
             self._said[node_of(event.activation)] = event.payload.message
+            self._said[event.activation] = event.payload.message
         if isinstance(event.payload, ModelReplied):
             self._tail, self._pieces, self._first_piece = "", 0, None
 
@@ -103,10 +109,44 @@ class LiveView:
     def _rows(self) -> Iterable[tuple[Text, Text, Text, Text, Text]]:
         visits: dict[str, list[TaskView]] = {name: [] for name in self._timeline.nodes}
         for task in self._timeline.tasks.values():
-            visits.setdefault(task.node, []).append(task)
+            if not task.part:
+                visits.setdefault(task.node, []).append(task)
+        is_split = len(self._timeline.planned) > 1
+        shown = False
         for node in self._order(visits):
-            if visits[node] or not self._timeline.status.ended:  # in the last picture, only what took place
+            if is_split and not shown and node in _AFTER_TASKS:
+                yield from self._parts()
+                shown = True
+            is_idle = self._timeline.planned and node in _RARE
+            # In the last picture there is only what took place.
+            if visits[node] or not (self._timeline.status.ended or is_idle):
                 yield self._row(node, visits[node])
+
+    def _parts(self) -> Iterable[tuple[Text, Text, Text, Text, Text]]:
+        """A row for each task of the plan, where there are several."""
+        for part, planned in self._timeline.planned.items():
+            tasks = self._timeline.of_part(part)
+            name, last = f"{part} {output.clip(planned.title, 40)}", tasks[-1] if tasks else None
+            if last is None:
+                yield Text("·", "dim"), Text(name, "dim"), Text(), Text(), Text()
+                continue
+            ended = next((task.node.rpartition("/")[2] for task in tasks if task.node.endswith(_ENDS)), "")
+            mark, _, _, _, _ = self._row(name, tasks)
+            if ended:
+                mark = Text("✓", "green") if ended == "finish" else Text("✗", "red")
+            elif not self._timeline.status.ended:
+                mark = Text(self._spinner(), "cyan")
+            seconds = sum(task.elapsed(self._clock()) or 0.0 for task in tasks)
+            tokens = sum(task.input_tokens + task.output_tokens for task in tasks)
+            said = next((text for task in reversed(tasks) if (text := self._said.get(task.activation, ""))), "")
+            doing = "" if ended else f"{last.node.rpartition('/')[2]}: "
+            yield (
+                mark,
+                Text(name, "" if ended else "bold"),
+                Text(output.duration(seconds) if seconds >= 0.05 else ""),
+                Text(f"{tokens:,} tokens" if tokens else ""),
+                Text(output.clip(doing + said, 70), "dim"),
+            )
 
     def _order(self, visits: Iterable[str]) -> Iterable[str]:
         """Nodes as declared; those of a subgraph stand in the place of the node that it is."""
@@ -123,7 +163,8 @@ class LiveView:
         last = tasks[-1]
         is_running = last.state in (TaskState.LEASED, TaskState.READY) and not self._timeline.status.ended
         mark, style = (self._spinner(), "cyan") if is_running else _MARKS.get(last.state, ("·", "dim"))
-        name = node + (f" x{len(tasks)}" if len(tasks) > 1 else "")
+        name = node.rpartition("/")[2] if node.partition("/")[0] in _TASKS else node
+        name += f" x{len(tasks)}" if len(tasks) > 1 else ""
         tries = f" (attempt {last.attempt})" if last.attempt > 1 else ""
         seconds = sum(task.seconds for task in tasks)
         if is_running and last.started_at:
@@ -151,6 +192,9 @@ class LiveView:
         rate = self._rate()
         if rate:
             parts.append(f"{rate:.0f} tokens/s")
+        left = timeline.left(self._clock())
+        if left:
+            parts.append(f"about {output.duration(left)} left")
         if timeline.paused:
             parts.append("paused: treadle resume")
         if self._note:

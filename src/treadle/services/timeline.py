@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import re
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -35,6 +36,10 @@ from treadle.domain.events import (
 from treadle.domain.task import RunStatus, TaskRow, TaskState
 from treadle.graph.spec import END, START
 
+_COPY = re.compile(r"\[[^\[\]]*\]")
+_VISIT = re.compile(r"[#~][^/]*")
+_SENT = re.compile(r"(.*\[.*:(\d+)\])/[^\[\]]+$")
+
 
 @dataclass(slots=True)
 class TaskView:
@@ -43,7 +48,9 @@ class TaskView:
     activation: str
     node: str
     name: str
-    """What people call it: `write`, and `write#2` for the node's second task."""
+    """What people call it: `write`, and `write#2` for the node's second task; `t2/write` where a plan has several."""
+    part: str = ""
+    """The id of the plan's task that it works on, where there are several."""
     state: TaskState = TaskState.READY
     attempt: int = 0
     """Attempts begun so far, that of the present one included."""
@@ -70,6 +77,21 @@ class TaskView:
         return self.seconds if self.state is TaskState.DONE else None
 
 
+@dataclass(frozen=True, slots=True)
+class Planned:
+    """A task of a build's plan."""
+
+    title: str
+    seconds: float
+    """What it was thought to take."""
+
+    def left(self, tasks: Sequence[TaskView], now: float) -> float:
+        """Seconds that it may take yet, given the node activations that have worked on it."""
+        if any(task.node.endswith(("/finish", "/abandon")) and task.state is TaskState.DONE for task in tasks):
+            return 0.0
+        return max(0.0, self.seconds - sum(task.elapsed(now) or 0.0 for task in tasks))
+
+
 @dataclass(slots=True)
 class Timeline:
     """A run as its log shows it, moved on event by event."""
@@ -79,6 +101,10 @@ class Timeline:
     tasks: dict[str, TaskView] = field(default_factory=dict)
     """By activation, in the order in which they became ready."""
     labels: dict[str, str] = field(default_factory=dict)
+    parts: dict[str, str] = field(default_factory=dict)
+    """What people call a subgraph at work, by its activation: the id of its task of the plan; "" for the only one."""
+    planned: dict[str, Planned] = field(default_factory=dict)
+    """The tasks of a build's plan, by id."""
     status: RunStatus = RunStatus.PENDING
     paused: bool = False
     error: str = ""
@@ -121,15 +147,22 @@ class Timeline:
     def named(self, name: str) -> list[TaskView]:
         """The tasks that are meant by a name: all of a node, or one by its own name, or by its activation."""
         tasks = self.tasks.values()
-        of_node = [task for task in tasks if task.node == name]
-        return of_node or [task for task in tasks if task.name == name] or [t for t in tasks if t.activation == name]
+        of_node = [task for task in tasks if name in (task.node, task.node.rpartition("/")[2])]
+        of_part = [task for task in tasks if task.part and task.part == name]
+        exact = [task for task in tasks if name in (task.name, task.activation)]
+        return of_node or of_part or exact
 
     def _new(self, activation: str) -> TaskView:
         node = node_of(activation)
-        number = 1 + sum(1 for task in self.tasks.values() if task.node == node)
-        has_more = "[" in activation or activation.count("#") > 1  # a copy by Send, or a visit within a visit
-        name = activation if has_more else node if number == 1 else f"{node}#{number}"
-        self.tasks[activation] = TaskView(activation, node, name)
+        part = next((prefix for prefix in self.parts if activation.startswith(f"{prefix}/")), None)
+        if part is not None:
+            inner = activation[len(part) + 1 :]
+            name = f"{self.parts[part]}/{inner}" if self.parts[part] else inner
+        else:
+            number = 1 + sum(1 for task in self.tasks.values() if task.node == node)
+            has_more = "[" in activation or activation.count("#") > 1  # a copy by Send, or a visit within a visit
+            name = activation if has_more else node if number == 1 else f"{node}#{number}"
+        self.tasks[activation] = TaskView(activation, node, name, self.parts.get(part or "", ""))
         return self.tasks[activation]
 
     def merge(self, rows: Iterable[TaskRow]) -> None:
@@ -195,7 +228,41 @@ class Timeline:
         task.worker, task.seconds, task.ended_at = payload.worker, payload.seconds, event.at
         task.started_at = event.at - payload.seconds if task.started_at is None else task.started_at
         task.error, task.note = "", "cached" if payload.cached else ""
+        self._learn_parts(payload)
         self._hand_on(payload.next, event.at)
+
+    def _learn_parts(self, payload: NodeFinished) -> None:
+        """See which tasks of a plan are sent to subgraphs."""
+        for activation in payload.next:
+            sent = _SENT.match(activation)
+            target = payload.route[int(sent[2])] if sent and int(sent[2]) < len(payload.route) else None
+            data = target[1] if isinstance(target, list | tuple) and len(target) > 1 else None
+            planned = data.get("task") if isinstance(data, dict) else None
+            if sent and isinstance(data, dict) and isinstance(planned, dict) and "id" in planned:
+                self.parts[sent[1]] = "" if data.get("alone") else str(planned["id"])
+                self._plan([planned])
+        update = codec.bare(payload.update)
+        plan = update.get("plan") if isinstance(update, dict) else None
+        if isinstance(plan, dict):
+            self._plan(plan.get("tasks", []))
+
+    def _plan(self, tasks: Iterable[Mapping[str, Any]]) -> None:
+        for task in tasks:
+            estimate = task.get("estimate") or {}
+            self.planned[str(task["id"])] = Planned(str(task.get("title", "")), float(estimate.get("seconds") or 0.0))
+
+    def of_part(self, part: str) -> list[TaskView]:
+        """The node activations that worked on a task of the plan, or work on it."""
+        return [task for task in self.tasks.values() if task.part == part]
+
+    def left(self, now: float) -> float | None:
+        """Seconds that the plan's tasks will take yet, by their estimates; None if nothing is known of that."""
+        if not self.planned or self.status.ended:
+            return None
+        begun = {part: self.of_part(part) for part in self.planned}
+        if len(self.planned) == 1:
+            begun = {part: [*self.tasks.values()] for part in self.planned}
+        return sum(planned.left(begun[part], now) for part, planned in self.planned.items())
 
     def _hand_on(self, activations: Iterable[str], at: float) -> None:
         """Begin tasks that have no claim of their own in the log."""
@@ -238,8 +305,12 @@ def _effect(task: TaskView, event: Event, payload: StepRecorded) -> None:
 
 
 def node_of(activation: str) -> str:
-    """The node's name in an activation, as far as the activation itself tells: `write#2` is of `write`."""
-    return activation.split("#", 1)[0].split("[", 1)[0]
+    """The node's name in an activation: `write#2` is of `write`, `code[plan:0]/write` of `code/write`."""
+    if "[" not in activation:
+        return _VISIT.sub("", activation)
+    while (plain := _COPY.sub("", activation)) != activation:
+        activation = plain
+    return _VISIT.sub("", activation)
 
 
 def nodes_of(spec: msgspec.Raw) -> list[str]:

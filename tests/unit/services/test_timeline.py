@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import msgspec
 
 from treadle.domain import codec
@@ -23,8 +25,13 @@ from treadle.domain.events import (
     ToolReturned,
 )
 from treadle.domain.task import RunStatus, TaskState
+from treadle.engine.orchestrator import Orchestrator
+from treadle.engine.results import RunOptions
+from treadle.graph.build import Graph
+from treadle.graph.spec import Send
 from treadle.services.runs import Narrator, log_line, outcome_of
 from treadle.services.timeline import Timeline, node_of, usage_of
+from treadle.stores.memory import MemoryStore
 
 
 def event(seq: int, payload: Payload, activation: str | None = None, step: str | None = None) -> Event:
@@ -149,3 +156,32 @@ def test_bookkeeping_has_no_line_in_the_log() -> None:
     assert log_line(event(1, TaskClaimed("w", 1, 1), "a")) is None
     line = log_line(event(2, NodeFailed("a", "broke", "x", 1, retry_seconds=2.0), "a"))
     assert line is not None and (line.level, line.text) == ("bad", "failed, attempt 1: broke; again in 2.0 s")
+
+
+async def test_tasks_of_a_plan_are_called_by_their_ids_and_what_is_left_is_told() -> None:
+    async def plan(state: Any, ctx: Any) -> dict[str, Any]:
+        return {"plan": {"tasks": [_planned("t1"), _planned("t2")]}}
+
+    async def work(state: Any, ctx: Any) -> dict[str, Any]:
+        return {"task": ctx.interrupt("which?")} if state["task"]["id"] == "t2" else {}
+
+    inner = Graph("code", state={"task": None})
+    inner.add_node("write", work).add_node("finish", lambda state: {})
+    inner.set_entry_point("write").add_edge("write", "finish").set_finish_point("finish")
+    graph = Graph("g", state={"plan": None})
+    graph.add_node("plan", plan).add_node("code", inner).set_entry_point("plan")
+    sends = [Send("code", {"task": _planned(id)}) for id in ("t1", "t2")]
+    graph.add_conditional_edge("plan", lambda state: sends, ["code"]).set_finish_point("code")
+    store = MemoryStore()
+    async with Orchestrator(store) as orchestrator:
+        await orchestrator.execute(graph, {}, options=RunOptions(run_id="r1"))
+    timeline = Timeline.of(await store.events("r1"))
+    assert {task.name for task in timeline.tasks.values()} >= {"plan", "t1/write", "t1/finish", "t2/write"}
+    assert [task.name for task in timeline.named("t1")] == ["t1/write", "t1/finish"]
+    assert {task.name for task in timeline.named("write")} == {"t1/write", "t2/write"}
+    assert [planned.title for planned in timeline.planned.values()] == ["Do t1", "Do t2"]
+    assert 29.0 < (timeline.left(0.0) or 0.0) <= 30.0  # t1 is done, t2 waits
+
+
+def _planned(id: str) -> dict[str, Any]:
+    return {"id": id, "title": f"Do {id}", "estimate": {"seconds": 30.0}}
