@@ -26,7 +26,7 @@ async def read_file(path: str, *, start: Line = 1, lines: Line = 2000, context: 
     """Read a text file.
 
     Args:
-        path: The file, such as `src/app.py`.
+        path: The file, relative to the workspace.
         start: The first line to show; left out: 1.
         lines: How many lines to show.
     """
@@ -50,7 +50,7 @@ async def write_file(path: str, content: str, *, context: ToolContext) -> ToolRe
     """Write a whole file: a new one, or instead of what is there. Folders are made as needed.
 
     Args:
-        path: The file, such as `src/app.py`.
+        path: The file, relative to the workspace.
         content: All that the file is to hold.
     """
     place = relative(path, context)
@@ -71,7 +71,7 @@ async def edit_file(path: str, changes: Changes, *, context: ToolContext) -> Too
     fit one place only: quote as many lines as that needs, or set `all` to change every place.
 
     Args:
-        path: The file, such as `src/app.py`.
+        path: The file, relative to the workspace.
         changes: Made one after the other.
     """
     place = relative(path, context)
@@ -93,7 +93,7 @@ async def rm_file(path: str, *, context: ToolContext) -> ToolResult:
     """Remove a file.
 
     Args:
-        path: The file.
+        path: The file, relative to the workspace.
     """
     place = relative(path, context)
     try:
@@ -110,7 +110,7 @@ async def ls_dir(
     """List what a folder holds.
 
     Args:
-        path: The folder; left out: the whole workspace.
+        path: The folder, relative to the workspace; left out: the whole workspace.
         depth: How many levels of folders to show; left out: 1.
     """
     place = relative(path, context)

@@ -40,8 +40,8 @@ async def search(
 
     Args:
         pattern: A regular expression of Python.
-        path: Where to search; left out: everywhere.
-        glob: Only files of this form, such as `*.py` or `src/**/*.ts`.
+        path: The file or folder to search; left out: the whole workspace.
+        glob: Only files whose names have this form; left out: all files.
         ignore_case: Capital letters do not matter.
         context_lines: Lines to show before and after each; left out: none.
     """

@@ -25,7 +25,7 @@ async def bash(
     Nothing but files outlives the command: no process, no variable, no change of folder. There is no network.
 
     Args:
-        command: For bash, such as `python -m pytest -q`.
+        command: What bash is to run.
         seconds: Stop it after so long; left out: as long as it may take.
     """
     limits = context.limits

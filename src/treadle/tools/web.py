@@ -27,7 +27,7 @@ def fetch_tool(allow: Sequence[str], *, resolve: Resolve = resolved) -> Function
         """Get a page of the web as text. Only some hosts may be reached.
 
         Args:
-            url: Where the page is, such as `https://docs.python.org/3/`.
+            url: Where the page is, beginning with https://.
         """
         page = await reach.get(url)
         text = text_of_html(page.text) if "html" in page.content_type else page.text
