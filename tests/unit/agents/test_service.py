@@ -148,6 +148,15 @@ async def test_a_row_is_answered_as_it_is_after_the_change(making: Making) -> No
     assert "    account = change(db" in own_function(brief, route, "import os\n\n" + stale)
 
 
+async def test_what_a_route_answers_must_be_what_is_stored_and_sums_are_checked(making: Making) -> None:
+    names = [case.name for case in cases_by_rule(await making.brief(BANK))]
+    assert "test_withdraw_account_answers_what_is_stored" in names
+    assert "test_withdraw_account_changes_balance" in names
+    making.code = ['def withdraw_account(db, account_id, body):\n    return {"balance": 5}\n']
+    made = await making(BANK, rounds=0)
+    assert "test_withdraw_account_answers_what_is_stored" in made.problem
+
+
 async def test_a_test_that_the_code_fails_for_good_is_dropped_and_that_is_said(making: Making) -> None:
     making.test = WRONG_TEST
     making.code = [WITHDRAW, WITHDRAW.replace("not enough", "too little")]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from typing import Any
 
@@ -62,6 +63,17 @@ _LOOPBACK = """def test_program_serves_over_loopback(tmp_path):
 """
 
 
+_ANSWERS = "answers?|returns?|gives?|shows?|responds? with"
+_ADDING = re.compile(
+    r"\badd(?:s|ing)?\s+(?:the\s+|an?\s+)?(\w+)\s+to\s+(?:the\s+|its\s+)?(?:\w+'s\s+)?(\w+)", re.IGNORECASE
+)
+_TAKING = re.compile(
+    r"\b(?:takes?|subtracts?|removes?|deducts?|withdraws?)\s+(?:the\s+|an?\s+)?(\w+)\s+(?:from|off|out of)\s+"
+    r"(?:the\s+|its\s+)?(?:\w+'s\s+)?(\w+)",
+    re.IGNORECASE,
+)
+
+
 def header(brief: ServiceBrief) -> Header:
     """Say what stands above the tests."""
     imports = (*_IMPORTS, f"import {brief.module}")
@@ -77,6 +89,15 @@ def cases_by_rule(brief: ServiceBrief) -> list[Case]:
     name = brief.file.rpartition("/")[2]
     loopback = _LOOPBACK.format(file=name, flag=brief.database_flags[0])
     return [*found, Case("test_program_serves_over_loopback", loopback, "rule")]
+
+
+def shape(brief: ServiceBrief, route: Route) -> str:
+    """What the things that a route is about look like as JSON, for whoever writes a test of it."""
+    resource = brief.resource(route.parent or route.resource)
+    if resource is None:
+        return "`value` is the JSON of the answer."
+    sample = {"id": 1, **resource.sample()}
+    return f"`value` is the JSON of the answer. A {resource.one} is a dict like `{sample!r}`."
 
 
 def opening(brief: ServiceBrief, route: Route) -> str:
@@ -164,6 +185,7 @@ def _of_custom(brief: ServiceBrief, route: Route) -> Iterator[Case]:
     """A custom route answers, whatever it answers, and refuses what it cannot read."""
     name, lines = _calling(brief, route)
     yield _case(f"test_{name}_answers", [*lines, "assert status < 500, value"])
+    yield from _of_stored(brief, route, lines)
     required = [field for field in route.takes if field.is_required]
     if required and route.method not in ("GET", "DELETE"):
         sent = {field.name: field.sample() for field in route.takes}
@@ -171,6 +193,29 @@ def _of_custom(brief: ServiceBrief, route: Route) -> Iterator[Case]:
         is_made = ".get(" not in wrong  # else there may be nothing yet to be about
         refused = f"assert {'status == 400' if is_made else '400 <= status < 500'}, value"
         yield _case(f"test_{name}_without_{required[0].name}_is_400", [*lines[:-1], wrong, refused])
+
+
+def _of_stored(brief: ServiceBrief, route: Route, lines: list[str]) -> Iterator[Case]:
+    """Where a route answers the thing that it is about: it is answered as it is stored, and sums are right."""
+    resource, one = brief.resource(route.resource), ""
+    shown = next((r for r in brief.routes if r.action == "show" and r.resource == route.resource), None)
+    if resource is None or shown is None or route.method == "GET" or not route.names or len(lines) < 2:
+        return
+    one = resource.one
+    if not re.search(
+        rf"\b(?:{_ANSWERS})\s+(?:(?:the|an?|its|updated|changed|new)\s+)*(?:{one}|it)\b", route.does, re.I
+    ):
+        return
+    then = f"if status == {route.status}:\n        assert"  # what is refused is another matter
+    stored = f"{then} call('GET', {_path(shown, f'{one}[{shown.names[0]!r}]')}) == (200, value)"
+    yield _case(f"test_{route.function}_answers_what_is_stored", [*lines, stored])
+    for form, sign in ((_ADDING, "+"), (_TAKING, "-")):
+        match = form.search(route.does)
+        taken = next((field for field in route.takes if match and field.name == match[1]), None)
+        into = resource.field(match[2]) if match else None
+        if taken is not None and into is not None:
+            total = f"{then} value['{into.name}'] == {one}['{into.name}'] {sign} {taken.sample()!r}"
+            yield _case(f"test_{route.function}_changes_{into.name}", [*lines, total])
 
 
 def _calling(brief: ServiceBrief, route: Route) -> tuple[str, list[str]]:

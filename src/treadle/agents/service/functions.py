@@ -14,7 +14,7 @@ from treadle.agents.ask import Asker
 from treadle.agents.coder import Sampling
 from treadle.agents.prompt import Prompts
 from treadle.agents.service import frame
-from treadle.agents.service.cases import opening
+from treadle.agents.service.cases import opening, shape
 from treadle.agents.service.shape import Route, ServiceBrief
 from treadle.agents.source import find_flaw, mend
 from treadle.agents.testcases import Case, from_functions
@@ -58,7 +58,10 @@ async def write_case(
 ) -> list[Case]:
     """Return the test of a route that the model completed; none if its answer is no test."""
     text = prompts["test_route"].render(
-        goal=brief.goal, route=f"{route.method} {route.path}", test=opening(brief, route) + "\n    ..."
+        goal=brief.goal,
+        route=f"{route.method} {route.path}",
+        shape=shape(brief, route),
+        test=opening(brief, route) + "\n    ...",
     )
     answer = code_block(await asker.ask(key, sampling.of(text, 400)))
     cases = from_functions(_without_dots(answer), ["service"])
