@@ -36,16 +36,18 @@ async def merge_all(
     prove: Prove,
     asker: Asker | None = None,
     seed: int = 0,
+    taken: Sequence[str] = (),
 ) -> Merged:
     """Merge branches into the commit `base`, from which, or from a commit before which, all of them began.
 
+    `taken` are the tasks whose work is in `base`: their tests must go on passing.
     Journaled under keys that begin with `settle.` (questions to the model) and `prove.`; commits are the same each
     time, so a node that is entered again goes on where it was. Without an asker there are rules and guesses only.
-    A single branch that begins at `base` is taken as it is, unproved: there is nothing that could clash.
+    A single branch on a base without tasks is taken as it is, unproved: there is nothing that it could clash with.
 
     Raises: What `Asker.ask`, `prove` and the snapshot store raise.
     """
-    merger = _Merger(base, history, ctx, prompts, prove, asker, Settling(prompts, asker, seed))
+    merger = _Merger(base, history, ctx, prompts, prove, asker, Settling(prompts, asker, seed), tuple(taken))
     return await merger.run(in_order(branches))
 
 
@@ -57,6 +59,7 @@ class _Step:
     commit: str
     tree: str
     tasks: tuple[str, ...]
+    """Whose work is in it."""
     settled: tuple[Settled, ...] = ()
 
 
@@ -69,6 +72,7 @@ class _Merger:
     prove: Prove
     asker: Asker | None
     settling: Settling
+    taken: tuple[str, ...]
     left: list[LeftOut] = field(default_factory=list)
     counted: int = 0
     """Tokens that are on a commit already."""
@@ -81,9 +85,10 @@ class _Merger:
             if not steps:
                 return Merged(self.base, await self.history.tree(self.base), left=tuple(self.left))
             last = steps[-1]
-            if last.commit == last.branch.commit or not await self._proof(last.tree, last.tasks):
+            if self._is_untouched(last) or not await self._proof(last.tree, last.tasks):
                 settled = tuple(one for step in steps for one in step.settled)
-                return Merged(last.commit, last.tree, last.tasks, settled, tuple(self.left))
+                merged = tuple(step.branch.task for step in steps)
+                return Merged(last.commit, last.tree, merged, settled, tuple(self.left))
             self.left.append(await self._culprit(steps))
             self.ctx.log(f"Left {self.left[-1].task} out: {self.left[-1].problem}")
 
@@ -98,7 +103,7 @@ class _Merger:
             step = await self._step(steps, branch)
             if isinstance(step, _Step):
                 steps.append(step)
-            elif steps and await self._proof(steps[-1].tree, steps[-1].tasks):
+            elif steps and not self._is_untouched(steps[-1]) and await self._proof(steps[-1].tree, steps[-1].tasks):
                 break  # the whole was broken before this branch, so nothing can be said about it
             else:
                 self.left.append(step)
@@ -107,7 +112,7 @@ class _Merger:
 
     async def _step(self, steps: list[_Step], branch: Branch) -> _Step | LeftOut:
         tip = steps[-1].commit if steps else self.base
-        tasks = (*(steps[-1].tasks if steps else ()), branch.task)
+        tasks = (*(steps[-1].tasks if steps else self.taken), branch.task)
         if await self.history.contains(branch.commit, tip):
             return _Step(branch, branch.commit, await self.history.tree(branch.commit), tasks)
         merged = await merge(self.history.snapshots, tip, branch.commit, self.history.run_id)
@@ -185,7 +190,7 @@ class _Merger:
         bad, before = steps[number], steps[:number]
         problem = await self._proof(bad.tree, bad.tasks)
         alone = await self.history.tree(bad.branch.commit)
-        if not before or await self._proof(alone, (bad.branch.task,)):
+        if not (before or self.taken) or await self._proof(alone, (bad.branch.task,)):
             return LeftOut(bad.branch.task, f"{bad.branch.task} fails by itself: {problem}")
         clash = await self._clash(bad.branch, [step.branch for step in before])
         return LeftOut(
@@ -202,11 +207,15 @@ class _Merger:
             both = await merge(self.history.snapshots, branch.commit, bad.commit, self.history.run_id)
             if not both.is_clean or await self._proof(both.tree, (branch.task, bad.task)):
                 return (branch.task,)
-        return tuple(branch.task for branch in before)
+        return (*self.taken, *(branch.task for branch in before))
 
     async def _paths(self, branch: Branch) -> list[str]:
         trees = [await self.history.tree(commit) for commit in (self.base, branch.commit)]
         return await self.history.snapshots.changed(trees[0], trees[1])
+
+    def _is_untouched(self, step: _Step) -> bool:
+        """Whether the whole is the work of one task, which is proved already."""
+        return step.commit == step.branch.commit and step.tasks == (step.branch.task,)
 
     def _is_left(self, task: str) -> bool:
         return any(left.task == task for left in self.left)

@@ -78,7 +78,7 @@ class Ending:
 
         return await merge_all(
             branches, base, history=history, ctx=ctx, prompts=self.crew.prompts, prove=prove, asker=asker,
-            seed=self.crew.settings.seed,
+            seed=self.crew.settings.seed, taken=state["taken"],
         )  # fmt: skip
 
     async def _branch(self, history: History, base: str, outcome: dict[str, Any]) -> str:

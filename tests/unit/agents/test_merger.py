@@ -68,11 +68,19 @@ class Job:
                 return f"The tests of {task} fail: {error}"
         return ""
 
-    async def merge(self, branches: Sequence[Branch], *, ask: bool = True) -> Merged:
+    async def merge(self, branches: Sequence[Branch], *, ask: bool = True, taken: Sequence[str] = ()) -> Merged:
         ctx: Any = FakeContext(journal=self.journal)
         asker = Asker(ctx, self.model, "m") if ask else None
+        prompts = Prompts.load()
         return await merge_all(
-            branches, self.base, history=self.history, ctx=ctx, prompts=Prompts.load(), prove=self.prove, asker=asker
+            branches,
+            self.base,
+            history=self.history,
+            ctx=ctx,
+            prompts=prompts,
+            prove=self.prove,
+            asker=asker,
+            taken=taken,
         )
 
     async def text(self, merged: Merged, path: str = "m.py") -> str:
@@ -157,6 +165,16 @@ async def test_two_tasks_that_undo_each_other_are_named(job: Job) -> None:
     assert (merged.merged, merged.culprit, merged.left[0].clash) == (("t1",), "t2", ("t1",))
     assert "t2 and t1 change the same part of m.py" in merged.problem and "tests of" in merged.problem
     assert Merged.of(merged.plain()) == merged
+
+
+async def test_a_task_done_again_on_top_must_not_undo_what_is_there(job: Job) -> None:
+    one = await job.branch("t1", {"m.py": BASE.replace("LIMIT = 1", "LIMIT = 5")}, "LIMIT == 5")
+    job.base = (await job.merge([one])).commit
+    two = await job.branch("t2", {"m.py": BASE.replace("LIMIT = 1", "LIMIT = 9")}, "LIMIT == 9")
+    three = await job.branch("t3", {"n.py": "N = 3\n"}, "N == 3")
+    merged = await job.merge([two, three], taken=["t1"])
+    assert (merged.merged, merged.culprit, merged.left[0].clash) == (("t3",), "t2", ("t1",))
+    assert merged.problem == "t2 passes by itself, and fails together with t1: The tests of t1 fail."
 
 
 async def test_what_breaks_without_a_conflict_is_found_by_bisection(job: Job) -> None:
