@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 CONTRACT = Path(__file__).with_name("test_sandbox_contract.py")
+ESCAPES = Path(__file__).with_name("test_file_escapes.py")
 SOURCE = CONTRACT.parents[2] / "src"
 NOBODY = 65534
 ATTACKS = (
@@ -44,12 +45,22 @@ def python_of_everybody() -> str:
 
 @pytest.mark.timeout(120)
 def test_every_guarantee_holds_for_an_ordinary_user_too() -> None:
+    run_as_nobody(CONTRACT, ATTACKS)
+
+
+@pytest.mark.timeout(120)
+def test_no_trap_works_on_an_ordinary_user_either() -> None:
+    run_as_nobody(ESCAPES, "(trap or swaps or hard) and not none")
+
+
+def run_as_nobody(file: Path, words: str) -> None:
+    """Run tests of a file; each must pass, and none be skipped."""
     folder = Path(tempfile.mkdtemp(prefix="treadle-nobody-"))
     try:
         os.chown(folder, NOBODY, NOBODY)
         search = [str(SOURCE), *(path for path in sys.path if path.endswith("site-packages"))]
         argv = [python_of_everybody(), "-m", "pytest", "-c", str(CONTRACT.parents[2] / "pyproject.toml"), "-v"]
-        argv += ["-p", "no:cacheprovider", f"--basetemp={folder}/pytest", "-k", ATTACKS, str(CONTRACT)]
+        argv += ["-p", "no:cacheprovider", f"--basetemp={folder}/pytest", "-k", words, str(file)]
         env = {"PATH": os.environ["PATH"], "HOME": str(folder), "PYTHONPATH": ":".join(search)}
         done = as_nobody(argv, env={**env, "PYTHONDONTWRITEBYTECODE": "1"})
         assert done.returncode == 0, done.stdout[-8000:] + done.stderr[-2000:]
