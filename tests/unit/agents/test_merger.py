@@ -13,7 +13,9 @@ from treadle.agents.ask import Asker
 from treadle.agents.merge_plan import Branch, Merged, first_bad, in_order
 from treadle.agents.merger import merge_all
 from treadle.agents.prompt import Prompts
+from treadle.models.adapters.embedded import EmbeddedModel
 from treadle.models.adapters.scripted import ScriptedModel
+from treadle.settings import load_settings
 from treadle.workspace import CommitNote, History, Workspace
 
 BASE = "LIMIT = 1\n\n\ndef first():\n    return 1\n"
@@ -33,7 +35,7 @@ class Job:
         self.expected: dict[str, str] = {}
         self.proved: list[tuple[str, ...]] = []
         self.journal: dict[str, tuple[bytes, bytes]] = {}
-        self.model = ScriptedModel([])
+        self.model: Any = ScriptedModel([])
 
     @classmethod
     async def begin(cls, folder: Path, files: dict[str, str | None] | None = None) -> Job:
@@ -68,9 +70,11 @@ class Job:
                 return f"The tests of {task} fail: {error}"
         return ""
 
-    async def merge(self, branches: Sequence[Branch], *, ask: bool = True, taken: Sequence[str] = ()) -> Merged:
+    async def merge(
+        self, branches: Sequence[Branch], *, ask: bool = True, taken: Sequence[str] = (), name: str = "m"
+    ) -> Merged:
         ctx: Any = FakeContext(journal=self.journal)
-        asker = Asker(ctx, self.model, "m") if ask else None
+        asker = Asker(ctx, self.model, name) if ask else None
         prompts = Prompts.load()
         return await merge_all(
             branches,
@@ -241,3 +245,20 @@ async def test_bisection_asks_few_questions() -> None:
             return number >= bad  # noqa: B023
 
         assert await first_bad(16, is_bad) == bad and len(asked) <= 4
+
+
+@pytest.mark.model
+@pytest.mark.slow
+async def test_a_small_real_model_settles_what_it_can_and_spoils_nothing(tmp_path: Path) -> None:
+    old = "def powers(items):\n    out = []\n    for item in items:\n        out.append(item * item)\n    return out\n"
+    job = await Job.begin(tmp_path, {"m.py": old})
+    anew = "def powers(items):\n    return tuple(item * item for item in items)\n"
+    one = await job.branch("t1", {"m.py": anew}, "powers([1, 2]) == (1, 4)")
+    two = await job.branch("t2", {"m.py": old.replace("in items:", "in items or []:")}, "not powers(None)")
+    job.model = EmbeddedModel(load_settings(tmp_path).model)
+    try:
+        merged = await job.merge([one, two], name="qwen2.5-coder:0.5b")
+    finally:
+        await job.model.close()
+    assert not await job.prove(merged.tree, merged.merged)
+    assert merged.merged == ("t1", "t2") or (merged.merged, merged.culprit) == (("t1",), "t2")
