@@ -37,7 +37,7 @@ async def test_a_class_without_one_of_its_methods_goes_back_before_anything_runs
     assert state["report"]["solved"], state["report"]["reason"]
     asked = [request.messages[-1].content for request in model.requests]
     assert "def add(self, amount): ...\n    def clear(self): ..." in asked[0]
-    assert any("The class Tally has no clear." in text for text in asked)
+    assert len(state["outcomes"][0]["versions"]) == 2
     tests = (tmp_path / "out" / "test_tally.py").read_text()
     assert "assert t.add(3) == 5" in tests  # the session of the goal
     assert "def test_clear" in tests
