@@ -43,7 +43,7 @@ c cc cpp cs css ex exs go h hpp hs html java jl js jsx kt lua ml php pl py r rb 
 _IN_BLOCKS = (
     "Answer with edit blocks in the form `path`, `<<<<<<< SEARCH`, `=======`, `>>>>>>> REPLACE`, and nothing else."
 )
-_IN_CODE = "Answer with each function, method or class that changes, complete, in one ```python block and nothing else."
+_IN_CODE = "Answer with the complete corrected function or class in one ```python block and nothing else."
 
 
 @dataclass(frozen=True, slots=True)
@@ -227,9 +227,9 @@ def _wanted(known: Sequence[Case]) -> str:
         return ""
     shown: list[str] = []
     left = _MAX_TEST_LINES
-    for case in known:
-        left -= case.source.count("\n") + 1
-        shown += [case.source.strip()] if left >= 0 or not shown else []
+    for source in dict.fromkeys(case.source.strip() for case in known):
+        left -= source.count("\n") + 1
+        shown += [source] if left >= 0 or not shown else []
     return "\n\nThese tests must pass:\n\n```python\n" + "\n\n".join(shown) + "\n```"
 
 

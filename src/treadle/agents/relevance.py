@@ -6,6 +6,7 @@ import ast
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from textwrap import dedent
 
 from treadle.agents.trial import essence
 
@@ -70,12 +71,14 @@ def find_suspects(failure: Failure, texts: Mapping[str, str], goal: str) -> list
 
 
 def failing_tests(failure: Failure, texts: Mapping[str, str], *, most: int = 2) -> str:
-    """Return the source of the first failing tests."""
+    """Return the source of the first failing tests, with what they are run with."""
     shown = []
     for path, name in failure.tests[:most]:
         nodes = {node.name: node for node in _all_definitions(texts.get(path, ""))}
         if name in nodes:
-            shown.append(ast.get_source_segment(texts[path], nodes[name]) or "")
+            node = nodes[name]
+            first = min([node.lineno, *(decorator.lineno for decorator in node.decorator_list)])
+            shown.append(dedent("\n".join(texts[path].splitlines()[first - 1 : node.end_lineno])))
     return "\n\n".join(filter(None, shown))
 
 

@@ -99,7 +99,7 @@ class Change:
         else:
             written = sum(1 for candidate in of_this_tier(state) if candidate["origin"] == "write")
             cases = cases_of(state)
-            believed = [case for case in cases if blocks or _is_there(case) or (written and _is_believed(case))][:6]
+            believed = [case for case in cases if blocks or _is_there(case) or (written and _is_believed(case))]
             sampling = self._sampling(written)
             edit = await write_change(
                 task, texts, asker, self.crew.prompts, sampling=sampling, blocks=blocks, known=believed
