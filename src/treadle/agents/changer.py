@@ -26,7 +26,7 @@ from treadle.agents.examples import find_examples
 from treadle.agents.goal import read_goal
 from treadle.agents.prompt import Prompts
 from treadle.agents.relevance import Failure, failing_tests, is_test
-from treadle.agents.repo_map import Ranked, RepoMap, module_of
+from treadle.agents.repo_map import Ranked, RepoMap, module_of, parsed
 from treadle.agents.testcases import Case
 from treadle.agents.view import view
 
@@ -36,6 +36,8 @@ _NEAR = 0.7
 _LINES_FIRST, _LINES_OTHER = 110, 60
 _MAX_TEST_LINES = 60
 _SIZE = re.compile(r"(?<![\w.])(\d+(?:\.\d+)?)\s*b(?![a-z])", re.IGNORECASE)
+_UNDEFINED = re.compile(r"NameError: name '(\w+)'")
+_MAX_MISSING = 300
 _LARGE_BILLIONS = 7.0
 _CODE = """
 c cc cpp cs css ex exs go h hpp hs html java jl js jsx kt lua ml php pl py r rb rs scala sh sql swift ts tsx vue
@@ -176,7 +178,7 @@ async def write_change(
         goal=task.goal + _wanted(known), notes=task.notes, sources=_sources(task, texts, shown), file=task.primary
     )
     answer = await asker.ask("change", sampling.of(text, MAX_TOKENS))
-    return read_edit(answer, _room(task, texts))
+    return await _completed(answer, task, texts, asker, prompts, sampling)
 
 
 async def correct_change(
@@ -198,7 +200,31 @@ async def correct_change(
         form=_IN_BLOCKS if blocks else _IN_CODE,
     )
     answer = await asker.ask("change", sampling.of(text, MAX_TOKENS, cold=2))
-    return read_edit(answer, _room(task, texts))
+    return await _completed(answer, task, texts, asker, prompts, sampling)
+
+
+async def _completed(
+    answer: str, task: Task, texts: Mapping[str, str], asker: Asker, prompts: Prompts, sampling: Sampling
+) -> Edit:
+    """Read an answer. A name that it uses and forgot to define is asked for, which is a short question."""
+    edit = read_edit(answer, _room(task, texts))
+    missing = _UNDEFINED.match(edit.flaw)
+    if missing is None:
+        return edit
+    code, name = code_block(answer), missing[1]
+    source = view(texts.get(task.primary, ""), (), max_lines=0)
+    text = prompts["change_missing"].render(goal=task.goal, source=source, code=_users(code, name), name=name)
+    more = code_block(await asker.ask("change.missing", sampling.of(text, _MAX_MISSING)))
+    completed = read_edit(f"```python\n{more}\n{code}\n```", _room(task, texts))
+    return edit if completed.flaw else completed
+
+
+def _users(code: str, name: str) -> str:
+    """The definitions of an answer that use a name."""
+    lines = code.splitlines()
+    spans = [(node.lineno - 1, node.end_lineno) for node in parsed(code).body]
+    parts = ["\n".join(lines[start:end]) for start, end in spans]
+    return "\n\n".join(part for part in parts if re.search(rf"\b{re.escape(name)}\b", part)) or code
 
 
 def takes_blocks(model: str, tier: str) -> bool:

@@ -7,10 +7,14 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import pytest
 from builds import build, fenced, make_crew
 
 from treadle.domain.messages import ModelRequest
+from treadle.models.adapters.embedded import EmbeddedModel
 from treadle.models.adapters.scripted import ScriptedModel
+from treadle.models.files.catalog import locate
+from treadle.settings import load_settings
 from treadle.workflows import CrewTier
 
 STATS = '''"""Figures."""
@@ -115,6 +119,16 @@ async def test_a_wrong_version_is_corrected_by_what_the_tests_say(tmp_path: Path
     model = answers([fenced(wrong), fenced(MEDIAN)], [fenced(TESTS)])
     report = (await build(await make_crew(tmp_path, model, repo=repo), GOAL))["report"]
     assert (report["solved"], report["rounds"], report["tests"]) == (True, 1, 2)
+
+
+async def test_a_definition_that_an_answer_forgot_is_asked_for(tmp_path: Path) -> None:
+    repo = make_repo(tmp_path / "repo", FILES)
+    forgetful = "def median(values):\n    return MIDDLE(values)\n"
+    missing = "MIDDLE = statistics.median\n"
+    report = await solve(tmp_path, repo, [fenced(forgetful), fenced(missing)], [fenced(TESTS)])
+    assert (report["solved"], report["rounds"]) == (True, 0)
+    stats = git(repo, "show", "treadle/r1:figures/stats.py")
+    assert stats.startswith('"""Figures."""\nimport statistics\n\nMIDDLE = statistics.median\n')
 
 
 async def test_a_change_that_breaks_a_test_is_not_handed_over(tmp_path: Path) -> None:
@@ -246,3 +260,25 @@ async def test_code_below_src_is_found_by_its_tests(tmp_path: Path) -> None:
     model = answers([fenced(MEDIAN)], [fenced(TESTS)])
     report = (await build(await make_crew(tmp_path, model, repo=repo), "add median(values) to stats.py"))["report"]
     assert (report["solved"], report["files"]) == (True, ["src/figures/stats.py", "tests/test_stats.py"])
+
+
+@pytest.mark.model
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+async def test_a_small_real_model_adds_a_function(tmp_path: Path) -> None:
+    settings = load_settings(tmp_path).model
+    name = "qwen2.5-coder:0.5b"
+    if not locate(name, settings).is_present:
+        pytest.skip(f"{name} is not here: treadle models pull {name}")
+    repo = make_repo(tmp_path / "repo", FILES)
+    model = EmbeddedModel(settings)
+    crew = await make_crew(tmp_path, model, repo=repo, sandbox="auto")
+    crew = replace(crew, tiers=(CrewTier(model, name),))
+    try:
+        goal = "add total(values) to figures/stats.py, the sum of a list: total([1, 2]) == 3"
+        report = (await build(crew, goal))["report"]
+    finally:
+        await model.close()
+    assert report["solved"], report["reason"]
+    assert report["files"] == ["figures/stats.py", "tests/test_stats.py"]
+    assert git(repo, "diff", "trunk", "treadle/r1", "--", "figures/stats.py").count("\n-") == 1  # the header's
