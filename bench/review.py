@@ -14,7 +14,7 @@ import asyncio
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict
 
 from bench.building import Metered, add_model_options, append, open_model, read_records
 from bench.humaneval import Problem, is_right, read_problems
@@ -29,6 +29,11 @@ from treadle.ports.context import NodeContext
 from treadle.ports.model import Model
 from treadle.sandboxes.choose import open_sandbox
 from treadle.stores.memory import MemoryStore
+
+
+class _State(TypedDict, total=False):
+    said: dict[str, Any]
+
 
 _SWAPPED = {ast.Lt: ast.LtE, ast.LtE: ast.Lt, ast.Gt: ast.GtE, ast.GtE: ast.Gt, ast.Eq: ast.NotEq, ast.NotEq: ast.Eq}
 _TURNED = {ast.Add: ast.Sub, ast.Sub: ast.Add, ast.Mult: ast.Add, ast.FloorDiv: ast.Mult, ast.Mod: ast.FloorDiv}
@@ -77,7 +82,7 @@ async def judge(problem: Problem, source: str, model: Model, name: str) -> dict[
             policy = ReviewPolicy(review="always")
             return {"said": await review(work, ctx, asker, Prompts.load(), bench, policy=policy)}
 
-        graph = Graph("review", state=dict).add_node("review", node)
+        graph = Graph("review", state=_State).add_node("review", node)
         graph.set_entry_point("review").set_finish_point("review")
         async with Orchestrator(MemoryStore()) as orchestrator:
             said = dict(await orchestrator.execute(graph, {}))["said"]

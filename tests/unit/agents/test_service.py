@@ -35,8 +35,8 @@ NOTES = (
 )
 BANK = (
     "HTTP service bank.py: POST /accounts {owner, balance (number, default 0)}, GET /accounts/{id}, "
-    "POST /accounts/{id}/withdraw {amount} takes the amount off the balance and returns the account; 409 if there is "
-    "not enough"
+    "POST /accounts/{id}/withdraw {amount} takes the amount off the balance and returns the account, unless there is "
+    "less (409)"
 )
 WITHDRAW = """def withdraw_account(db, account_id, body):
     account = fetch(db, "accounts", account_id)
@@ -188,3 +188,18 @@ async def test_kinds_with_loops_of_their_own_are_refused(making: Making) -> None
     desk = Desk(making.ctx, Asker(making.ctx, making.model, "m"), Prompts.load(), making.bench, "x")  # type: ignore[arg-type]
     with pytest.raises(UnknownName, match="module"):
         await specialists.work(PlannedTask("t1", "x", kind="module"), desk)
+
+
+async def test_sums_that_the_goal_spells_out_need_no_model(making: Making) -> None:
+    goal = (
+        "HTTP service shop.py: POST /products {name, count (integer)}; GET /products/{id}; "
+        "POST /products/{id}/sell {count} takes pieces out of stock and answers the product; "
+        "if there are not enough, the answer is 409. "
+        "POST /products/{id}/restock {count} adds pieces."
+    )
+    made = await making(goal)
+    assert (made.problem, making.model.requests) == ("", [])
+    source = made.files["shop.py"]
+    assert 'if product["count"] < count:\n        raise ApiError(409' in source
+    assert 'return change(db, "products", product_id, {"count": product["count"] + count})' in source
+    assert "test_sell_product_answers_what_is_stored" in {case.name for case in made.tests}

@@ -244,7 +244,15 @@ def _route(goal: str, mention: Mention, inner: str, resources: Sequence[Resource
         status = reading.status_of(mention.does, mention.method) or (201 if is_making else 200)
         takes = tuple(replace(reading.refined(field, goal, ""), is_unique=False) for field in takes)
         name = reading.function_name(mention.method, inner, taken)
-        return replace(route, takes=takes, function=name, status=status)
+        made = replace(route, takes=takes, function=name, status=status)
+        sum = reading.sum_of(made, resource) if resource else None
+        if (
+            sum is not None
+            and (sum[1] == "-" or re.search(r"(?:deposit|restock)$", inner))
+            and takes[0].minimum is None
+        ):
+            made = replace(made, takes=(replace(takes[0], minimum=0, is_above_minimum=True),))
+        return replace(made, sum=sum)
     return replace(route, function=_plain_name(action, mention.method, resource))
 
 

@@ -9,6 +9,9 @@ from treadle.agents.service.parts import HTTP, MAIN, STORAGE, TOP
 from treadle.agents.service.shape import Field, Resource, Route, ServiceBrief
 
 _SQL = {"text": "TEXT", "integer": "INTEGER", "number": "REAL", "boolean": "INTEGER", "list": "TEXT"}
+_NOT_ENOUGH = re.compile(
+    r"\b4(?:00|09|22)\b|\bnot enough\b|\binsufficient\b|\btoo (?:small|little|low)\b", re.IGNORECASE
+)
 _PYTHON = {"text": "str", "integer": "int", "number": "float", "boolean": "bool", "list": "list"}
 
 
@@ -19,7 +22,7 @@ def render(brief: ServiceBrief, custom: str) -> str:
         schema(brief),
         _fields(brief),
         STORAGE,
-        *(_plain(brief, route) for route in brief.routes if route.action != "custom"),
+        *(_plain(brief, route) for route in brief.routes if route not in brief.for_model),
         custom.strip() + "\n" if custom.strip() else "",
         _route_table(brief),
         HTTP,
@@ -90,6 +93,8 @@ def _plain(brief: ServiceBrief, route: Route) -> str:
     head = f"def {route.function}({', '.join(route.parameters)}):\n" + f'    """{_sentence(brief, route)}"""\n'
     if resource is None:
         return head + '    return {"status": "ok"}\n'
+    if route.sum is not None:
+        return head + _summing(brief, route, resource)
     table, key = resource.table, (route.parameters[1] if route.names else "")
     is_own_key = bool(route.names) and resource.field(route.names[0]) is not None
     found = f'fetch(db, "{table}", {key}, "{route.names[0]}")' if is_own_key else f'fetch(db, "{table}", {key})'
@@ -108,6 +113,20 @@ def _plain(brief: ServiceBrief, route: Route) -> str:
         "remove": f'    remove(db, "{table}", {row_id})\n',
     }
     return head + bodies[route.action]
+
+
+def _summing(brief: ServiceBrief, route: Route, resource: Resource) -> str:
+    """The body of a route that adds to a column or takes from it."""
+    assert route.sum is not None
+    (into, sign, amount), one = route.sum, resource.one
+    lines = beginning(brief, route)
+    if sign == "-" and _NOT_ENOUGH.search(route.does):
+        code = next(iter(re.findall(r"\b(400|409|422)\b", route.does)), "409")
+        lines.append(f'if {one}["{into}"] < {amount}:')
+        lines.append(f'    raise ApiError({code}, "there is not enough {into}")')
+    changed = f'{{"{into}": {one}["{into}"] {sign} {amount}}}'
+    lines.append(f'return change(db, "{resource.table}", {route.parameters[1]}, {changed})')
+    return "".join(f"    {line}\n" for line in lines)
 
 
 def _of_parent(route: Route, resource: Resource, owner: Resource, order: str) -> str:

@@ -78,7 +78,7 @@ def own_function(brief: ServiceBrief, route: Route, answer: str) -> str:
         return answer
     bare = frame.render(brief, "")
     given = {node.name for node in ast.parse(bare).body if isinstance(node, _Named)}
-    given |= {other.function for other in brief.custom if other != route}
+    given |= {other.function for other in brief.for_model if other != route}
     lines, kept = answer.splitlines(), []
     for node in ast.parse(answer).body:
         is_given = isinstance(node, _Named) and (node.name in given or node.name.startswith("test_"))
@@ -99,7 +99,7 @@ def assemble(brief: ServiceBrief, functions: Mapping[str, str]) -> str:
 
 def flaw_of(brief: ServiceBrief, route: Route, function: str) -> str:
     """Say what keeps a function from being used: it is no Python, not there, or without a body."""
-    others = {other.function: f"def {other.function}(*args):\n    return {{}}\n" for other in brief.custom}
+    others = {other.function: f"def {other.function}(*args):\n    return {{}}\n" for other in brief.for_model}
     flaw = find_flaw(assemble(brief, {**others, route.function: function}), (route.function,))
     if flaw is not None:
         return flaw.message

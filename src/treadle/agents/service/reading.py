@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
-from treadle.agents.service.shape import Field, FieldType, singular
+from treadle.agents.service.shape import Field, FieldType, Resource, Route, singular
 
 _METHODS = "GET|POST|PUT|PATCH|DELETE"
 _ROUTE = re.compile(
@@ -337,6 +337,35 @@ def _with_minimum(field: Field, said: str) -> Field:
         return replace(field, minimum=0, is_above_minimum=True)
     match = re.search(r"\b(?:at least|minimum(?: of)?|>=)\s*(\d+)", near, re.I)
     return replace(field, minimum=float(match[1])) if match else field
+
+
+_ADDS = re.compile(r"\b(?:adds?|increas\w+|increments?|deposits?|restocks?|raises? the)\b", re.IGNORECASE)
+_TAKES = re.compile(
+    r"\b(?:takes?|subtracts?|deducts?|decreas\w+|decrements?|withdraws?|removes?|sells?|lowers?)\b", re.IGNORECASE
+)
+_MORE_THAN_A_SUM = re.compile(
+    r"\b(?:transfer|histor\w*|record|total|average|log|both|random|generate|unless|except|only|each|every)\b|\{[^{}]*:[^{}]*\}.*\{",
+    re.IGNORECASE,
+)
+
+
+def sum_of(route: Route, resource: Resource) -> tuple[str, str, str] | None:
+    """Tell whether a route only adds what it takes to a column, or takes it away: the column, the sign, the field."""
+    is_of_one = route.names[:1] == ("id",) and len(route.names) == 1 and route.method in ("POST", "PUT", "PATCH")
+    numbers = [field for field in route.takes if field.type in ("integer", "number")]
+    if not is_of_one or len(route.takes) != 1 or not numbers or _MORE_THAN_A_SUM.search(route.does):
+        return None
+    said = f"{route.does} {route.path.rpartition('/')[2]}"
+    adds, takes = _ADDS.search(said), _TAKES.search(said)
+    if bool(adds) == bool(takes):
+        return None
+    own = [field for field in resource.fields if field.type in ("integer", "number")]
+    prose = _PAIRS.sub("", route.does)
+    named = [field for field in own if re.search(rf"\b{re.escape(field.name)}\b", prose, re.IGNORECASE)]
+    other = [field for field in named if field.name != numbers[0].name]
+    same = [field for field in own if field.name == numbers[0].name]
+    into = next(iter([*other, *same]), None)
+    return (into.name, "+" if adds else "-", numbers[0].name) if into is not None else None
 
 
 def about(routes: Iterable[Mention]) -> list[str]:

@@ -95,6 +95,8 @@ class Route:
     """Of a list: the column, in SQL."""
     parent: str = ""
     """Name of the resource to which those of a nested route belong: `polls` for `/polls/{id}/votes`."""
+    sum: tuple[str, str, str] | None = None
+    """Of a route that adds to a column or takes from it: the column, the sign, and the field of the body."""
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -133,8 +135,13 @@ class ServiceBrief:
 
     @property
     def custom(self) -> tuple[Route, ...]:
-        """The routes that a model has to write."""
+        """The routes that are not those of every resource."""
         return tuple(route for route in self.routes if route.action == "custom")
+
+    @property
+    def for_model(self) -> tuple[Route, ...]:
+        """Those that a model has to write: no rule knows what they do."""
+        return tuple(route for route in self.custom if route.sum is None)
 
     def resource(self, name: str) -> Resource | None:
         return next((resource for resource in self.resources if resource.name == name), None)

@@ -51,11 +51,11 @@ async def make_service(task: PlannedTask, desk: Desk) -> Made:
         desk.ctx.log(f"Assumed: {assumption}.")
     cases = cases_by_rule(brief)
     if desk.tests:
-        cases += [case for route in brief.custom for case in await _invented(brief, desk, route)]
-    versions = [await _tried(brief, desk, cases, await _written(brief, desk, {}, brief.custom, "", 0), 0)]
+        cases += [case for route in brief.for_model for case in await _invented(brief, desk, route)]
+    versions = [await _tried(brief, desk, cases, await _written(brief, desk, {}, brief.for_model, "", 0), 0)]
     for number in range(1, desk.rounds + 1):
         best = _best(versions, cases)
-        if not brief.custom or not best.failed(cases) or _is_settled(versions, cases):
+        if not brief.for_model or not best.failed(cases) or _is_settled(versions, cases):
             break
         blamed = _blamed(brief, best, cases)
         problem = _described(best.failed(cases), cases) if number % 2 and not best.flaws else ""
@@ -86,15 +86,15 @@ async def _written(
 def _blamed(brief: ServiceBrief, version: _Version, cases: Sequence[Case]) -> list[Route]:
     """The routes whose functions cannot be used, or whose own tests fail; all of them if that tells nothing."""
     failed = version.failed(cases)
-    flawed = [route for route in brief.custom if route.function in version.flaws]
-    own = [route for route in brief.custom if any(name.startswith(f"test_{route.function}") for name in failed)]
-    return flawed or own or list(brief.custom)
+    flawed = [route for route in brief.for_model if route.function in version.flaws]
+    own = [route for route in brief.for_model if any(name.startswith(f"test_{route.function}") for name in failed)]
+    return flawed or own or list(brief.for_model)
 
 
 async def _tried(
     brief: ServiceBrief, desk: Desk, cases: Sequence[Case], functions: Mapping[str, str], number: int
 ) -> _Version:
-    flaws = {route.function: flaw_of(brief, route, functions[route.function]) for route in brief.custom}
+    flaws = {route.function: flaw_of(brief, route, functions[route.function]) for route in brief.for_model}
     flaws = {name: flaw for name, flaw in flaws.items() if flaw}
     if flaws:
         desk.ctx.log(f"Not usable: {next(iter(flaws.values()))}")
@@ -156,7 +156,7 @@ def _checked(brief: ServiceBrief, cases: Sequence[Case], gone: Collection[str]) 
     by_rule = sum(1 for case in cases if case.origin == "rule")
     said = [f"{by_rule} tests by rule fail on a stub and pass on the service, over HTTP and a database file"]
     proved = {case.name.removeprefix("test_") for case in cases if case.origin != "rule"}
-    for route in brief.custom:
+    for route in brief.for_model:
         words = f"{route.method} {route.path}"
         is_disputed = f"test_{route.function}" in gone
         why = "a test of what it gives was dropped" if is_disputed else "no test says what it gives"
