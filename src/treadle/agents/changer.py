@@ -35,6 +35,8 @@ _NEAR = 0.7
 """Share of the best file's score from which another one is shown beside it from the first."""
 _LINES_FIRST, _LINES_OTHER = 110, 60
 _MAX_TEST_LINES = 60
+_MAX_OTHERS, _MAX_MAP = 10, 3000
+"""Files in the map that a larger model is shown, and its characters."""
 _SIZE = re.compile(r"(?<![\w.])(\d+(?:\.\d+)?)\s*b(?![a-z])", re.IGNORECASE)
 _UNDEFINED = re.compile(r"NameError: name '(\w+)'")
 _MAX_MISSING = 300
@@ -65,6 +67,8 @@ class Task:
     modules: tuple[str, ...]
     new: tuple[str, ...]
     fixtures: tuple[str, ...]
+    others: str = ""
+    """Signatures of the files that come next, for models that can make use of them."""
 
     def as_dict(self) -> dict[str, Any]:
         return asdict(self)
@@ -73,7 +77,7 @@ class Task:
     def of(cls, plain: Mapping[str, Any]) -> Task:
         targets = tuple((path, tuple(names)) for path, names in plain["targets"])
         lists = {key: tuple(plain[key]) for key in ("may_add", "modules", "new", "fixtures")}
-        rest: dict[str, Any] = {key: plain[key] for key in ("goal", "notes", "near", "symbols")}
+        rest: dict[str, Any] = {key: plain[key] for key in ("goal", "notes", "near", "symbols", "others")}
         return cls(**{**rest, **lists}, targets=targets, place=Place(**plain["place"]))
 
     @property
@@ -111,6 +115,7 @@ def lay_out(goal: str, texts: Mapping[str, str], conventions: Conventions, files
         modules=tuple(sorted(module_of(path) for path in (*repo.files, *may_add) if path.endswith(".py"))),
         new=_new_names(goal, repo),
         fixtures=_fixtures(texts, place),
+        others=repo.render(ranked[max(near, 1) : _MAX_OTHERS], max_chars=_MAX_MAP),
     )
 
 
@@ -174,9 +179,10 @@ async def write_change(
     """Return a version of the change, independent of those before. It is told that the `known` tests must pass."""
     name = "change_blocks" if blocks else "change"
     shown = task.near + (sampling.attempt % 2 if sampling.attempt > 1 else 0)
-    text = prompts[name].render(
-        goal=task.goal + _wanted(known), notes=task.notes, sources=_sources(task, texts, shown), file=task.primary
-    )
+    sources = _sources(task, texts, shown)
+    if blocks and task.others:
+        sources += f"\n\nOther files of the project:\n\n{task.others}"
+    text = prompts[name].render(goal=task.goal + _wanted(known), notes=task.notes, sources=sources, file=task.primary)
     answer = await asker.ask("change", sampling.of(text, MAX_TOKENS))
     return await _completed(answer, task, texts, asker, prompts, sampling)
 

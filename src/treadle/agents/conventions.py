@@ -24,15 +24,12 @@ class Conventions:
     """What the README says first. A quotation: it informs, and orders nothing."""
     rules: tuple[str, ...]
     """Lines of its guide for contributors that are about code."""
-    line_length: int
     test_folder: str
     """Where tests lie; empty: beside the code."""
     uses_unittest: bool
     has_tests: bool
     python_path: str
     """What has to be on Python's path for its tests, where nothing in the repository puts it there."""
-    formatter: str
-    """`ruff`, `black` or empty."""
 
     @property
     def check(self) -> str:
@@ -56,12 +53,10 @@ def read_conventions(texts: Mapping[str, str]) -> Conventions:
     return Conventions(
         about=_first_paragraph(_named(texts, "README")),
         rules=_rules(_named(texts, "CONTRIBUTING")),
-        line_length=_line_length(tool, texts),
         test_folder=_test_folder(tests),
         uses_unittest=_uses_unittest(tests),
         has_tests=any(path.rpartition("/")[2] != "conftest.py" for path in tests),
         python_path=_python_path(tool, texts),
-        formatter=next((name for name in ("ruff", "black") if _formats(tool, name)), ""),
     )
 
 
@@ -85,19 +80,6 @@ def _first_paragraph(readme: str) -> str:
 def _rules(guide: str) -> tuple[str, ...]:
     lines = [line.strip(" -*") for line in guide.splitlines() if not line.startswith("#")]
     return tuple(line[:160] for line in lines if _RULES.search(line))[:3]
-
-
-def _line_length(tool: Mapping[str, Any], texts: Mapping[str, str]) -> int:
-    for name in ("ruff", "black"):
-        length = _table(tool, name).get("line-length")
-        if isinstance(length, int):
-            return length
-    said = re.search(r"max[-_]line[-_]length\s*=\s*(\d+)", texts.get("setup.cfg", "") + texts.get("tox.ini", ""))
-    return int(said[1]) if said else 88
-
-
-def _formats(tool: Mapping[str, Any], name: str) -> bool:
-    return name in tool and (name != "ruff" or "format" in _table(tool, name))
 
 
 def _table(tool: Mapping[str, Any], name: str) -> Mapping[str, Any]:

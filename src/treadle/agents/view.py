@@ -10,6 +10,8 @@ from treadle.agents.repo_map import parsed, signature
 _Function = ast.FunctionDef | ast.AsyncFunctionDef
 _Definition = _Function | ast.ClassDef
 _MAX_CONSTANT_LINES = 12
+_WIDE = 300
+"""Characters of a line that holds data, and is not shown."""
 
 
 def view(text: str, names: Sequence[str], *, max_lines: int = 110) -> str:
@@ -19,8 +21,8 @@ def view(text: str, names: Sequence[str], *, max_lines: int = 110) -> str:
     """
     lines = text.splitlines()
     tree = parsed(text)
-    if len(lines) <= max_lines or not tree.body:
-        return text if len(lines) <= 3 * max_lines else "\n".join(lines[: 3 * max_lines]) + "\n"
+    if (len(lines) <= max_lines and not _is_wide(lines)) or not tree.body:
+        return "\n".join(line[:_WIDE] for line in lines[: 3 * max_lines]) + "\n"
     shown = _within(tree, lines, names, max_lines)
     parts = [part for node in tree.body for part in _shown(node, lines, shown)]
     return "\n".join(parts) + "\n"
@@ -60,10 +62,12 @@ def _shown(node: ast.stmt, lines: Sequence[str], names: set[str]) -> Iterable[st
             yield from ("", *lines[start:end])
         else:
             yield f"# {signature(node)}"
-    elif isinstance(node, ast.Import | ast.ImportFrom) or end - start <= _MAX_CONSTANT_LINES:
+    elif isinstance(node, ast.Import | ast.ImportFrom) or (
+        end - start <= _MAX_CONSTANT_LINES and not _is_wide(lines[start:end])
+    ):
         yield from lines[start:end]
     else:
-        yield f"# {lines[start].strip()} ... ({end - start} lines)"
+        yield f"# {lines[start].strip()[:80]} ... ({end - start} lines)"
 
 
 def _class(node: ast.ClassDef, lines: Sequence[str], names: set[str]) -> Iterable[str]:
@@ -81,6 +85,10 @@ def _class(node: ast.ClassDef, lines: Sequence[str], names: set[str]) -> Iterabl
             yield from lines[start:end]
         else:
             yield f"{' ' * child.col_offset}# {signature(child)}"
+
+
+def _is_wide(lines: Sequence[str]) -> bool:
+    return any(len(line) > _WIDE for line in lines)
 
 
 def _span(node: ast.stmt) -> tuple[int, int]:

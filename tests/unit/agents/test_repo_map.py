@@ -99,3 +99,11 @@ def test_of_a_long_class_the_other_methods_are_comments() -> None:
     shown = view(f'class C:\n    """Things."""\n\n    size = 2\n\n{methods}\n', ["C.m3"], max_lines=50)
     assert "    size = 2\n" in shown
     assert "    def m3(self):\n        a = 3\n        return a\n    # def m4(self)\n" in shown
+
+
+def test_lines_of_data_are_not_shown() -> None:
+    text = f"TABLE = [{'0.5, ' * 9000}]\n\n\ndef f(a):\n    return TABLE[a]\n"
+    shown = view(text, ["f"])
+    assert "def f(a):\n    return TABLE[a]\n" in shown
+    assert len(shown) < 300
+    assert len(view("x" * 9000, [])) < 400

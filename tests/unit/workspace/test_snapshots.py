@@ -162,3 +162,14 @@ async def test_a_store_opened_many_times_at_once_is_made_once(tmp_path: Path) ->
     (tmp_path / "folder").mkdir()
     (tmp_path / "folder" / "a.txt").write_text("a")
     assert len({await store.take(tmp_path / "folder", "r") for store in stores}) == 1
+
+
+async def test_texts_are_all_text_files_that_are_not_too_large(workspace: Workspace) -> None:
+    files = {"a.py": "ä = 1\n", "pkg/empty.txt": "", "pkg/big.txt": "x" * 2000, "odd name.md": "# Odd\r\n"}
+    tree = await workspace.write(await workspace.empty(), files)
+    (workspace.folder / "logo.bin").write_bytes(b"\0\1\2")
+    (workspace.folder / "link.txt").symlink_to("a.py")
+    tree = await workspace.snapshots.take(workspace.folder, "r1", since=tree)
+    texts = await workspace.snapshots.texts(tree, max_bytes=1000)
+    assert texts == {"a.py": "ä = 1\n", "pkg/empty.txt": "", "odd name.md": "# Odd\r\n"}
+    assert await workspace.snapshots.texts(await workspace.empty()) == {}
