@@ -60,7 +60,7 @@ async def search(
         raise Refused(f"The search did not end within {limits.wall_seconds:g} seconds.", hint=hint)
     if result.exit_code != 0:
         last = (result.stderr.strip().splitlines() or [f"exit code {result.exit_code}"])[-1]
-        raise Refused(f"The search failed: {last}.", hint="Use another path or pattern.")
+        raise Refused(f"The search failed: {last}.", hint="Leave out `path` to search everywhere.")
     return _told([json.loads(line) for line in result.stdout.splitlines() if line.startswith("{")], note)
 
 

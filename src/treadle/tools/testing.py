@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 
 import msgspec
 
+from treadle.errors import NotFound, Refused
 from treadle.ports.tool import ToolContext, ToolResult
 from treadle.tools.define import tool
 from treadle.tools.places import relative
@@ -41,6 +42,8 @@ async def run_tests_tool(
     if refused:
         return ToolResult(f"{refused[0]!r} is no test: it begins with a dash. Name files or tests.", is_error=True)
     chosen = await find_runner(files) if runner == "auto" else runner
+    for place in places if chosen == "pytest" else ():
+        await _refuse_missing(place.partition("::")[0], context)
     run = await run_tests(context.sandbox, chosen, places, limits)
     changed = changed_between(before, await files.stamps())
     data = {
@@ -58,6 +61,16 @@ async def run_tests_tool(
         data=data,
         changed=tuple(path for path in changed if path != RESULTS),
     )
+
+
+async def _refuse_missing(path: str, context: ToolContext) -> None:
+    """Small models make up names of tests: tell of it before a runner does, in many words."""
+    try:
+        await context.sandbox.files.list(path)
+    except NotFound:
+        raise NotFound(f"There is no {path!r} to test.", hint="Leave out `targets` to run all tests.") from None
+    except Refused:
+        return  # it is a file
 
 
 def told(run: TestRun) -> str:

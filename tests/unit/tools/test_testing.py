@@ -62,6 +62,14 @@ async def test_plugins_are_loaded_where_tests_need_them(hands: Hands) -> None:
     assert (await hands("run_tests")).text == "1 passed, 0 failed (pytest)"
 
 
+async def test_targets_that_were_made_up_are_told_with_what_to_do(hands: Hands) -> None:
+    await hands("write_file", path="test_a.py", content="def test_a():\n    pass\n")
+    for target in ("test1", "tests/test_b.py::test_c"):
+        result = await hands("run_tests", targets=[target])
+        assert result.is_error and "Leave out `targets`" in result.text
+    assert not (await hands("run_tests", targets=["test_a.py::test_a"])).is_error
+
+
 async def test_target_that_would_be_an_option_is_refused(hands: Hands) -> None:
     result = await hands("run_tests", targets=["--junit-xml=/tmp/x"])
     assert result.is_error and "begins with a dash" in result.text
