@@ -95,8 +95,11 @@ def lay_out(goal: str, texts: Mapping[str, str], conventions: Conventions, files
     repo = RepoMap({path: text for path, text in texts.items() if _is_code(path)})
     ranked = [entry for entry in repo.rank(goal) if not files or _may_touch(entry.path, files)]
     named = [path for path in re.findall(r"(?<![\w./])[\w-]+(?:/[\w-]+)*\.py\b", goal) if not is_test(path)]
+    named += [path for path in files if path.endswith(".py") and not is_test(path)]
+    named = [path for path in dict.fromkeys(named) if not files or _may_touch(path, files)]
     may_add = tuple(path for path in named if not any(p == path or p.endswith("/" + path) for p in texts))
-    ranked = ranked or [Ranked(path, 1.0, ()) for path in _by_size(texts)[:1]]
+    usual = [path for path in _by_size(texts) if not files or _may_touch(path, files)]
+    ranked = ranked or [Ranked(path, 1.0, ()) for path in usual[:1]]
     if not ranked and not may_add:
         return None
     targets = ranked[: 1 if may_add else _MAX_TARGETS]
