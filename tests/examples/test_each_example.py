@@ -16,6 +16,12 @@ PROMISED = {
         "May it order {'part': 'nuts', 'number': 10}?",
         "answered: Done: 10 nuts ordered. There are 13 now.",
     ],
+    "03_agent_pool": ["simple: Quickly: fix a typo", "complex: With care: find the leak", "4 tickets are done"],
+    "04_full_orchestration": [
+        "t3 quote.py: 2 tests, review: accept",
+        "Merge t2: price.py with price(count, each) that multiplies them",
+        "Add area.py: area.py with area(width, height) that multiplies them",
+    ],
     "simple_workflow": ["- AI agents are on the rise", "3: write wrote report"],
     "conditional_workflow": ["START --> write", "Published: Draft 2 about tea, with numbers"],
     "fan_out_join": ["9 words [4, 1, 4], the longest has 5 letters", "2 words [2], the longest has 7 letters"],

@@ -28,6 +28,12 @@ _NOT_WANTED = re.compile(
     r"(?:^|/)(?:tests?|config|settings|setup|requirements|deploy|docker\w*|readme|__init__)[._]|_test\."
 )
 _USED_BY = re.compile(r"\b(?:used|imported|needed|called)\s+by\b", re.IGNORECASE)
+_USES_ALL = re.compile(
+    r"\b(?:uses?|using|combin\w+|calls?|imports?|needs?|joins?|on top of|out of|with the help of)\s+"
+    r"(?:(?:all|both)\s+of\s+)?(?:both|all|them|these|the\s+(?:others?|two|three))\b",
+    re.IGNORECASE,
+)
+"""What a part says that builds on all those before it."""
 _LONGEST = 100
 _WHAT = {
     "module": "a module",
@@ -205,6 +211,8 @@ def _needs(pieces: Sequence[Piece]) -> list[set[int]]:
                 continue
             by_the_other = _USED_BY.search(line)
             needs[other if by_the_other else number].add(number if by_the_other else other)
+        if any(_USES_ALL.search(line) for line in piece.said):
+            needs[number] |= set(range(number))
     for number, piece in enumerate(pieces):
         if not needs[number]:
             used = {n for n, wanted in enumerate(needs) if number in wanted}

@@ -1,6 +1,6 @@
 """Shipped workflows; the build pipeline is one."""
 
-from treadle.workflows.build import CrewOf, Places, build_graph, graph_of
+from treadle.workflows.build import CrewOf, Places, build_graph, debug_loop, graph_of
 from treadle.workflows.crew import BuildSettings, BuildState, Crew, CrewTier, WorkState
 
 __all__ = [

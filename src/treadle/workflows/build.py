@@ -56,6 +56,18 @@ def build_graph(crew: Crew) -> Graph:
     return graph_of(crew_of)
 
 
+def debug_loop(crew: Crew) -> Graph:
+    """Return the heart of a build, alone: write, test, reflect, fix, until a file and its tests agree.
+
+    Start it with `{"goal": ...}`, and perhaps a `check`. It ends with `outcomes`: see `workflows.task.outcome`.
+    """
+
+    async def crew_of(run_id: str) -> Crew:
+        return crew
+
+    return _code_graph(_Nodes(crew_of, Places()))
+
+
 def graph_of(crew_of: CrewOf, places: Places | None = None) -> Graph:
     """Return the graph for builds; each run has a crew of its own.
 

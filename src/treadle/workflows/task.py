@@ -8,10 +8,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+import msgspec
+
 from treadle.agents.brief import Brief
 from treadle.agents.source import interface, stub
 from treadle.agents.testcases import Case
 from treadle.agents.trial import Outcome, essence
+from treadle.domain.plan import PlannedTask
 from treadle.ports.context import NodeContext
 from treadle.workflows.crew import Crew, WorkState
 from treadle.workflows.escalation import versions
@@ -32,14 +35,22 @@ class Task:
         self.crew = crew
 
     async def begin(self, state: WorkState, ctx: NodeContext) -> Update:
-        """See what is there already, and begin in the tier that the plan names."""
+        """See what is there already, and begin in the tier that the plan names.
+
+        A goal alone is a task, too, and begins with nothing.
+        """
+        if not state.get("task"):
+            empty = await self.crew.workspace.empty()
+            task = msgspec.to_builtins(PlannedTask("t1", state["goal"]))
+            state = {**state, "task": task, "alone": True, "base": empty}
         tier = next((n for n, tier in enumerate(self.crew.tiers) if tier.name == state["task"]["tier"]), 0)
         snapshots, base = self.crew.workspace.snapshots, state["base"]
         paths = [path for path in await snapshots.files(base) if path.endswith(".py") and not _is_test(path)]
         beside = {path: _offered(await snapshots.read(base, path) or "") for path in paths[:_MAX_BESIDE]}
         began = {"tokens": state.get("tokens", 0), "cost": state.get("cost", 0.0), "tier": self.crew.tiers[tier].name}
         elsewhere = {"work_queue": self.crew.tiers[tier].queue} if state.get("queue") else {}
-        return {"tier": tier, "tree": base, "beside": beside, "began": began, "round": 0, **elsewhere}
+        known = {key: state[key] for key in ("task", "alone", "base")}
+        return {**known, "tier": tier, "tree": base, "beside": beside, "began": began, "round": 0, **elsewhere}
 
     async def prove(self, state: WorkState, ctx: NodeContext) -> Update:
         """Prove the files as they will be handed over: tests fail on the stub, pass on the code, and the check passes.
@@ -96,7 +107,7 @@ class Task:
         """Say what came of it: a proved tree, and what its commit will tell."""
         brief = Brief.of(state["brief"])
         note = {
-            "subject": f"Add {brief.file}: {brief.goal}",
+            "subject": f"Add {brief.file}: {brief.goal if state.get('alone') else state['task']['title']}",
             "body": _body(state, brief),
             "trailers": trailers(state, self.crew),
         }

@@ -16,7 +16,7 @@ from treadle.engine.results import RunOptions
 from treadle.models.adapters.scripted import ScriptedModel
 from treadle.sandboxes.choose import open_sandbox
 from treadle.stores.memory import MemoryStore
-from treadle.workflows import Crew, build_graph
+from treadle.workflows import Crew, build_graph, debug_loop
 
 CODE = {
     "area.py": "def area(width, height):\n    return width * height\n",
@@ -97,3 +97,11 @@ async def test_a_goal_that_names_its_parts_is_built_in_parts_without_asking_how(
     goal = "area.py with area(width, height), and price.py with price(count, each)"
     report = (await build(await crew_of(tmp_path, ScriptedModel(author)), goal))["report"]
     assert report["solved"] and len(report["tasks"]) == 2
+
+
+async def test_the_debug_loop_works_alone(tmp_path: Path) -> None:
+    crew = await crew_of(tmp_path, ScriptedModel(author))
+    async with Orchestrator(MemoryStore()) as orchestrator:
+        state = await orchestrator.execute(debug_loop(crew), {"goal": "area.py with area(width, height)"})
+    (outcome,) = state["outcomes"]
+    assert (outcome["ok"], outcome["files"], outcome["tests"]) == (True, ["area.py", "test_area.py"], 2)
