@@ -1,4 +1,4 @@
-"""A whole build: a goal becomes tasks, two of them side by side, each written, tested and reviewed; then merged with git.
+"""A whole build: a goal becomes tasks, two of them side by side, each written, tested, reviewed; then merged with git.
 
 It is what `treadle build` does, put together by hand. The model is scripted, so that this runs anywhere.
 """
