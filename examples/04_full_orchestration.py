@@ -55,7 +55,8 @@ async def main() -> None:
         for task in state["report"]["tasks"]:
             print(f"{task['id']} {task['files'][0]}: {task['tests']} tests, review: {task['review']['verdict']}")
         log = ["git", "-C", str(out), "log", "--topo-order", "--format=%s"]
-        print(subprocess.run(log, capture_output=True, text=True, check=True).stdout)
+        done = await asyncio.to_thread(subprocess.run, log, capture_output=True, text=True, check=True)
+        print(done.stdout)
 
 
 asyncio.run(main())
