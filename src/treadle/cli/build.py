@@ -256,6 +256,9 @@ def _facts(plan: BuildPlan, report: dict[str, Any], seconds: float, rate: float)
     facts.append(("files", ", ".join(report.get("files", [])) or "none"))
     if solved and report.get("tests"):
         facts.append(("tests", f"{report['tests']} pass, and were seen to fail on a stub of the code"))
+    if report.get("coverage"):
+        shown = ", ".join(f"{path} {share:.0%}" for path, share in report["coverage"].items())
+        facts.append(("coverage", f"{shown} of the lines are run by the tests"))
     if report.get("dropped"):
         why = report["dropped"][0].get("why", "")
         facts.append(("dropped", f"{len(report['dropped'])} generated test(s), the first because it {why}"))

@@ -10,6 +10,8 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, TypedDict, TypeVar
 
 from treadle.agents.ask import Asker
+from treadle.agents.brief import Brief
+from treadle.agents.coverage import measure
 from treadle.agents.estimator import TierChoice
 from treadle.agents.prompt import Prompts
 from treadle.agents.suite import Suite, run_suite
@@ -83,6 +85,11 @@ class Crew:
         """Run one pytest file of the workspace: see `agents.trial.run_tests`."""
         limits = replace(self.settings.limits, wall_seconds=self.settings.test_seconds)
         return await run_tests(self.sandbox, file, limits)
+
+    async def coverage(self, brief: Brief) -> float | None:
+        """Tell how much of a file its tests run: see `agents.coverage.measure`."""
+        limits = replace(self.settings.limits, wall_seconds=2 * self.settings.test_seconds)
+        return await measure(self.sandbox, brief.test_file, brief.file, limits)
 
     async def run_command(self, command: str, *, seconds: float = 0.0) -> dict[str, Any]:
         """Run a command of the user's in the workspace: see `agents.trial.run_command`."""
@@ -200,6 +207,8 @@ class WorkState(TypedDict, total=False):
     candidates: list[dict[str, Any]]
     cases: list[dict[str, Any]]
     """Tests in force."""
+    coverage: float | None
+    """The share of the file's lines that its tests run; None where that is not known."""
     dropped: list[dict[str, str]]
     """Tests that were given up, each with the reason."""
     round: int

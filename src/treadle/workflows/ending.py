@@ -154,6 +154,7 @@ def report(state: BuildState, crew: Crew, *, solved: bool) -> Update:
         "files": _files(state),
         "tests": sum(outcome["tests"] for outcome in outcomes),
         "dropped": _all(outcomes, "dropped"),
+        "coverage": {made["files"][0]: made["coverage"] for made in outcomes if made.get("coverage") is not None},
         "assumptions": [*state["plan"]["assumptions"], *_all(outcomes, "assumptions")],
         "tasks": [_line(task, outcomes) for task in Plan.of(state["plan"]).tasks],
     }

@@ -76,6 +76,7 @@ class Task:
             "proved": best,
             "cases": [case.as_dict() for case in cases],
             "dropped": dropped,
+            "coverage": proof.get("coverage"),
             "move": {"action": "stop" if reason else "review", "problem": reason},
         }
 
@@ -95,9 +96,12 @@ class Task:
             tree = await workspace.write(state["base"], files)
             outcome = await self.crew.run_tests(brief.test_file)
             await workspace.restore(tree)
+            reached = None if brief.is_program or outcome.failed else await self.crew.coverage(brief)
             done = await self.crew.run_command(command) if command else None
             problem = "" if done is None or done["ok"] else essence(done["output"]) or f"Exit code {done['exit_code']}."
-            return {"tree": tree, **outcome.as_dict(), "hollow": sorted(on_stub.passed), "check": problem}
+            return {"tree": tree, **outcome.as_dict(), "hollow": sorted(on_stub.passed), "check": problem} | {
+                "coverage": reached
+            }
 
         request = {"tool": "prove", "files": files, "command": command}
         proof: dict[str, Any] = await ctx.step(key, prove, kind="tool", request=request)
@@ -142,6 +146,7 @@ def outcome(state: WorkState, crew: Crew, *, ok: bool) -> Update:
         "rounds": state.get("round", 0),
         "tests": len(state.get("cases", [])),
         "dropped": list(state.get("dropped", [])),
+        "coverage": state.get("coverage"),
         "versions": versions(crew, state.get("candidates", [])),
         "tokens": state.get("tokens", 0) - began["tokens"],
         "cost": round(state.get("cost", 0.0) - began["cost"], 6),

@@ -37,6 +37,7 @@ async def test_goal_becomes_a_repository_with_proved_tests(tmp_path: Path) -> No
     state = await build(crew, GOAL, check="python -c \"import slug; assert slug.slugify('É') is not None\"")
     report = state["report"]
     assert (report["solved"], report["tests"], report["rounds"], report["dropped"]) == (True, 3, 0, [])
+    assert report["coverage"] == {"slug.py": 1.0}
     out = tmp_path / "out"
     assert sorted(path.name for path in out.iterdir()) == [".git", "README.md", "slug.py", "test_slug.py"]
     assert (out / "slug.py").read_text() == GOOD
