@@ -2,7 +2,7 @@
 
 Each is installed from PyPI, at a pinned version, into a virtual environment of its own in the cache folder, on first
 use. Each talks to the model through `bench.door`, which counts its tokens and ends what exceeds the limits below. What
-the model wrote runs in a sandbox for peers too: aider's tests in ours, mini-swe-agent's commands in bubblewrap.
+the model wrote runs in a sandbox for peers too: aider's tests, and mini-swe-agent's commands.
 """
 
 from __future__ import annotations
@@ -31,6 +31,7 @@ ANSWER_TOKENS = 1200
 STEPS = 15
 """Of mini-swe-agent; aider repairs three times by itself."""
 SECONDS = 1800.0
+_PYTHON_PATH = os.pathsep.join(os.path.abspath(path) for path in sys.path)
 _Command = tuple[list[str], dict[str, str]]
 
 
@@ -46,9 +47,7 @@ def peer(name: str) -> Callable[[DevGoal, Model, argparse.Namespace, int], Await
             place.mkdir()
             lay_out(place, goal.given)
             async with door.open():
-                command, more = (
-                    _aider(home, goal, place, door.url) if name == "aider" else _mini(home, goal, place, door)
-                )
+                command, more = (_aider if name == "aider" else _mini)(home, goal, place, door.url)
                 said = await _run(command, place, Path(folder), more)
             files = read_files(place)
         seconds = time.perf_counter() - began
@@ -97,9 +96,10 @@ def _aider(home: Path, goal: DevGoal, place: Path, url: str) -> _Command:
     command += ["--edit-format", "whole", "--yes-always", "--no-stream", "--no-pretty", "--no-git", "--no-auto-commits"]
     command += ["--no-check-update", "--no-show-release-notes", "--analytics-disable", "--no-show-model-warnings"]
     command += ["--no-suggest-shell-commands", "--no-detect-urls", "--no-gitignore", "--map-tokens", "0"]
+    command += ["--max-chat-history-tokens", "8000"]  # or it would spend a question on summing up
     command += ["--message", task_of(goal)]
     if goal.given:
-        check = f"PYTHONPATH={os.pathsep.join(sys.path)} {sys.executable} -m bench.in_sandbox '{goal.check}'"
+        check = f"PYTHONPATH={_PYTHON_PATH} {sys.executable} -m bench.in_sandbox '{goal.check}'"
         command += ["--auto-test", "--test-cmd", check]
         for path in goal.tests:
             command += ["--read", path]
@@ -107,22 +107,19 @@ def _aider(home: Path, goal: DevGoal, place: Path, url: str) -> _Command:
     return [*command, *(wanted if len(wanted) <= 3 else ())], {}
 
 
-def _mini(home: Path, goal: DevGoal, place: Path, door: Door) -> _Command:
-    """Its own loop of text answers and bash commands, with its own prompts; commands run in bubblewrap."""
-    from bench.crew_mini import DRIVER
-    from treadle.sandboxes.bubblewrap import find_bwrap
-
-    bwrap = find_bwrap()
-    told = {"task": task_of(goal), "folder": str(place), "url": door.url, "steps": STEPS}
-    told["bwrap"] = str(bwrap.path if bwrap else "bwrap")
-    told["python"] = sys.executable
-    return [str(home / "bin" / "python"), "-c", DRIVER], {"MINI_TASK": json.dumps(told)}
+def _mini(home: Path, goal: DevGoal, place: Path, url: str) -> _Command:
+    """Its own loop of answers in text and bash commands, with its own prompts."""
+    told = {"task": task_of(goal), "folder": str(place), "url": url, "steps": STEPS, "python": sys.executable}
+    told["python_path"] = _PYTHON_PATH
+    driver = Path(__file__).parent / "crew_mini.py"
+    return [str(home / "bin" / "python"), str(driver)], {"MINI_TASK": json.dumps(told)}
 
 
 async def _run(command: list[str], place: Path, folder: Path, more: dict[str, str]) -> str:
     """Run a peer with a home of its own, and return the end of what it said."""
     kept = {name: os.environ[name] for name in ("PATH", "LANG") if name in os.environ}
     env = {**kept, "HOME": str(folder), "NO_PROXY": "127.0.0.1", "OPENAI_API_KEY": "no", **more}
+    env["LITELLM_LOCAL_MODEL_COST_MAP"] = "True"  # it would look for prices on the internet
     env |= {"MSWEA_CONFIGURED": "true", "MSWEA_SILENT_STARTUP": "1", "MSWEA_COST_TRACKING": "ignore_errors"}
     process = await asyncio.create_subprocess_exec(
         *command,
