@@ -114,7 +114,7 @@ def finished(unfinished: Unfinished, answer: str) -> str:
         for node in ast.parse(unfinished.source).body
         if not (isinstance(node, ast.Expr)) and not _bound(ast.Module(body=[node], type_ignores=[])) & have
     ]
-    return mend("\n\n".join([*kept, answer]))
+    return mend("\n\n".join([*kept, _as_used(answer, unfinished.tests)]))
 
 
 def flaw_of(unfinished: Unfinished, source: str, texts: Mapping[str, str]) -> str:
@@ -195,3 +195,28 @@ def _shortened(source: str) -> str:
         if isinstance(node, _Function | ast.ClassDef) and len("\n".join(lines[:stop])) <= _MOST_OF_TESTS:
             end = max(end, stop)
     return "\n".join(lines[:end]).strip() if end else source[:_MOST_OF_TESTS]
+
+
+def _as_used(source: str, tests: str) -> str:
+    """Make properties of methods that the tests only ever read, and methods of properties that they only ever call."""
+    lines, edits = source.splitlines(), []
+    for node in (
+        child for owner in ast.walk(ast.parse(source)) if isinstance(owner, ast.ClassDef) for child in owner.body
+    ):
+        if not isinstance(node, ast.FunctionDef) or node.name.startswith("_") or len(node.args.args) != 1:
+            continue
+        uses = re.findall(rf"\.{node.name}\b(\s*\()?", tests)
+        marks = [decorator for decorator in node.decorator_list if ast.unparse(decorator) == "property"]
+        indent = " " * node.col_offset
+        if uses and not any(uses) and not node.decorator_list and not _calls_itself(source, node.name):
+            edits.append((node.lineno - 1, node.lineno - 1, [f"{indent}@property"]))
+        elif uses and all(uses) and marks:
+            edits.append((marks[0].lineno - 1, marks[0].lineno, []))
+    for start, end, text in sorted(edits, reverse=True):
+        lines[start:end] = text
+    return "\n".join(lines) + "\n"
+
+
+def _calls_itself(source: str, name: str) -> bool:
+    """Whether the code calls the method that is to become a property."""
+    return re.search(rf"\.{name}\s*\(", source) is not None

@@ -88,3 +88,16 @@ def test_instructions_beside_the_code_complete_a_short_goal() -> None:
 
 def test_no_failing_test_is_nothing_to_write() -> None:
     assert find_unfinished(Failure((), (), ""), "", {"robot.py": STUB}) is None
+
+
+def test_methods_and_properties_become_what_the_tests_take_them_for() -> None:
+    tests = "def test_it():\n    assert Robot().place == (0, 0)\n    assert Robot().name() == 'R'\n"
+    answer = (
+        "class Robot:\n    def place(self):\n        return (0, 0)\n\n"
+        "    @property\n    def name(self):\n        return 'R'\n\n    def turn(self):\n        return self\n"
+    )
+    source = finished(Unfinished("robot.py", "", ("Robot",), tests), answer)
+    assert "@property\n    def place(self)" in source
+    assert source.count("@property") == 1
+    called = answer.replace("return self\n", "return self.place()\n")
+    assert "@property\n    def place" not in finished(Unfinished("robot.py", "", ("Robot",), tests), called)
