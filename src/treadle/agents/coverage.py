@@ -13,6 +13,7 @@ import os, sys, threading
 name, tests, word = sys.argv[1:4]
 place = os.path.realpath(name)
 reached = set()
+known = {}
 
 def follow(frame, event, argument):
     if event == "line":
@@ -20,7 +21,10 @@ def follow(frame, event, argument):
     return follow
 
 def watch(frame, event, argument):
-    if os.path.realpath(frame.f_code.co_filename) == place:
+    file = frame.f_code.co_filename
+    if file not in known:
+        known[file] = os.path.realpath(file) == place
+    if known[file]:
         reached.add(frame.f_lineno)
         return follow
 
