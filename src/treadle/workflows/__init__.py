@@ -12,5 +12,6 @@ __all__ = [
     "Places",
     "WorkState",
     "build_graph",
+    "debug_loop",
     "graph_of",
 ]
