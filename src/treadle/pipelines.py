@@ -49,6 +49,8 @@ class _Answering:
     model_name: str
     pricing: Pricing | None
     context: int
+    is_small: bool = False
+    """It does better with words for tools, and with answers that are bound to be calls."""
 
 
 @dataclass(slots=True)
@@ -80,6 +82,7 @@ class Outfit:
         sandbox, workspace = await self._room(ctx.run_id)
         base = await ctx.step("base", lambda: self._base(workspace), kind="tool", request={"base": True})
         tool_worker = ToolWorker(self.tools, sandbox, workspace=workspace, base=base)
+        ended_by = "done" if any(tool.name == "done" for tool in self.tools) else ""
         worker = Worker(
             answering.model,
             answering.model_name,
@@ -87,8 +90,8 @@ class Outfit:
             answering.pricing,
             max_tokens=min(self.spec.answer_tokens, answering.context // 2),
             temperature=self.spec.temperature,
+            must_call=bool(ended_by) and answering.is_small,
         )
-        ended_by = "done" if any(tool.name == "done" for tool in self.tools) else ""
         policy = self.spec.policy(
             tools=tool_worker.rules(self.spec.approvals),
             context=answering.context,
@@ -126,15 +129,16 @@ class Outfit:
 
     async def _decided(self) -> _Answering:
         """The embedded models are small: told of tools in the way of their template, they recite the descriptions;
-        told in words, they call. What `abilities` says of a model counts for more."""
+        told in words, and bound to call, they call. What `abilities` says of a model counts for more."""
         tier = planned_tiers(await decide(self.settings))[0]
         if not tier.models:
             raise ConfigError("No model can answer; nothing was asked.", hint="See: treadle models list")
         crew = await Crews(self.settings, self.store, "", shared=False).answering(tier)
         found = [recorded(self.settings, planned.provider, planned.model) for planned in tier.models]
         context = self.context or min(entry.context for _, entry in found)
-        has_tools = all(service.kind != "llama_cpp" or "tools" in entry.abilities for service, entry in found)
-        return _Answering(Lenient(crew.model, has_tools=has_tools), crew.model_name, crew.pricing, context)
+        is_small = any(service.kind == "llama_cpp" and "tools" not in entry.abilities for service, entry in found)
+        model = Lenient(crew.model, has_tools=not is_small)
+        return _Answering(model, crew.model_name, crew.pricing, context, is_small)
 
     async def _room(self, run_id: str) -> tuple[Sandbox, Workspace | None]:
         async with self._opening:

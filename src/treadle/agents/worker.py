@@ -37,6 +37,8 @@ class Worker:
     """Of one answer."""
     temperature: float = 0.0
     seed: int = 0
+    must_call: bool = False
+    """Every answer is a call: for small models, where a tool ends the work."""
 
     @property
     def reserved(self) -> int:
@@ -59,6 +61,7 @@ class Worker:
             max_tokens=self.max_tokens,
             temperature=self.temperature + _WARMER * action.variation,
             seed=self.seed + action.variation,
+            tool_choice="required" if self.must_call and self.tools else "auto",
         )
         shown = asked(thread)
         replied(thread, shown, await self._asker(ctx).reply(key, request, shown))

@@ -183,3 +183,22 @@ async def test_model_without_tools_is_told_of_them_in_words() -> None:
     model = ScriptedModel([said('<tool_call>{"name": "now", "arguments": {}}</tool_call>')])
     reply = await Lenient(model, has_tools=False).reply(replace(REQUEST, messages=history))
     assert reply.tool_calls == (ToolCall("call_0", "now", {}),)
+
+
+def test_a_model_without_tools_that_has_to_call_one_is_bound_to_a_call() -> None:
+    asked = in_words(replace(REQUEST, tool_choice="required"))
+    schema = asked.json_schema
+    assert schema is not None
+    calls = schema.get("anyOf", [schema])
+    assert {call["properties"]["name"]["const"] for call in calls} == {tool.name for tool in REQUEST.tools}
+    name = REQUEST.tools[0].name
+    one = in_words(replace(REQUEST, tool_choice=name)).json_schema
+    assert one is not None and one["properties"]["arguments"] == REQUEST.tools[0].parameters
+    assert in_words(REQUEST).json_schema is None
+
+
+async def test_an_answer_that_is_nothing_but_a_call_is_one() -> None:
+    name, city = REQUEST.tools[0].name, {"city": "Oslo"}
+    model = ScriptedModel([json.dumps({"name": name, "arguments": city})])
+    reply = await Lenient(model, has_tools=False).reply(replace(REQUEST, tool_choice="required"))
+    assert [(call.name, call.arguments) for call in reply.tool_calls] == [(name, city)]

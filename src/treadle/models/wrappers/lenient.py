@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
+from typing import Any
 
 from treadle.domain.messages import Message, ModelReply, ModelRequest, ToolCall, ToolDefinition
 from treadle.errors import BrokenAnswer
@@ -106,14 +107,35 @@ def _again(asked: ModelRequest, reply: ModelReply, problem: str) -> ModelRequest
 
 
 def in_words(request: ModelRequest) -> ModelRequest:
-    """Tell of tools, calls and results in the text of the messages, for models that know of no such things."""
+    """Tell of tools, calls and results in the text of the messages, for models that know of no such things.
+
+    Where a tool has to be called, the answer is bound to be a call: a JSON document of the tools' schemas.
+    """
     messages = tuple(map(_in_words, request.messages))
     if request.tools and request.tool_choice != "none":
         told = Message("system", _told(request.tools, request.tool_choice))
         messages = (told, *messages)
         if len(messages) > 1 and messages[1].role == "system":
             messages = (replace(told, content=f"{messages[1].content}\n\n{told.content}"), *messages[2:])
-    return replace(request, messages=messages, tools=(), tool_choice="auto")
+    schema = request.json_schema
+    if request.tools and request.tool_choice not in ("auto", "none"):
+        schema = _schema_of_calls(request.tools, request.tool_choice)
+    return replace(request, messages=messages, tools=(), tool_choice="auto", json_schema=schema)
+
+
+def _schema_of_calls(tools: tuple[ToolDefinition, ...], choice: str) -> dict[str, Any]:
+    """What a call looks like, of any of the tools or of the one that must be called."""
+    wanted = [tool for tool in tools if choice in ("required", tool.name)]
+    calls = [
+        {
+            "type": "object",
+            "properties": {"name": {"const": tool.name}, "arguments": tool.parameters},
+            "required": ["name", "arguments"],
+            "additionalProperties": False,
+        }
+        for tool in wanted
+    ]
+    return calls[0] if len(calls) == 1 else {"anyOf": calls}
 
 
 def _told(tools: tuple[ToolDefinition, ...], choice: str) -> str:
@@ -121,11 +143,11 @@ def _told(tools: tuple[ToolDefinition, ...], choice: str) -> str:
         json.dumps({"name": tool.name, "description": tool.description, "parameters": tool.parameters})
         for tool in tools
     )
+    call = '{"name": ..., "arguments": {...}}'
+    if choice == "auto":
+        call = f"<tool_call>{call}</tool_call>"
     must = {"auto": "To call one", "required": "Call one now"}.get(choice, f"Call {choice} now")
-    return (
-        f"You have these tools:\n{described}\n"
-        f'{must}, answer with nothing but <tool_call>{{"name": ..., "arguments": {{...}}}}</tool_call>.'
-    )
+    return f"You have these tools:\n{described}\n{must}, answer with nothing but {call}."
 
 
 def _in_words(message: Message) -> Message:
