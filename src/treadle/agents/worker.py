@@ -57,7 +57,7 @@ class Worker:
         request = ModelRequest(
             model=self.model_name,
             messages=thread.messages(),
-            tools=tuple(self.tools),
+            tools=tuple(tool for tool in self.tools if tool.name not in action.without) or tuple(self.tools),
             max_tokens=self.max_tokens,
             temperature=self.temperature + _WARMER * action.variation,
             seed=self.seed + action.variation,

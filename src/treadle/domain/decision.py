@@ -70,6 +70,8 @@ class Ask:
     notice: str = ""
     variation: int = 0
     """Grows each time that the same would come again: the answer is to be another one."""
+    without: frozenset[str] = frozenset()
+    """Tools that are not offered this once: they were called again and again, to no effect."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,7 +133,8 @@ def decide(thread: Thread, policy: Policy) -> Action:
             return after
         notice = after
     condense = _condense(thread, policy, len(notice) // 3)
-    return condense or Ask(notice, thread.notices_since_asked() + bool(notice))
+    without = {call.name for call in turns[-1].calls} if notice.startswith(_CIRCLE) else set()
+    return condense or Ask(notice, thread.notices_since_asked() + bool(notice), frozenset(without - {policy.ended_by}))
 
 
 def _about_calls(thread: Thread, policy: Policy) -> Action:
@@ -221,7 +224,8 @@ def _after(thread: Thread, turns: list[Turn], policy: Policy) -> str | Finish:
     if circle:
         if thread.notices_since_asked(_CIRCLE) >= _LOOPS:
             return Finish("loop", circle)
-        return f"{_CIRCLE}: {circle}. Do something else."
+        or_end = f", or call {policy.ended_by} if the work is done" if policy.ended_by else ""
+        return f"{_CIRCLE}: {circle}. Do something else{or_end}."
     if last.flaw:
         return f"That cannot be used: {last.flaw}"
     if last.calls:

@@ -201,6 +201,7 @@ def test_the_same_call_again_is_told_after_three_and_ends_after_five() -> None:
     assert decide(repeated(same, same), POLICY) == Ask()
     told = decide(repeated(same, same, same), POLICY)
     assert isinstance(told, Ask) and "same again" in told.notice and told.variation == 1
+    assert told.without == {"read"} and "call done if" in told.notice
     thread = repeated(same, same, same)
     for number in (3, 4):
         action = decide(thread, POLICY)
