@@ -199,7 +199,7 @@ async def finish(application: Application, row: RunRow, *, json: bool, verbose: 
     if result.interrupts:
         answered = await asking.answer_here(application, row.run_id, result, json=json)
         if answered is None:
-            return 0
+            return 1  # whatever follows a build in a script must not take it for solved
         return await finish(application, row, json=json, verbose=verbose, after=answered)
     report: dict[str, Any] = dict(result.get("report") or {})
     told = await application.runs.report(await application.runs.find(row.run_id))

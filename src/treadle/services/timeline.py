@@ -156,8 +156,10 @@ class Timeline:
         node = node_of(activation)
         part = next((prefix for prefix in self.parts if activation.startswith(f"{prefix}/")), None)
         if part is not None:
-            inner = activation[len(part) + 1 :]
-            name = f"{self.parts[part]}/{inner}" if self.parts[part] else inner
+            of_part = [task for task in self.tasks.values() if task.activation.startswith(f"{part}/")]
+            number = 1 + sum(1 for task in of_part if task.node == node)
+            leaf = node.rpartition("/")[2] + (f"#{number}" if number > 1 else "")
+            name = f"{self.parts[part]}/{leaf}" if self.parts[part] else leaf
         else:
             number = 1 + sum(1 for task in self.tasks.values() if task.node == node)
             has_more = "[" in activation or activation.count("#") > 1  # a copy by Send, or a visit within a visit
