@@ -223,7 +223,7 @@ def _calling(brief: ServiceBrief, route: Route) -> tuple[str, list[str]]:
     named = [resource for resource in brief.resources if route.names and resource.field(route.names[0])]
     resource = brief.resource(route.parent or route.resource) or next(iter(named), None)
     making = _making(brief, resource) if resource else None
-    lines, key = [], "1"
+    lines, key = _some(brief) if resource is None and route.method == "GET" and not route.names else [], "1"
     if resource is not None and making is not None and making != route:
         sample = _body(resource, making)
         lines.append(f'status, {resource.one} = call("{making.method}", "{_filled(making)}", {sample!r})')
@@ -237,6 +237,16 @@ def _calling(brief: ServiceBrief, route: Route) -> tuple[str, list[str]]:
         body = resource.sample()
     sent = f", {body!r}" if route.method not in ("GET", "DELETE") else ""
     return route.function, [*lines, f'status, value = call("{route.method}", {_path(route, key)}{sent})']
+
+
+def _some(brief: ServiceBrief) -> list[str]:
+    """Make two of the first resource, for a route that is about all of them."""
+    for resource in brief.resources:
+        making = _making(brief, resource)
+        if making is not None and making.action == "create" and not making.names:
+            bodies = [resource.sample(number) for number in (1, 2)]
+            return [f'call("POST", "{making.path}", {body!r})' for body in bodies]
+    return []
 
 
 def _making(brief: ServiceBrief, resource: Resource | None) -> Route | None:

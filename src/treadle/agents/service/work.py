@@ -113,12 +113,10 @@ async def _invented(brief: ServiceBrief, desk: Desk, route: Route) -> list[Case]
 
 
 def _is_settled(versions: Sequence[_Version], cases: Sequence[Case]) -> bool:
-    """Two versions that fail the same made-up tests, and nothing else, are likelier right than the tests."""
-    disputed = [set(version.failed(cases)) for version in versions if not version.flaws]
-    best = _best(versions, cases)
-    made_up = {case.name for case in cases if case.origin != "rule"}
-    gone = set(best.failed(cases))
-    return len([other for other in disputed if other == gone]) >= 2 and gone < made_up and 2 * len(gone) <= len(made_up)
+    """Two versions that fail the same made-up tests alike, and nothing else, are likelier right than the tests."""
+    gone = _best(versions, cases).failed(cases)
+    alike = [version for version in versions if not version.flaws and version.failed(cases) == gone]
+    return len(alike) >= 2 and set(gone) <= {case.name for case in cases if case.origin != "rule"}
 
 
 async def _finished(brief: ServiceBrief, desk: Desk, versions: Sequence[_Version], cases: Sequence[Case]) -> Made:
@@ -126,7 +124,7 @@ async def _finished(brief: ServiceBrief, desk: Desk, versions: Sequence[_Version
     failed = best.failed(cases)
     gone = {case.name for case in cases if case.origin != "rule" and case.name in failed}
     made_up = [case for case in cases if case.origin != "rule"]
-    may_drop = not made_up or 2 * len(gone) <= len(made_up) or len(versions) > 2
+    may_drop = not made_up or 2 * len(gone) <= len(made_up) or len(versions) > 1
     kept = [case for case in cases if case.name not in gone] if may_drop else list(cases)
     source = assemble(brief, best.functions)
     problem = _described(best.failed(kept), kept) if best.failed(kept) or best.flaws else ""
