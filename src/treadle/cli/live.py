@@ -96,8 +96,8 @@ class LiveView:
         """The picture of this moment."""
         tree = Tree(Text(self._title, style="bold"), guide_style="dim")
         grid = Table.grid(padding=(0, 2))
-        for justify in ("left", "left", "right", "right", "left"):
-            grid.add_column(justify=justify, no_wrap=True)
+        for is_number, least in ((False, 1), (False, 12), (True, 6), (True, 13), (False, 10)):
+            grid.add_column(justify="right" if is_number else "left", no_wrap=True, min_width=least)
         for row in self._rows():
             grid.add_row(*row)
         tree.add(grid)
@@ -126,7 +126,7 @@ class LiveView:
         """A row for each task of the plan, where there are several."""
         for part, planned in self._timeline.planned.items():
             tasks = self._timeline.of_part(part)
-            name, last = f"{part} {output.clip(planned.title, 40)}", tasks[-1] if tasks else None
+            name, last = f"{part} {output.clip(planned.title, 36)}", tasks[-1] if tasks else None
             if last is None:
                 yield Text("·", "dim"), Text(name, "dim"), Text(), Text(), Text()
                 continue

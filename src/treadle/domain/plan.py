@@ -77,7 +77,7 @@ class Analysis:
 
     def plain(self) -> dict[str, Any]:
         """The analysis as JSON-like values."""
-        values: dict[str, Any] = msgspec.to_builtins(self)
+        values: dict[str, Any] = msgspec.json.decode(msgspec.json.encode(self))
         return values
 
     @classmethod
@@ -117,7 +117,7 @@ class Plan:
 
     def plain(self) -> dict[str, Any]:
         """The plan as JSON-like values, for states, files and logs."""
-        values: dict[str, Any] = msgspec.to_builtins(self)
+        values: dict[str, Any] = msgspec.json.decode(msgspec.json.encode(self))
         return values
 
     @classmethod
