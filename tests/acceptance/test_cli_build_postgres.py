@@ -61,7 +61,7 @@ def test_what_a_stopped_build_leaves_a_worker_elsewhere_takes_and_it_ends_at_hom
     watching = shared.start("logs", "-f", run_id)
     worker = other.start("worker", "--provider", other.good_script())
     assert watching.stdout is not None
-    assert any("verify: done" in line for line in watching.stdout)
+    assert any("finish: done" in line for line in watching.stdout)
     assert not (shared.folder / "made").exists() and not (other.folder / "made").exists()
     done = shared("resume", run_id)
     assert done.code == 0, done.err
