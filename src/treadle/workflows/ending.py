@@ -16,7 +16,8 @@ from treadle.domain.plan import Plan, PlannedTask
 from treadle.ports.context import NodeContext
 from treadle.workflows.crew import BuildState, Crew
 from treadle.workflows.planning import MOST_TRIES, TESTS, WHOLE, agrees, tests_of
-from treadle.workspace import CommitNote, History
+from treadle.workflows.readme import readme_of_all
+from treadle.workspace import CommitNote, History, replaced
 
 Update = dict[str, Any]
 NO_TESTS = 5
@@ -52,8 +53,11 @@ class Ending:
         hopeless = [problem for task, problem in left.items() if tries.count(task) >= MOST_TRIES]
         is_whole = {task["id"] for task in state["plan"]["tasks"]} <= set(taken)
         action = "verify" if is_whole else "go_on"
+        head = {"tree": merged.tree, "commit": merged.commit}
+        if is_whole and len(state["outcomes"]) > 1:
+            head = await self._with_readme(state, ctx.run_id, head)
         return update | {
-            "head": {"tree": merged.tree, "commit": merged.commit},
+            "head": head,
             "taken": taken,
             "left": left,
             "verdict": _stop("\n".join(hopeless)) if hopeless else {"action": action, "problem": ""},
@@ -80,6 +84,17 @@ class Ending:
             branches, base, history=history, ctx=ctx, prompts=self.crew.prompts, prove=prove, asker=asker,
             seed=self.crew.settings.seed, taken=state["taken"],
         )  # fmt: skip
+
+    async def _with_readme(self, state: BuildState, run_id: str, head: dict[str, str]) -> dict[str, str]:
+        """Several tasks each knew their part; what has no README by then gets one of the whole."""
+        snapshots = self.crew.workspace.snapshots
+        if any(path.upper().startswith("README") for path in await snapshots.files(head["tree"])):
+            return head
+        made = [outcome for outcome in state["outcomes"] if outcome["ok"]]
+        files = {"README.md": readme_of_all(state["plan"]["goal"], made)}
+        tree = await replaced(snapshots, head["tree"], files, run_id)
+        note = CommitNote(run_id, "Add README.md", "What each part is for, and how to use it.")
+        return {"tree": tree, "commit": await History(snapshots, run_id).commit(tree, note, [head["commit"]])}
 
     async def _branch(self, history: History, base: str, outcome: dict[str, Any]) -> str:
         said = outcome["note"]

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
 from treadle.agents.brief import Brief
 from treadle.agents.frame import usage
@@ -19,6 +20,17 @@ def readme_of_files(goal: str, files: Sequence[str], checked: Sequence[str]) -> 
     title = files[0].rpartition("/")[2].partition(".")[0].replace("_", " ").capitalize() if files else "Project"
     lines = [f"- `{path}`" for path in files] + (["", *(f"- {said}" for said in checked)] if checked else [])
     return _page(title, goal, "\n".join(lines))
+
+
+def readme_of_all(goal: str, outcomes: Iterable[Mapping[str, Any]]) -> str:
+    """Write it for what several tasks made."""
+    parts = []
+    for outcome in outcomes:
+        known = outcome.get("brief")
+        used = _used(Brief.of(known)) if known else "\n".join(f"- `{path}`" for path in outcome["files"])
+        parts.append(f"### {outcome['files'][0]}\n\n{used}" if outcome["files"] else used)
+    title = " ".join(goal.split("```")[0].split()[:6]).rstrip(".,:;") or "Project"
+    return _page(title[0].upper() + title[1:], goal, "\n\n".join(parts))
 
 
 def _used(brief: Brief) -> str:

@@ -74,6 +74,7 @@ async def test_tasks_become_commits_that_are_merged_in_the_order_of_their_needs(
     assert git(out, "log", "--format=%(trailers:key=Treadle-Task,valueonly,separator=)").split().count("t3") == 1
     assert git(out, "log", "--merges", "--format=%s").startswith("Merge t2")
     assert git(out, "status", "--porcelain") == ""
+    assert "`from quote import quote`" in (out / "README.md").read_text()
     asked = [request.messages[-1].content for request in model.requests]
     assert any("These files are there already" in text and "def price(count, each)" in text for text in asked)
 
