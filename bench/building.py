@@ -186,7 +186,7 @@ async def run_hidden(files: Mapping[str, str], argv: list[str], *, seconds: floa
             place.write_text(text, encoding="utf-8")
         sandbox = await open_sandbox(Path(folder))
         result = await sandbox.exec(argv, limits=Limits(wall_seconds=seconds), env={"PYTHONDONTWRITEBYTECODE": "1"})
-        return result.exit_code == 0, (result.stdout + result.stderr)[-500:]
+        return result.exit_code == 0, (result.stderr + result.stdout)[-500:]
 
 
 def append(place: Path, record: Mapping[str, Any]) -> None:
