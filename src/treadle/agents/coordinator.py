@@ -106,7 +106,10 @@ class Coordinator:
             return ""
         if _COMMAND_LINE.search(goal) and not PROGRAM.search(english):
             english = f"{english.rstrip('.')}. It is a command-line program."
-        lost = [name for name in _untranslatable(goal) if name not in english]
+        names = _untranslatable(goal)
+        for name in names:  # models like to begin a sentence with a capital, and a file is another one then
+            english = re.sub(re.escape(name), lambda _, name=name: name, english, flags=re.IGNORECASE)
+        lost = [name for name in names if name not in english]
         return f"{english}\n\n(As it was given: {goal})" if lost else english
 
     async def _decided(self, found: Analysis, seed: int) -> Analysis:

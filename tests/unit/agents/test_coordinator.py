@@ -82,6 +82,12 @@ async def test_translation_that_loses_a_name_has_the_goal_beside_it() -> None:
     assert goal in found.english
 
 
+async def test_names_stay_as_they_were_given_in_a_translation() -> None:
+    goal = "Schreibe addition.py mit addiere(a, b), das zwei Zahlen addiert"
+    found, _ = await analyse(goal, {"english": "Addition.py with addiere(a, b) adds two numbers"})
+    assert found.english.startswith("addition.py with addiere(a, b)")
+
+
 async def test_goal_that_cannot_be_translated_is_used_as_it_is_and_told() -> None:
     found, _ = await analyse("schreibe eine funktion, die zwei zahlen addiert und das ergebnis ist", "Nein.", "Nein.")
     assert found.told == found.goal and not found.english
