@@ -108,7 +108,7 @@ class Coordinator:
             english = f"{english.rstrip('.')}. It is a command-line program."
         names = _untranslatable(goal)
         for name in names:  # models like to begin a sentence with a capital, and a file is another one then
-            english = re.sub(re.escape(name), lambda _, name=name: name, english, flags=re.IGNORECASE)
+            english = re.sub(re.escape(name), name.replace("\\", r"\\"), english, flags=re.IGNORECASE)
         lost = [name for name in names if name not in english]
         return f"{english}\n\n(As it was given: {goal})" if lost else english
 
