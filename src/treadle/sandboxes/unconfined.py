@@ -11,6 +11,7 @@ from treadle.sandboxes._cgroup import Controllers
 from treadle.sandboxes._files import WorkspaceFiles
 from treadle.sandboxes._launched import Launch, launch
 from treadle.sandboxes._runtime import check_argv, environment, find_runtime, private_folder
+from treadle.sandboxes._spawned import ChildPipes, Spawned, without_end
 
 
 class UnconfinedSandbox:
@@ -49,13 +50,33 @@ class UnconfinedSandbox:
         """Run one command; see the port."""
         return await self._calls.run(self._exec(check_argv(argv), limits or self._limits, env, stdin))
 
+    async def spawn(
+        self,
+        argv: Sequence[str],
+        *,
+        limits: Limits | None = None,
+        env: Mapping[str, str] | None = None,
+        reads: Sequence[Path] = (),
+        with_workspace: bool = True,
+    ) -> Spawned:
+        """Start one command and return; see the port. It may read what the caller may."""
+        words, bounds = check_argv(argv), without_end(limits or self._limits)
+        return Spawned(self._calls, lambda pipes: self._exec(words, bounds, env, b"", pipes, with_workspace))
+
     async def close(self) -> None:
         """End what is still running. Idempotent."""
         await self._calls.close()
 
     async def _exec(
-        self, argv: tuple[str, ...], limits: Limits, env: Mapping[str, str] | None, stdin: bytes
+        self,
+        argv: tuple[str, ...],
+        limits: Limits,
+        env: Mapping[str, str] | None,
+        stdin: bytes,
+        pipes: ChildPipes | None = None,
+        with_workspace: bool = True,
     ) -> ExecResult:
         with private_folder(self._runtime) as (folder, search_path):
             variables = environment(search_path, home=f"{folder}/home", tmp=folder, extra=env)
-            return await launch(Launch(argv, variables, str(self._workspace), stdin), limits, self._controllers)
+            at = str(self._workspace) if with_workspace else f"{folder}/home"
+            return await launch(Launch(argv, variables, at, stdin, pipes=pipes), limits, self._controllers)
