@@ -329,6 +329,27 @@ class Application:
         exists = file is None or file.exists()
         return StoreStatus(without_password(url), exists, size, len(rows), by_status, len(alive), older, schema)
 
+    async def prune(self, *, older_than_seconds: float, keep: int = 0) -> list[str]:
+        """Remove runs that ended long ago, and what builds among them left on this machine; returns their ids."""
+        from treadle.engine import retention
+        from treadle.workspace import remove_leavings
+
+        store = self.orchestrator.store
+        removed = await retention.prune(store, older_than_seconds=older_than_seconds, keep=keep)
+        if removed:
+            left = await store.runs(limit=1_000_000)
+            origins = {row.labels.get("fork_of") for row in left}  # a fork has the trees of the run it came from
+            gone = [run_id for run_id in removed if run_id not in origins]
+            await remove_leavings(self.home, gone, {row.run_id for row in left})
+        return removed
+
+    async def vacuum(self) -> None:
+        """Give the space of removed runs back to the disk: in the store, and in the snapshots of builds."""
+        from treadle.workspace import collect_garbage
+
+        await self.orchestrator.store.vacuum()
+        await collect_garbage(self.home)
+
     @functools.cached_property
     def builds(self) -> Builds:
         from treadle.services.builds import Builds

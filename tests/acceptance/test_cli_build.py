@@ -209,6 +209,26 @@ def test_a_worker_status_in_a_loop_and_a_cancel_while_a_build_runs(treadle: Comm
     assert not (treadle.folder / "made").exists()
 
 
+def test_a_build_that_waits_for_agreement_has_an_exit_code_of_its_own(treadle: Commands) -> None:
+    asked = treadle("build", GOAL, "--approve", "merge", "--out", "made", "--provider", treadle.good_script())
+    assert (asked.code, "next: treadle answer" in asked.err) == (6, True), asked.err
+    assert not (treadle.folder / "made").exists()
+    assert treadle("answer", "yes").code == 0
+    assert (treadle.folder / "made" / "slug.py").exists()
+
+
+def test_what_pruned_builds_left_goes_with_them(treadle: Commands) -> None:
+    for name in ("one", "two"):
+        treadle("build", GOAL, "--out", name, "--provider", treadle.good_script())
+    home, (newest, oldest) = treadle.folder / ".treadle", [row["run_id"] for row in treadle("runs", "--json").lines]
+    assert {folder.name for folder in (home / "work").iterdir()} == {newest, oldest}
+    assert treadle("db", "prune", "--older-than", "0s", "--keep", "1").out.split() == [oldest]
+    assert {folder.name for folder in (home / "work").iterdir()} == {newest}
+    kept = git(home / "snapshots.git", "for-each-ref", "--format=%(refname)")
+    assert newest in kept and oldest not in kept
+    assert treadle("db", "vacuum").code == 0
+
+
 def test_a_detached_build_ends_by_itself(treadle: Commands) -> None:
     run_id = treadle("build", GOAL, "--out", "made", "--detach", "--provider", treadle.good_script()).out.strip()
     assert "finished" in treadle("logs", "--follow", run_id).out

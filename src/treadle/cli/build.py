@@ -32,6 +32,8 @@ if TYPE_CHECKING:
     from treadle.settings import Settings
 
 _REASON_LINES = 12
+WAITS = 6
+"""The exit code of a build that waits for an answer: whatever follows it in a script must not take it for solved."""
 _EXIT_CODES = {kind.code: kind.exit_code for kind in (ModelFileCorrupt, ModelUnavailable, SandboxUnavailable)}
 """Of builds that failed of what is around them, not of their task."""
 
@@ -199,7 +201,7 @@ async def finish(application: Application, row: RunRow, *, json: bool, verbose: 
     if result.interrupts:
         answered = await asking.answer_here(application, row.run_id, result, json=json)
         if answered is None:
-            return 1  # whatever follows a build in a script must not take it for solved
+            return WAITS
         return await finish(application, row, json=json, verbose=verbose, after=answered)
     report: dict[str, Any] = dict(result.get("report") or {})
     told = await application.runs.report(await application.runs.find(row.run_id))

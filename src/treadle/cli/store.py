@@ -54,18 +54,15 @@ def prune(
     json: bool = JSON,
     store: str | None = STORE,
 ) -> None:
-    """Remove runs that ended long ago.
+    """Remove runs that ended long ago, and the files that builds among them left here.
 
     Their space is used again; `treadle db vacuum` gives it back to the disk.
     """
     seconds = times.seconds(older_than, "nothing was removed")
 
     async def work() -> None:
-        from treadle.engine import retention
-
         async with session.looking(store) as application:
-            at = application.orchestrator.store
-            removed = await retention.prune(at, older_than_seconds=seconds, keep=keep)
+            removed = await application.prune(older_than_seconds=seconds, keep=keep)
         for run_id in removed:
             output.data_json({"run_id": run_id}) if json else output.data(run_id)
         output.note(f"{len(removed)} removed.")
@@ -82,7 +79,7 @@ def vacuum(json: bool = JSON, store: str | None = STORE) -> None:
     async def work() -> None:
         async with session.looking(store) as application:
             before = (await application.store_status()).bytes
-            await application.orchestrator.store.vacuum()
+            await application.vacuum()
             after = (await application.store_status()).bytes
         if json:
             output.data_json({"before": before, "after": after})

@@ -4,7 +4,7 @@ from treadle.domain.paths import clean_path
 from treadle.workspace.baseline import TreeBaseline
 from treadle.workspace.blame import BlamedLine, Origin, blame_lines, changed_paths, read_origin, read_origins
 from treadle.workspace.commit import CommitNote, provenance_trailers
-from treadle.workspace.folder import SNAPSHOTS, Workspace
+from treadle.workspace.folder import SNAPSHOTS, Workspace, collect_garbage, remove_leavings
 from treadle.workspace.git import git_program
 from treadle.workspace.history import History, Recorded
 from treadle.workspace.merge import FileConflict, Merge, merge, replaced
@@ -43,6 +43,7 @@ __all__ = [
     "blame_lines",
     "changed_paths",
     "clean_path",
+    "collect_garbage",
     "git_program",
     "merge",
     "numbered",
@@ -51,5 +52,6 @@ __all__ = [
     "read_origin",
     "read_origins",
     "refuse_unusable_out",
+    "remove_leavings",
     "replaced",
 ]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import shutil
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
 
 from treadle.workspace.history import branch_part
@@ -13,6 +13,9 @@ from treadle.workspace.snapshots import Snapshots
 
 SNAPSHOTS = "snapshots.git"
 """Where the snapshots lie in a `.treadle` folder."""
+_WORK = "work"
+_STILL_IN_USE = "1.day.ago"
+"""Objects younger than this may be parts of a tree that is just being made."""
 
 
 class Workspace:
@@ -33,7 +36,7 @@ class Workspace:
         """Open the workspace of a run under a `.treadle` folder, making what is missing. Idempotent."""
         snapshots = snapshots or Snapshots(home / SNAPSHOTS)
         await snapshots.open()
-        folder = home / "work" / run_id
+        folder = home / _WORK / run_id
         folder.mkdir(parents=True, exist_ok=True)
         return cls(folder, snapshots, run_id)
 
@@ -89,3 +92,24 @@ class Workspace:
     async def empty(self) -> str:
         """Return the tree with no files."""
         return await self.snapshots.empty_tree()
+
+
+async def remove_leavings(home: Path, runs: Iterable[str], kept: Collection[str] = ()) -> None:
+    """Delete what runs left under a `.treadle` folder: the folders they worked in, and their snapshots. Idempotent.
+
+    `kept` names the runs that stay. Room on the disk comes back when git collects its garbage.
+    """
+    snapshots, work, gone = Snapshots(home / SNAPSHOTS), home / _WORK, set(runs)
+    for folder in work.iterdir() if work.is_dir() else ():
+        owner = max((run for run in gone.union(kept) if f"{folder.name}.".startswith(f"{run}.")), key=len, default="")
+        if owner in gone:
+            await Workspace(folder, snapshots, owner).remove()
+    for run_id in gone if snapshots.git_dir.exists() else ():
+        await snapshots.forget(run_id)
+
+
+async def collect_garbage(home: Path) -> None:
+    """Give the room of snapshots that no run holds any more back to the disk. What is under way is not touched."""
+    snapshots = Snapshots(home / SNAPSHOTS)
+    if snapshots.git_dir.exists():
+        await snapshots.git.run("gc", "--quiet", f"--prune={_STILL_IN_USE}")
