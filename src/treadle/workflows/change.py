@@ -28,7 +28,7 @@ from treadle.agents.trial import Outcome, essence
 from treadle.ports.context import NodeContext
 from treadle.workflows.crew import Crew, WorkState, spent
 from treadle.workflows.escalation import authorship, climb, of_this_tier, rounds_in_tier
-from treadle.workflows.tactics import Candidate, Move, Standing, begin_anew, choose, decide
+from treadle.workflows.tactics import SAME_AGAIN, Candidate, Move, Standing, begin_anew, choose, decide
 from treadle.workflows.task import outcome, trailers
 
 Update = dict[str, Any]
@@ -113,7 +113,7 @@ class Change:
         *earlier, last = state["candidates"]
         flaw = last["flaw"]
         if not flaw and last["files"] in [candidate["files"] for candidate in earlier]:
-            flaw = "It is the same as an earlier version."
+            flaw = SAME_AGAIN
         if flaw:
             ctx.log(f"Not usable: {flaw}")
         return {"candidates": [*earlier, last | {"flaw": flaw}], "move": {"action": "weigh" if flaw else "test"}}

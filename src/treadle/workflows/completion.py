@@ -19,6 +19,7 @@ from treadle.agents.unfinished import (
 from treadle.ports.context import NodeContext
 from treadle.workflows.crew import Crew, WorkState, spent
 from treadle.workflows.escalation import authorship, of_this_tier
+from treadle.workflows.tactics import SAME_AGAIN
 
 Update = dict[str, Any]
 _CORRECTED = 3
@@ -48,6 +49,6 @@ async def complete(crew: Crew, state: WorkState, ctx: NodeContext, texts: dict[s
         new = await complete_file(unfinished, goal, asker, crew.prompts, key="write", sampling=sampling)
     flaw = flaw_of(unfinished, new, texts)
     if new in [candidate["source"] for candidate in state["candidates"]]:
-        flaw = flaw or "It is the same as an earlier version."
+        flaw = flaw or SAME_AGAIN
     made = {"path": unfinished.path, "source": new, "flaw": flaw} | authorship(state, asker.last_model)
     return {"candidates": [*state["candidates"], made], **spent(asker)}

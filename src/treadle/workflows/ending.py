@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import shlex
+import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
@@ -55,7 +56,7 @@ class Ending:
         action = "verify" if is_whole else "go_on"
         head = {"tree": merged.tree, "commit": merged.commit}
         if is_whole and len(state["outcomes"]) > 1:
-            head = await self._with_readme(state, ctx.run_id, head)
+            head = await self._with_readme(state, History(self.crew.workspace.snapshots, ctx.run_id), head)
         return update | {
             "head": head,
             "taken": taken,
@@ -70,8 +71,9 @@ class Ending:
         history = History(self.crew.workspace.snapshots, ctx.run_id)
         base = state["head"]["commit"] or await history.begin(state["head"]["tree"])
         tasks = {task.id: task for task in Plan.of(state["plan"]).tasks}
+        when = int(await ctx.step("when", time.time, kind="clock"))
         branches = [
-            Branch(made["task"], await self._branch(history, base, made), *_asked(tasks, made["task"]))
+            Branch(made["task"], await self._branch(history, base, made, when), *_asked(tasks, made["task"]))
             for made in fresh
         ]
 
@@ -85,20 +87,21 @@ class Ending:
             seed=self.crew.settings.seed, taken=state["taken"],
         )  # fmt: skip
 
-    async def _with_readme(self, state: BuildState, run_id: str, head: dict[str, str]) -> dict[str, str]:
+    async def _with_readme(self, state: BuildState, history: History, head: dict[str, str]) -> dict[str, str]:
         """Several tasks each knew their part; what has no README by then gets one of the whole."""
         snapshots = self.crew.workspace.snapshots
         if any(path.upper().startswith("README") for path in await snapshots.files(head["tree"])):
             return head
         made = [outcome for outcome in state["outcomes"] if outcome["ok"]]
         files = {"README.md": readme_of_all(state["plan"]["goal"], made)}
-        tree = await replaced(snapshots, head["tree"], files, run_id)
-        note = CommitNote(run_id, "Add README.md", "What each part is for, and how to use it.")
-        return {"tree": tree, "commit": await History(snapshots, run_id).commit(tree, note, [head["commit"]])}
+        tree = await replaced(snapshots, head["tree"], files, history.run_id)
+        when = await history.when(head["commit"])
+        note = CommitNote(history.run_id, "Add README.md", "What each part is for, and how to use it.", when=when)
+        return {"tree": tree, "commit": await history.commit(tree, note, [head["commit"]])}
 
-    async def _branch(self, history: History, base: str, outcome: dict[str, Any]) -> str:
+    async def _branch(self, history: History, base: str, outcome: dict[str, Any], when: int) -> str:
         said = outcome["note"]
-        note = CommitNote(history.run_id, said["subject"], said["body"], said["trailers"])
+        note = CommitNote(history.run_id, said["subject"], said["body"], said["trailers"], when)
         return await history.commit(outcome["tree"], note, [base], branch=outcome["task"])
 
     async def verify(self, state: BuildState, ctx: NodeContext) -> Update:

@@ -20,7 +20,16 @@ from treadle.agents.trial import Outcome, essence
 from treadle.ports.context import NodeContext
 from treadle.workflows.crew import Crew, WorkState, spent
 from treadle.workflows.escalation import authorship, climb, of_this_tier, rounds_in_tier
-from treadle.workflows.tactics import Candidate, Move, Standing, begin_anew, choose, credible, decide
+from treadle.workflows.tactics import (
+    SAME_AGAIN,
+    Candidate,
+    Move,
+    Standing,
+    begin_anew,
+    choose,
+    credible,
+    decide,
+)
 
 Update = dict[str, Any]
 
@@ -78,7 +87,7 @@ class NewProject:
         flaw = find_flaw(candidates[-1]["source"], brief.names, _modules(brief, state))
         said = flaw.message if flaw else missing_member(candidates[-1]["source"], brief.classes)
         if candidates[-1]["source"] in [candidate["source"] for candidate in candidates[:-1]]:
-            said = said or "It is the same as an earlier version."
+            said = said or SAME_AGAIN
         candidates[-1] = candidates[-1] | {"flaw": said}
         if said:
             ctx.log(f"Not usable: {said}")

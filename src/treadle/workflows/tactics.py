@@ -15,6 +15,8 @@ from treadle.agents.testcases import Case
 from treadle.agents.trial import Outcome
 
 Action = Literal["fix", "write", "write_tests", "settle", "stop"]
+SAME_AGAIN = "It is the same as an earlier version."
+"""The flaw of a version that brings nothing new."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,11 +129,20 @@ def truth_problem(candidate: Candidate, cases: Iterable[Case]) -> str:
 
 
 def describe(failed: Mapping[str, str], cases: Iterable[Case], *, most: int = 2) -> str:
-    """Say what failed: the source of the first tests, each with the essence of its failure."""
+    """Say what failed: the source of the first tests, each with the essence of its failure.
+
+    A test that is run with several parameters is shown once, with the first values for which it fails.
+    """
     sources = {case.name: case.source.strip() for case in cases}
-    shown = [
-        f"```python\n{sources.get(name, name)}\n```\nfails with:\n{text}" for name, text in list(failed.items())[:most]
-    ]
+    told: dict[str, list[str]] = {}
+    for name, text in failed.items():
+        values = f" [{name.partition('[')[2]}" if name.endswith("]") else ""
+        told.setdefault(sources.get(name, name), []).append(f"fails with{values}:\n{text}")
+    left, shown = most, list[str]()
+    for source, texts in told.items():
+        if left > 0:
+            shown.append(f"```python\n{source}\n```\n" + "\n".join(dict.fromkeys(texts[:left])))
+            left -= len(texts)
     return "\n\n".join(shown)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import subprocess
+import time
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -66,14 +67,17 @@ def git(folder: Path, *words: str) -> str:
 async def test_tasks_become_commits_that_are_merged_in_the_order_of_their_needs(tmp_path: Path) -> None:
     model = ScriptedModel(author)
     check = "python -c 'import quote; assert quote.quote(1, 2, 3) == 6'"
-    state = await run(await crew_of(tmp_path, model), check=check)
+    began, state = int(time.time()), await run(await crew_of(tmp_path, model), check=check)
     report, out = state["report"], tmp_path / "out"
     assert (report["solved"], report["reason"]) == (True, "")
     assert [(task["id"], task["ok"]) for task in report["tasks"]] == [("t1", True), ("t2", True), ("t3", True)]
     assert {path.name for path in out.iterdir()} >= {*CODE, "test_area.py", "test_price.py", "test_quote.py"}
     assert git(out, "log", "--format=%(trailers:key=Treadle-Task,valueonly,separator=)").split().count("t3") == 1
     assert git(out, "log", "--merges", "--format=%s").startswith("Merge t2")
-    assert git(out, "status", "--porcelain") == ""
+    times = [int(when) for when in git(out, "log", "--format=%ct").split()]
+    assert began <= min(times) and max(times) <= time.time() and git(out, "status", "--porcelain") == ""
+    kept = git(tmp_path / ".treadle" / "snapshots.git", "log", "--all", "--format=%ct %s").splitlines()
+    assert [line for line in kept if line.startswith("0 ")] == ["0 Start"], "the store knows when each was made"
     assert "`from quote import quote`" in (out / "README.md").read_text()
     asked = [request.messages[-1].content for request in model.requests]
     assert any("These files are there already" in text and "def price(count, each)" in text for text in asked)

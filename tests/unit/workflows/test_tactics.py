@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from treadle.agents.testcases import Case
 from treadle.agents.trial import Outcome
-from treadle.workflows.tactics import Candidate, Standing, choose, credible, decide
+from treadle.workflows.tactics import SAME_AGAIN, Candidate, Standing, choose, credible, decide, describe
 
 
 def case(name: str, origin: str = "model", votes: int = 1) -> Case:
@@ -37,6 +37,15 @@ def test_flawed_version_is_never_chosen_over_a_sound_one() -> None:
     assert choose([version("", flaw="SyntaxError", outcome=None), version("", "a")], [case("a")]) == 1
 
 
+def test_a_test_with_many_parameters_is_shown_once() -> None:
+    cases = [Case(f"t.py::test_f[{n}]", "def test_f(n):\n    assert f(n) == n\n", "goal") for n in range(3)]
+    failed = {case.name: f"assert 9 == {n}" for n, case in enumerate(cases)}
+    told = describe({**failed, "t.py::test_g": "no"}, cases)
+    assert told.count("def test_f") == 1 and "fails with [0]:\nassert 9 == 0\nfails with [1]:\nassert 9 == 1" in told
+    assert "assert 9 == 2" not in told and "test_g" not in told
+    assert "fails with:\nno" in describe({"t.py::test_g": "no"}, [])
+
+
 def test_first_dispute_asks_for_a_second_version_and_a_crash_for_a_correction() -> None:
     cases = [case("a"), case("b"), case("c")]
     assert decide(Standing([version("a b", "c")], cases, 0, 4)).action == "write"
@@ -49,7 +58,7 @@ def test_correction_that_came_back_unusable_is_not_asked_for_again() -> None:
     cases = [case("a"), case("b"), case("c")]
     two = [version("a", "b c"), version("a", "b c", source="other")]
     assert decide(Standing(two, cases, 1, 4)).action == "fix"
-    same = version("", origin="fix", flaw="It is the same as an earlier version.", outcome=None)
+    same = version("", origin="fix", flaw=SAME_AGAIN, outcome=None)
     third = version("a", "b c", source="third")
     assert decide(Standing([*two, same, third], cases, 3, 4)).action == "write"
 
