@@ -52,6 +52,7 @@ class Crews:
         self._pool: Served | None = None
 
     async def make(self, plan: BuildPlan, run_id: str) -> Crew:
+        from treadle.sandboxes.choose import limits_of
         from treadle.services.pool import served
         from treadle.services.prompts import load_prompts
         from treadle.workflows.crew import BuildSettings, Crew
@@ -71,7 +72,9 @@ class Crews:
             workspace=workspace,
             publisher=HandedOverElsewhere(plan.host) if is_guest else _publisher(plan, workspace, run_id),
             prompts=load_prompts(self._settings),
-            settings=BuildSettings(max_rounds=plan.max_rounds, review=plan.review),
+            settings=BuildSettings(
+                max_rounds=plan.max_rounds, review=plan.review, limits=limits_of(self._settings.sandbox)
+            ),
             open_sandbox=lambda room: self.open_sandbox(room, backend),
             choice=await self._choice(tiers),
         )

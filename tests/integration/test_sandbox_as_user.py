@@ -17,8 +17,8 @@ SPAWN = Path(__file__).with_name("test_sandbox_spawn.py")
 SOURCE = CONTRACT.parents[2] / "src"
 NOBODY = 65534
 ATTACKS = (
-    "(cannot or refused or limit or gone or git or bomb or capability or guarantees or python_is or ordinary or kills)"
-    " and not none and not empty and not variable"
+    "(cannot or refused or limit or disk or gone or git or bomb or capability or guarantees or python_is or ordinary"
+    " or kills) and not none and not empty and not variable"
 )
 """Words in the names of the tests that a user's rights make a difference to, on the backends that have walls."""
 

@@ -579,6 +579,60 @@ async def test_a_file_cannot_grow_over_its_limit(sandbox: Sandbox, workspace: Pa
     assert (workspace / "big").stat().st_size <= 1 * MIB
 
 
+FILLS = {
+    "files": "n = 0\nwhile True:\n    open(f'f{n}', 'wb').write(b'x' * 1_000_000); n += 1",
+    "names": "n = 0\nwhile True:\n    open(f'f{n}', 'w').close(); n += 1",
+    "a hidden folder": (
+        "import os\nos.mkdir('d'); files = [open(f'd/{n}', 'wb') for n in range(50)]; os.chmod('d', 0)\n"
+        "while True:\n    for file in files: file.write(b'x' * 1_000_000); file.flush()"
+    ),
+    "files without a name": (
+        "import os\nfiles = [open(f'f{n}', 'wb') for n in range(50)]\nfor n in range(50): os.unlink(f'f{n}')\n"
+        "while True:\n    for file in files: file.write(b'x' * 1_000_000); file.flush()"
+    ),
+    "mapped files without a name": (
+        "import mmap, os\nkept = []\nwhile True:\n    file = open('f', 'w+b'); file.truncate(1_000_000)\n"
+        "    memory = mmap.mmap(file.fileno(), 0); memory.write(b'x' * 1_000_000); kept.append(memory)\n"
+        "    file.close(); os.unlink('f')"
+    ),
+}
+
+
+@pytest.mark.parametrize("way", FILLS)
+async def test_a_call_that_fills_the_disk_is_ended(sandbox: Sandbox, workspace: Path, way: str) -> None:
+    (workspace / "old").write_bytes(b"x" * 30 * MIB)
+    bounds = Limits(wall_seconds=20, disk_bytes=20 * MIB, files=5000, processes=24)
+    result = await python(sandbox, FILLS[way], limits=bounds)
+    assert (result.disk_full, result.exit_code, result.timed_out) == (True, 122, False), result
+
+
+async def test_a_call_that_was_too_quick_to_be_caught_is_told_of_all_the_same(sandbox: Sandbox) -> None:
+    code = "import os\nwith open('f', 'wb') as file: os.posix_fallocate(file.fileno(), 0, 2_000_000)"
+    result = await python(sandbox, code, limits=Limits(disk_bytes=1 * MIB))
+    assert (result.disk_full, result.exit_code) == (True, 122)
+    assert not (await python(sandbox, "open('g', 'w').close()", limits=Limits(disk_bytes=1 * MIB))).disk_full
+
+
+async def test_what_git_keeps_does_not_count_and_holes_take_nothing(sandbox: Sandbox, workspace: Path) -> None:
+    (workspace / ".git").mkdir()
+    (workspace / ".git/pack").write_bytes(b"x" * 3 * MIB)
+    code = "with open('f', 'wb') as file: file.truncate(30_000_000)"
+    result = await python(sandbox, code, limits=Limits(disk_bytes=1 * MIB))
+    assert (result.exit_code, result.disk_full) == (0, False)
+
+
+async def test_the_share_of_the_processor_is_limited(sandbox: Sandbox) -> None:
+    result = await python(
+        sandbox,
+        "import time\nbegan = time.monotonic()\nwhile time.process_time() < 0.2: pass\nprint(time.monotonic() - began)",
+        limits=Limits(cpus=0.2),
+    )
+    controllers = find_controllers()
+    limited = float(result.stdout) > 0.7
+    assert limited or not (controllers and controllers.cpu)
+    assert limited or Guarantee.CPU_LIMIT not in sandbox.guarantees
+
+
 async def test_processor_time_is_limited(sandbox: Sandbox) -> None:
     result = await sandbox.exec(["sh", "-c", "while :; do :; done"], limits=Limits(wall_seconds=20, cpu_seconds=1))
     assert result.exit_code in (128 + 24, 128 + 9) and not result.timed_out
@@ -602,7 +656,9 @@ async def test_files_in_memory_are_bounded(sandbox: Sandbox) -> None:
 @pytest.fixture
 def limits_held() -> Iterator[set[Guarantee]]:
     controllers = find_controllers()
-    held = {Guarantee.PROCESS_MEMORY_LIMIT}
+    held = {Guarantee.PROCESS_MEMORY_LIMIT, Guarantee.DISK_LIMIT}
+    if controllers and controllers.cpu:
+        held.add(Guarantee.CPU_LIMIT)
     if controllers and controllers.memory:
         held.add(Guarantee.MEMORY_LIMIT)
     if os.getuid() != 0 or (controllers and controllers.pids):

@@ -28,6 +28,11 @@ class Guarantee(StrEnum):
     PROCESS_MEMORY_LIMIT = "process_memory_limit"
     """Each process by itself."""
     PROCESS_LIMIT = "process_limit"
+    CPU_LIMIT = "cpu_limit"
+    """The share of the processor that all processes of a call have together. Needs a cgroup."""
+    DISK_LIMIT = "disk_limit"
+    """What a call adds to the workspace. Measured while it runs, many times a second when the disk fills: what is
+    written between two looks, some hundredths of a second, can come on top."""
     SYSCALL_FILTER = "syscall_filter"
 
 
@@ -39,7 +44,14 @@ class Limits:
     cpu_seconds: int = 60
     memory_bytes: int = 1024 * MIB
     processes: int = 128
+    cpus: float = 0.0
+    """Processors that it may keep busy, parts of one too; 0: all that there are."""
     file_bytes: int = 64 * MIB
+    """Of one file."""
+    disk_bytes: int = 1024 * MIB
+    """What it may add to the workspace, and have open there without a name."""
+    files: int = 100_000
+    """Files and folders that it may add to the workspace."""
     open_files: int = 256
     output_bytes: int = 1 * MIB
     """Kept of stdout and of stderr each; the middle is dropped beyond it."""
@@ -50,7 +62,7 @@ class ExecResult:
     """What became of one call."""
 
     exit_code: int
-    """128 + signal if a signal ended it; 124 if the wall time ran out."""
+    """128 + signal if a signal ended it; 124 if the wall time ran out, 122 if it took too much of the disk."""
     stdout: str
     stderr: str
     seconds: float
@@ -58,6 +70,8 @@ class ExecResult:
     truncated: bool = False
     out_of_memory: bool = False
     """The kernel killed a process of the call at its memory limit. Known only where MEMORY_LIMIT is held."""
+    disk_full: bool = False
+    """It added more to the workspace than it may, and was ended if it still ran. What it wrote is there."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -95,7 +95,8 @@ class BwrapGate:
             SandboxUnavailable: bwrap failed before it came to the command.
         """
         self._status += _rest_of(self._read_status)
-        if finished.timed_out or finished.exit_code < 0 or "exit-code" in self._reported():
+        stopped = finished.timed_out or finished.disk_full
+        if stopped or finished.exit_code < 0 or "exit-code" in self._reported():
             out_of_memory = self._group is not None and self._group.out_of_memory()
             return exec_result(finished, out_of_memory=out_of_memory)
         if finished.stderr.startswith("bwrap: execvp "):

@@ -1,4 +1,4 @@
-"""Memory and process limits over a whole call, by cgroup v2 or v1, where this process may make one."""
+"""Limits of memory, processes and processor over a whole call, by cgroup v2 or v1, where this process may make one."""
 
 from __future__ import annotations
 
@@ -18,13 +18,15 @@ from treadle.ports.sandbox import Limits
 _PREFIX = f"treadle-{os.getpid()}-{secrets.token_hex(4)}"
 _NUMBERS = itertools.count()
 _REMOVE_SECONDS = 2.0
+_KINDS = ("memory", "pids", "cpu")
+_PERIOD_MICROSECONDS = 100_000
 
 
 @dataclass(frozen=True, slots=True)
 class Controllers:
     """Folders in which a group can be made, and which limits it would hold.
 
-    v2 has one folder for both; v1 one folder for each; a limit without a folder is not held.
+    v2 has one folder for all; v1 one folder for each; a limit without a folder is not held.
     """
 
     version: int
@@ -38,6 +40,10 @@ class Controllers:
     def pids(self) -> bool:
         return "pids" in self.parents
 
+    @property
+    def cpu(self) -> bool:
+        return "cpu" in self.parents
+
     def open(self, limits: Limits) -> Group:
         """Make a group with these limits.
 
@@ -45,7 +51,8 @@ class Controllers:
             OSError: The kernel refused; nothing is left behind.
         """
         name = f"{_PREFIX}-{next(_NUMBERS)}"
-        group = Group(self.version, {kind: parent / name for kind, parent in self.parents.items()})
+        wanted = {kind: parent for kind, parent in self.parents.items() if kind != "cpu" or limits.cpus}
+        group = Group(self.version, {kind: parent / name for kind, parent in wanted.items()})
         try:
             for folder in group.folders:
                 folder.mkdir()
@@ -129,7 +136,7 @@ def find_controllers(root: Path = Path("/sys/fs/cgroup"), proc: Path = Path("/pr
 
 
 def _version_2(root: Path, lines: list[list[str]]) -> Controllers:
-    """The nearest folder above our own group that hands memory and pids down to its children.
+    """The nearest folder above our own group that hands controllers down to its children.
 
     Our own group cannot: a v2 group that holds processes has no controlled children.
     """
@@ -144,7 +151,7 @@ def _version_2(root: Path, lines: list[list[str]]) -> Controllers:
             handed_down = (parent / "cgroup.subtree_control").read_text().split()
         except OSError:
             continue
-        kinds: dict[str, Path] = {kind: parent for kind in ("memory", "pids") if kind in handed_down}
+        kinds: dict[str, Path] = {kind: parent for kind in _KINDS if kind in handed_down}
         if kinds and os.access(parent / "cgroup.procs", os.W_OK):
             return Controllers(2, kinds)
     return Controllers(2, {})
@@ -153,7 +160,7 @@ def _version_2(root: Path, lines: list[list[str]]) -> Controllers:
 def _version_1(root: Path, lines: list[list[str]]) -> Controllers:
     parents: dict[str, Path] = {}
     for _, names, path in lines:
-        for kind in (kind for kind in names.split(",") if kind in ("memory", "pids")):
+        for kind in (kind for kind in names.split(",") if kind in _KINDS):
             parents[kind] = root / names / path.strip("/")
     return Controllers(1, parents)
 
@@ -187,10 +194,17 @@ def _write_limits(version: int, kind: str, folder: Path, limits: Limits) -> None
                 raise
 
 
-def _limit_files(version: int, kind: str, limits: Limits) -> Iterator[tuple[str, int, bool]]:
+def _limit_files(version: int, kind: str, limits: Limits) -> Iterator[tuple[str, int | str, bool]]:
     """(file, value, whether the limit is worthless without it); swap accounting is missing on many machines."""
     if kind == "pids":
         yield "pids.max", limits.processes, True
+    elif kind == "cpu":
+        quota = max(1000, round(limits.cpus * _PERIOD_MICROSECONDS))  # the kernel takes no less
+        if version == 2:
+            yield "cpu.max", f"{quota} {_PERIOD_MICROSECONDS}", True
+        else:
+            yield "cpu.cfs_period_us", _PERIOD_MICROSECONDS, True
+            yield "cpu.cfs_quota_us", quota, True
     elif version == 2:
         yield "memory.max", limits.memory_bytes, True
         yield "memory.swap.max", 0, False

@@ -14,6 +14,7 @@ from typing import Any
 from treadle.errors import SandboxUnavailable
 from treadle.ports.sandbox import ExecResult, Limits
 from treadle.sandboxes._cgroup import Controllers, call_group
+from treadle.sandboxes._disk import DiskWatch
 from treadle.sandboxes._process import Command, Finished, Pipes, memory_file, run_child
 from treadle.sandboxes._result import NOT_EXECUTABLE, NOT_FOUND, exec_result
 from treadle.sandboxes._rlimits import rlimits
@@ -49,6 +50,7 @@ async def launch(what: Launch, limits: Limits, controllers: Controllers | None) 
     Raises:
         SandboxUnavailable: The launcher failed; the command did not run.
     """
+    disk = await DiskWatch.begun(Path(what.cwd), limits)
     with call_group(controllers, limits) as group, _Pipes() as pipes:
         spec = {
             "argv": list(what.argv),
@@ -76,6 +78,7 @@ async def launch(what: Launch, limits: Limits, controllers: Controllers | None) 
                 wall_seconds=limits.wall_seconds,
                 keep=limits.output_bytes,
                 stop=lambda _: pipes.pull(),
+                disk=disk,
             )
         except OSError as error:
             raise SandboxUnavailable(f"The launcher could not be started: {error}.") from error
@@ -120,7 +123,7 @@ def _judge(finished: Finished, report: Mapping[str, Any], out_of_memory: bool) -
     if "not_run" in report:
         code = NOT_FOUND if report["not_run"] in (errno.ENOENT, errno.ENOTDIR) else NOT_EXECUTABLE
         return exec_result(finished, code=code)
-    if "exit" in report or finished.timed_out:
+    if "exit" in report or finished.timed_out or finished.disk_full:
         return exec_result(finished, code=report.get("exit"), out_of_memory=out_of_memory)
     said = report.get("failed") or finished.stderr.strip() or f"it ended with code {finished.exit_code}"
     raise SandboxUnavailable(f"The launcher failed: {said}. The command did not run.")

@@ -12,6 +12,8 @@ from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import IO, Protocol
 
+from treadle.sandboxes._disk import DiskWatch
+
 _CHUNK = 64 * 1024
 _END_GRACE_SECONDS = 5.0
 """How long a stopped child may take to end before it is killed outright."""
@@ -49,6 +51,7 @@ class Finished:
     seconds: float
     timed_out: bool
     truncated: bool
+    disk_full: bool = False
 
 
 class Drain:
@@ -192,12 +195,14 @@ async def run_child(
     keep: int,
     stop: Callable[[Child], None],
     prepare: Callable[[Child], Awaitable[None]] | None = None,
+    disk: DiskWatch | None = None,
 ) -> Finished:
-    """Run one child to its end, to the time limit, or to the cancellation of the caller.
+    """Run one child to its end, to a limit, or to the cancellation of the caller.
 
     Args:
-        stop: Ends the child and everything it started; called at the limit, on cancellation and on failure.
+        stop: Ends the child and everything it started; called at a limit, on cancellation and on failure.
         prepare: Awaited once it is started; what it raises ends the child and is raised here.
+        disk: Looks at what it writes, while it runs and when it has ended.
 
     Raises:
         OSError: The program could not be started.
@@ -208,7 +213,7 @@ async def run_child(
         async with asyncio.timeout(wall_seconds):
             if prepare is not None:
                 await prepare(child)
-            await child.wait()
+            await _end_or_full(child, disk)
     except TimeoutError:
         timed_out = True
     finally:
@@ -218,6 +223,8 @@ async def run_child(
         finally:
             child.close()
     assert child.exit_code is not None
+    if disk is not None:
+        await asyncio.to_thread(disk.look)
     return Finished(
         exit_code=child.exit_code,
         stdout=child.stdout.text() if child.stdout else "",
@@ -225,7 +232,25 @@ async def run_child(
         seconds=time.monotonic() - child.started_at,
         timed_out=timed_out,
         truncated=bool((child.stdout and child.stdout.dropped) or child.stderr.dropped),
+        disk_full=disk is not None and disk.is_full,
     )
+
+
+async def _end_or_full(child: Child, disk: DiskWatch | None) -> None:
+    """Wait for the end of a child, or until it has filled the disk."""
+    if disk is None:
+        await child.wait()
+        return
+    watching = asyncio.ensure_future(disk.exceeded(child.pid))
+    waiting = asyncio.ensure_future(child.wait())
+    try:
+        done, _ = await asyncio.wait((watching, waiting), return_when=asyncio.FIRST_COMPLETED)
+        for task in done:
+            task.result()
+    finally:
+        for task in (watching, waiting):
+            task.cancel()
+        await asyncio.gather(watching, waiting, return_exceptions=True)
 
 
 def memory_file(data: bytes) -> int:

@@ -36,7 +36,9 @@ def rlimits(limits: Limits, controllers: Controllers | None, *, own_user_namespa
 
 def limit_guarantees(controllers: Controllers | None) -> frozenset[Guarantee]:
     """What these limits and a call's cgroup hold together, for this user."""
-    held = {Guarantee.PROCESS_MEMORY_LIMIT}
+    held = {Guarantee.PROCESS_MEMORY_LIMIT, Guarantee.DISK_LIMIT}
+    if controllers is not None and controllers.cpu:
+        held.add(Guarantee.CPU_LIMIT)
     if controllers is not None and controllers.memory:
         held.add(Guarantee.MEMORY_LIMIT)
     # The kernel exempts its root user from RLIMIT_NPROC: in a user namespace and without capabilities, too.

@@ -17,6 +17,7 @@ from treadle.sandboxes import _seccomp
 from treadle.sandboxes._bwrap_gate import BwrapGate
 from treadle.sandboxes._calls import Calls
 from treadle.sandboxes._cgroup import Controllers, call_group
+from treadle.sandboxes._disk import DiskWatch
 from treadle.sandboxes._files import WorkspaceFiles
 from treadle.sandboxes._git_mask import GitMask
 from treadle.sandboxes._process import Command, Pipes, run_child
@@ -147,6 +148,7 @@ class BubblewrapSandbox:
     async def _exec(self, call: _Call) -> ExecResult:
         limits = call.limits
         bounds = rlimits(limits, self._controllers, own_user_namespace=True)
+        disk = await DiskWatch.begun(call.folder, limits) if call.folder else None
         with (
             GitMask(call.folder) if call.folder else nullcontext() as mask,
             call_group(self._controllers, limits) as group,
@@ -167,6 +169,7 @@ class BubblewrapSandbox:
                     keep=limits.output_bytes,
                     stop=gate.stop,
                     prepare=gate.release,
+                    disk=disk,
                 )
             except OSError as error:
                 raise SandboxUnavailable(f"bubblewrap could not be started: {error}.") from error

@@ -80,7 +80,12 @@ async def open_sandbox(workspace: Path, *, backend: str = "auto", limits: Limits
 def limits_of(settings: SandboxSettings) -> Limits:
     """What one command may use of the machine."""
     return Limits(
-        wall_seconds=settings.wall_seconds, memory_bytes=settings.memory_mb * MIB, processes=settings.processes
+        wall_seconds=settings.wall_seconds,
+        memory_bytes=settings.memory_mb * MIB,
+        processes=settings.processes,
+        cpus=settings.cpus,
+        disk_bytes=settings.disk_mb * MIB,
+        files=settings.files,
     )
 
 

@@ -97,6 +97,12 @@ class SandboxSettings:
     """Seconds by the clock until a command is stopped."""
     processes: int = field(default=64, metadata=_about(low=1))
     """Processes and threads at the same time."""
+    cpus: float = field(default=0.0, metadata=_about(low=0))
+    """Processors that a command may keep busy. 0: all that there are."""
+    disk_mb: int = field(default=1024, metadata=_about(low=1))
+    """Megabytes (2**20 bytes) that a command may add to its folder."""
+    files: int = field(default=100_000, metadata=_about(low=1))
+    """Files and folders that a command may add."""
 
 
 @dataclass(frozen=True, slots=True)

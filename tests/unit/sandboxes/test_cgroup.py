@@ -31,12 +31,12 @@ def proc(tmp_path: Path, text: str) -> Path:
     return file
 
 
-def test_version_2_uses_the_folder_above_that_hands_both_controllers_down(tmp_path: Path) -> None:
+def test_version_2_uses_the_folder_above_that_hands_controllers_down(tmp_path: Path) -> None:
     root = tmp_path / "cgroup"
     tree(root, "user.slice/app.slice/shell.scope", "")
     slice_ = tree(root, "user.slice/app.slice", "cpu memory pids")
     found = find_controllers(root, proc(tmp_path, "0::/user.slice/app.slice/shell.scope\n"))
-    assert found == Controllers(2, {"memory": slice_, "pids": slice_})
+    assert found == Controllers(2, {"memory": slice_, "pids": slice_, "cpu": slice_})
 
 
 def test_version_2_without_delegation_has_none(tmp_path: Path) -> None:
