@@ -35,7 +35,8 @@ test-model: setup
 nightly: setup ## play 20,000 seeds of the simulation (ARGS="--seed N": one again)
 	@$(PY) -m tests.simulation.nightly $(ARGS)
 
-fuzz: setup ## try arguments, paths, edits and patches that models might send, for 5 minutes (ARGS="--seconds 3600")
+fuzz: ## try what models, repositories and test runs might send, guided by coverage; 5 minutes (ARGS="patches --seconds 3600")
+	@scripts/setup fuzz
 	@$(PY) -m tests.fuzz $(ARGS)
 
 faults: setup ## bring about the faults that machines have, with real processes; 15 minutes (ARGS="cut herd": some)

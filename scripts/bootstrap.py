@@ -1,4 +1,4 @@
-"""Make .venv ready, with nothing but the standard library: `bootstrap.py dev|demo|bench`.
+"""Make .venv ready, with nothing but the standard library: `bootstrap.py dev|demo|fuzz|bench`.
 
 Works where Debian left out `ensurepip`: pip then comes from the package index that pip's own configuration names.
 Does nothing when `.venv` already has what the purpose needs. Several at once wait for each other.
@@ -34,6 +34,7 @@ LOG = VENV / "treadle-setup.log"
 PURPOSES: dict[str, tuple[list[str], list[str]]] = {
     "demo": (["local", "sandbox"], ["pytest"]),  # builds run their tests with the pytest of this .venv
     "dev": (["local", "sandbox", "dev"], ["pytest"]),
+    "fuzz": (["local", "sandbox", "dev", "fuzz"], ["pytest"]),
     "bench": (["local", "sandbox", "dev", "bench"], ["pytest"]),
 }
 WORTH_A_LINE = 2_000_000  # bytes; smaller downloads are only counted

@@ -155,10 +155,20 @@ def translated(glob: str) -> str:
         elif glob[at] == "[" and "]" in glob[at + 2 :]:
             end = glob.index("]", at + 2)
             inner = glob[at + 1 : end].replace("\\", "\\\\").replace("[", "\\[")
-            form, at = form + "[" + ("^" + inner[1:] if inner[0] in "!^" else inner) + "]", end + 1
+            one = "[" + ("^" + inner[1:] if inner[0] in "!^" else inner) + "]"
+            form, at = form + (one if is_form(one) else re.escape(glob[at : end + 1])), end + 1
         else:
             form, at = form + re.escape(glob[at]), at + 1
     return form
+
+
+def is_form(text: str) -> bool:
+    """Whether it is a regular expression: `[z-a]` is none."""
+    try:
+        re.compile(text)
+    except re.error:
+        return False
+    return True
 
 
 if __name__ == "__main__":

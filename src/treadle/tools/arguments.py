@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from treadle.domain.messages import ToolDefinition
@@ -24,7 +24,7 @@ def without_nulls(args: Any, parameters: Mapping[str, Any]) -> Any:
     """Leave out arguments that are null and need not be given: some models name every argument."""
     if not isinstance(args, Mapping):
         return args
-    known, needed = parameters.get("properties", {}), parameters.get("required", ())
+    known, needed = _known(parameters), _needed(parameters)
     return {
         name: value
         for name, value in args.items()
@@ -34,23 +34,36 @@ def without_nulls(args: Any, parameters: Mapping[str, Any]) -> Any:
 
 def signature(definition: ToolDefinition) -> str:
     """The arguments of a tool in one line: `path (string), lines (integer, optional)`."""
-    properties = definition.parameters.get("properties", {})
-    needed = definition.parameters.get("required", ())
-    shown = [f"{name} ({_kind(about)}{'' if name in needed else ', optional'})" for name, about in properties.items()]
+    known, needed = _known(definition.parameters), _needed(definition.parameters)
+    shown = [f"{name} ({_kind(about)}{'' if name in needed else ', optional'})" for name, about in known.items()]
     return ", ".join(shown) or "no arguments"
 
 
-def _kind(schema: Mapping[str, Any]) -> str:
-    if "enum" in schema:
+def _known(schema: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The properties that a schema names. A schema of others may have anything in their place."""
+    found = schema.get("properties")
+    return found if isinstance(found, Mapping) else {}
+
+
+def _needed(schema: Mapping[str, Any]) -> Sequence[Any]:
+    found = schema.get("required")
+    return found if isinstance(found, list | tuple) else ()
+
+
+def _kind(schema: Any, depth: int = 4) -> str:
+    """What a schema takes, in a word or a few."""
+    if not isinstance(schema, Mapping) or not depth:
+        return "anything"
+    if isinstance(schema.get("enum"), list):
         return " or ".join(repr(value) for value in schema["enum"])
-    if "anyOf" in schema:
-        return " or ".join(_kind(one) for one in schema["anyOf"])
-    kind = str(schema.get("type", "anything"))
+    if isinstance(schema.get("anyOf"), list):
+        return " or ".join(_kind(one, depth - 1) for one in schema["anyOf"])
+    kinds = schema.get("type", "anything")
+    kind = " or ".join(map(str, kinds)) if isinstance(kinds, list) else str(kinds)
     if kind == "array" and isinstance(schema.get("items"), Mapping):
-        return f"list of {_kind(schema['items'])}"
-    if kind == "object" and schema.get("properties"):
-        needed = schema.get("required", ())
-        keys = [name if name in needed else f"{name}?" for name in schema["properties"]]
+        return f"list of {_kind(schema['items'], depth - 1)}"
+    if kind == "object" and _known(schema):
+        keys = [name if name in _needed(schema) else f"{name}?" for name in _known(schema)]
         return f"object with {', '.join(keys)}"
     return kind
 
@@ -58,5 +71,6 @@ def _kind(schema: Mapping[str, Any]) -> str:
 def _takes_null(schema: Any) -> bool:
     if not isinstance(schema, Mapping):
         return True
-    kinds = schema.get("type", "null")
-    return "null" in kinds if "anyOf" not in schema else any(_takes_null(one) for one in schema["anyOf"])
+    if isinstance(schema.get("anyOf"), list):
+        return any(_takes_null(one) for one in schema["anyOf"])
+    return "null" in str(schema.get("type", "null"))

@@ -13,7 +13,7 @@ from treadle.ports.sandbox import MIB, FileContent
 from treadle.ports.tool import ToolContext, ToolResult
 from treadle.tools.define import tool
 from treadle.tools.edits import Change, make_changes
-from treadle.tools.places import missing, path_touched, relative
+from treadle.tools.places import missing, path_touched, place_of
 from treadle.tools.text import FileText, decode
 
 _LARGEST = 8 * MIB
@@ -30,7 +30,7 @@ async def read_file(path: str, *, start: Line = 1, lines: Line = 2000, context: 
         start: The first line to show; left out: 1.
         lines: How many lines to show.
     """
-    place = relative(path, context)
+    place = place_of(path, context)
     text = (await read_text(place, context)).text
     if not text:
         return ToolResult(f"[{place} is empty]")
@@ -53,7 +53,7 @@ async def write_file(path: str, content: str, *, context: ToolContext) -> ToolRe
         path: The file, relative to the workspace.
         content: All that the file is to hold.
     """
-    place = relative(path, context)
+    place = place_of(path, context)
     before = await _read_if_there(place, context)
     data = content.encode(errors="replace")
     if before is not None and before.data == data:
@@ -74,7 +74,7 @@ async def edit_file(path: str, changes: Changes, *, context: ToolContext) -> Too
         path: The file, relative to the workspace.
         changes: Made one after the other.
     """
-    place = relative(path, context)
+    place = place_of(path, context)
     before = await read_text(place, context)
     after, made = await asyncio.to_thread(make_changes, before, changes)  # a large file takes a while
     if after == before:
@@ -95,7 +95,7 @@ async def rm_file(path: str, *, context: ToolContext) -> ToolResult:
     Args:
         path: The file, relative to the workspace.
     """
-    place = relative(path, context)
+    place = place_of(path, context)
     try:
         await context.sandbox.files.remove(place)
     except NotFound as error:
@@ -113,7 +113,7 @@ async def ls_dir(
         path: The folder, relative to the workspace; left out: the whole workspace.
         depth: How many levels of folders to show; left out: 1.
     """
-    place = relative(path, context)
+    place = place_of(path, context)
     listing = await context.sandbox.files.list(place, depth=depth)
     marks = {"folder": "/", "link": " (symbolic link)", "other": " (no regular file)"}
     rows = [entry.path + marks.get(entry.kind, f" ({entry.size} bytes)") for entry in listing.entries]

@@ -134,6 +134,7 @@ def _read_hunk(lines: Sequence[str], at: int, patch: FilePatch) -> int:
     hunk = Hunk(int(numbers[0]) if numbers[0] else None)
     left_old = int(numbers[1] or 1) if numbers[0] else 0
     left_new = int(numbers[2] or 1) if numbers[0] else 0
+    guessed = 0
     at += 1
     while at < len(lines):
         line = lines[at]
@@ -142,8 +143,10 @@ def _read_hunk(lines: Sequence[str], at: int, patch: FilePatch) -> int:
             _mark_end(hunk)
         elif line[:1] in (" ", "-", "+") and (is_counted or not _is_header(lines, at)):
             hunk.lines.append((line[0], line[1:]))
+            guessed = 0
         elif not line and (is_counted or _goes_on(lines, at)):
             hunk.lines.append((" ", ""))  # an empty line whose space was lost
+            guessed += 1
         else:
             break
         if not line.startswith(_NO_NEWLINE):
@@ -151,9 +154,9 @@ def _read_hunk(lines: Sequence[str], at: int, patch: FilePatch) -> int:
             left_old -= mark != "+"
             left_new -= mark != "-"
         at += 1
-    while hunk.lines and hunk.lines[-1] == (" ", "") and (left_old < 0 or not any(lines[at:])):
+    while guessed and (left_old < 0 or not any(lines[at:])):
         hunk.lines.pop()  # it was the end of the patch
-        left_old += 1
+        left_old, guessed = left_old + 1, guessed - 1
     patch.hunks.append(hunk)
     return at
 

@@ -11,7 +11,7 @@ from treadle.ports.tool import ToolContext, ToolResult
 from treadle.tools.define import tool
 from treadle.tools.files import read_text
 from treadle.tools.patches import FilePatch, apply, read_patch
-from treadle.tools.places import relative
+from treadle.tools.places import place_of
 from treadle.tools.text import FileText
 
 
@@ -59,15 +59,15 @@ async def git_diff(path: str | None = None, *, context: ToolContext) -> ToolResu
         raise Refused("There is nothing to compare the files with.", hint="Read the files instead.")
     diff = await context.baseline.diff()
     if path is not None:
-        place = relative(path, context).strip("/")
-        diff = "" if place == "." else _part(diff, clean_path(place))
+        place = place_of(path, context)
+        diff = diff if place == "." else _part(diff, place)
     return ToolResult(diff or "[nothing was changed]")
 
 
 async def _apply_one(patch: FilePatch, wanted: dict[str, FileText | None], context: ToolContext) -> str:
     """Work out what becomes of one file, on top of what became of it before; writes nothing."""
-    old = clean_path(relative(patch.old, context)) if patch.old else None
-    new = clean_path(relative(patch.new, context)) if patch.new else None
+    old = place_of(patch.old, context) if patch.old else None
+    new = place_of(patch.new, context) if patch.new else None
     before = await _text(old, wanted, context) if old else FileText("")
     if old is None and new is not None and await _is_there(new, wanted, context):
         raise Refused(f"{new!r} is there already; the patch would make it.", hint="Write a patch of what is there.")

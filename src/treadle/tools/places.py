@@ -23,6 +23,16 @@ def relative(path: str, context: ToolContext) -> str:
     return path
 
 
+def place_of(path: str, context: ToolContext) -> str:
+    """The clean path of a file or folder in the workspace; `.` for the workspace itself.
+
+    Raises:
+        Refused: It leads out, or is no path.
+    """
+    place = relative(path, context)
+    return "." if place.strip() in ("", ".", "./") else clean_path(place)
+
+
 def path_touched(args: Mapping[str, Any]) -> frozenset[str]:
     """What a call with a `path` touches: everything, where it cannot be told."""
     try:

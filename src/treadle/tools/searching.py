@@ -10,13 +10,12 @@ from typing import Annotated, Any
 
 import msgspec
 
-from treadle.domain.paths import clean_path
 from treadle.errors import Refused
 from treadle.ports.sandbox import MIB
 from treadle.ports.tool import ToolContext, ToolResult
 from treadle.tools import _search_inside
 from treadle.tools.define import tool
-from treadle.tools.places import relative
+from treadle.tools.places import place_of
 
 _PROGRAM = Path(_search_inside.__file__)
 _SECONDS = 20.0
@@ -45,8 +44,7 @@ async def search(
         ignore_case: Capital letters do not matter.
         context_lines: Lines to show before and after each; left out: none.
     """
-    place = relative(path, context)
-    place = "." if place.strip() in ("", ".", "./") else clean_path(place)
+    place = place_of(path, context)
     form, note = _checked(pattern)
     asked: dict[str, Any] = {"pattern": form, "path": place, "glob": glob, "ignore_case": ignore_case}
     asked |= {"context": context_lines, "limit": _LIMIT}

@@ -47,3 +47,4 @@ def test_problem_names_the_place_and_follows_no_address() -> None:
     assert "required" in problem_with({}, schema)
     assert "schema" in problem_with({}, {"$ref": "http://127.0.0.1:9/schema.json"})
     assert "schema" in problem_with({}, {"type": "objekt"})
+    assert "too deep" in problem_with({}, {"$ref": "#"})

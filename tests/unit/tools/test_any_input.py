@@ -22,7 +22,8 @@ from treadle.sandboxes._files import WorkspaceFiles
 from treadle.sandboxes.unconfined import UnconfinedSandbox
 from treadle.tools import BUILT_IN, call_tool
 from treadle.tools.output import head_and_tail, printable
-from treadle.tools.web import findings, text_of_html
+from treadle.tools.pages import text_of_html
+from treadle.tools.web import findings
 
 RUNNER = asyncio.Runner()
 """One event loop for all examples: making one takes longer than a call."""

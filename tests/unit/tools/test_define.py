@@ -12,10 +12,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.unit.tools.conftest import Hands
 
+from treadle.domain.messages import ToolDefinition
 from treadle.errors import StoreUnavailable, UsageError
 from treadle.ports.tool import Tool, ToolContext
 from treadle.tools import BUILT_IN, call_tool, tool
-from treadle.tools.arguments import problems_of, signature
+from treadle.tools.arguments import problems_of, signature, without_nulls
 
 
 @dataclass
@@ -145,6 +146,22 @@ async def test_text_is_bounded_whoever_wrote_the_tool(hands: Hands) -> None:
 
     result = await call_tool(many, {"count": 5000}, hands.context)
     assert len(result.text) <= hands.context.shown and result.full
+
+
+@pytest.mark.parametrize(
+    "schema",
+    [
+        {"properties": False},
+        {"properties": {"a": True}, "required": 1},
+        {"properties": {"a": {"anyOf": 2}, "b": {"enum": 3}, "c": {"type": ["string", "null"]}}},
+        {"$schema": "http://json-schema.org/draft-03/schema#", "properties": {"a": {"required": True}}},
+        {"$ref": "#"},
+    ],
+)
+def test_schema_of_others_may_be_anything(schema: Any) -> None:
+    definition = ToolDefinition("theirs", "It does.", schema)
+    assert without_nulls({"a": None, "b": 1}, schema)["b"] == 1
+    assert isinstance(problems_of({"a": 1}, definition), str) and signature(definition)
 
 
 JSON = st.recursive(

@@ -73,6 +73,7 @@ def test_later_hunks_follow_the_shift_of_earlier_ones() -> None:
         ("a\nb\n", [" a", "-b", "+c", "\\ No newline at end of file"], "a\nc"),
         ("a\nb", [" a", "-b", "+c"], "a\nc"),  # it does not say, so it stays
         ("a\nb\n", [" a", "-b"], "a\n"),
+        ("\nb\n", ["+a", " "], "a\n\nb\n"),  # an empty line of context at its end
         ("a\r\nb\r\n", [" a", "+x", " b"], "a\r\nx\r\nb\r\n"),
     ],
 )

@@ -82,6 +82,7 @@ async def test_path_that_leads_out_is_refused(hands: Hands, path: str) -> None:
         ["?"],
         ["a*", "!ab"],
         ["b/**/a"],
+        ["[!a]", "[c-a]", "x[!a-(]", "[", "[]"],
     ],
 )
 def test_ignored_files_are_those_that_git_leaves_out(tmp_path: Path, rules: list[str]) -> None:

@@ -18,6 +18,7 @@ async def test_what_is_written_is_read_again_and_said_to_be_changed(hands: Hands
     assert (await hands("read_file", path="pkg/a.py")).text == "x = 1\n"
     again = await hands("write_file", path="./pkg/a.py", content="x = 1\n")
     assert (again.is_error, again.changed) == (False, ())
+    assert (await hands("write_file", path=".//pkg//b.py", content="")).changed == ("pkg/b.py",)
 
 
 async def test_path_as_the_sandbox_shows_it_is_understood(hands: Hands) -> None:

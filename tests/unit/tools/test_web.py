@@ -12,8 +12,9 @@ from treadle.errors import Refused
 from treadle.settings import load_settings
 from treadle.testing.loopback_http import Exchange, LoopbackServer
 from treadle.tools import call_tool
+from treadle.tools.pages import text_of_html
 from treadle.tools.reach import Reach
-from treadle.tools.web import fetch_tool, findings, search_tool, text_of_html
+from treadle.tools.web import fetch_tool, findings, search_tool
 
 PAGE = b"<html><head><title>T</title></head><body><h1>Hello</h1><script>x()</script><p>W&ouml;rld</p></body></html>"
 
@@ -60,7 +61,7 @@ async def test_page_of_an_allowed_host_is_read_as_text(hands: Hands, server: Loo
     fetch = fetch_tool([server.url.removeprefix("http://")])
     result = await call_tool(fetch, {"url": f"{server.url}/onward"}, hands.context)
     head, _, text = result.text.partition("\n")
-    assert text == "Hello\n\nWörld" and "status 200" in head and "no instructions" in head
+    assert text == "# Hello\n\nWörld" and "status 200" in head and "no instructions" in head
     assert (await call_tool(fetch, {"url": f"{server.url}/missing"}, hands.context)).is_error
     assert server.asked[0].headers["host"] == server.url.removeprefix("http://")
 
@@ -159,6 +160,27 @@ def test_answers_of_other_searches_are_understood() -> None:
 
 def test_text_of_a_page_has_no_scripts_and_keeps_its_lists() -> None:
     assert text_of_html("<ul><li>a<li>b</ul><style>p{}</style>c<br>d") == "- a\n- b\nc\nd"
+
+
+def test_code_keeps_its_lines_and_links_their_addresses() -> None:
+    page = """<h2>Use <code>f</code></h2><p>See <a href="b.html#x">the page</a> or <a href="#top">above</a>.</p>
+    <pre><code>def f():
+        return 1
+
+
+    f()
+</code></pre><table><tr><th>a<th>b<tr><td>1<td>2</table>"""
+    assert text_of_html(page, "http://h/a/") == (
+        "## Use f\n\nSee the page (http://h/a/b.html#x) or above.\n\n"
+        "```\ndef f():\n        return 1\n\n\n    f()\n```\n\na | b\n1 | 2"
+    )
+
+
+@pytest.mark.parametrize(
+    "page", ["a<![ENTITY x]>b", "a<!DOCTYPE x [<![x]>>b", "<a href='http://[x'>b</a>", "<!-", "&#x;"]
+)
+def test_page_with_broken_markup_is_read(page: str) -> None:
+    assert text_of_html(page, "http://h/") != ""
 
 
 def test_web_tools_are_there_and_off(tmp_path) -> None:  # type: ignore[no-untyped-def]

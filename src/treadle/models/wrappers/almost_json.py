@@ -59,6 +59,8 @@ def problems_with(value: Any, schema: dict[str, Any], *, at_most: int = 5) -> li
         worst = [exceptions.best_match([error]) for error in errors[:at_most]]
     except (exceptions.SchemaError, exceptions._WrappedReferencingError) as exc:
         return [f"its schema cannot be used: {exc}"]
+    except RecursionError:  # the schema refers to itself without end, or the value is nested too deep
+        return ["it cannot be checked: it is nested too deep for its schema"]
     return [f"{error.json_path}: {error.message[:300]}" for error in worst]
 
 
