@@ -34,6 +34,7 @@ from treadle.ports.store import Budget, JournalEntry, Store
 
 if TYPE_CHECKING:
     from treadle.engine.processes import Processes
+    from treadle.engine.threads import Threads
     from treadle.engine.worker import Worker
 
 _KINDS: dict[str, type[StepRecorded]] = {"model": ModelReplied, "tool": ToolReturned}
@@ -180,6 +181,11 @@ class Context:
         """Where cpu-bound functions run."""
         return self._worker.processes
 
+    @property
+    def threads(self) -> Threads:
+        """Where sync functions run."""
+        return self._worker.threads
+
     def emit(self, value: Any) -> None:
         self._worker.listeners.emit(self.run_id, self.activation, "custom", value)
 
@@ -227,7 +233,18 @@ class ThreadContext:
         def blocking(*args: Any, **kwargs: Any) -> Any:
             if asyncio._get_running_loop() is not None:
                 raise UsageError(f"ctx.{name} of a sync node was called from a running event loop.")
-            return asyncio.run_coroutine_threadsafe(found(*args, **kwargs), self._loop).result()
+            too_late = UsageError(f"ctx.{name} was called when the worker had stopped.")
+            if self._loop.is_closed():
+                raise too_late
+            result = asyncio.run_coroutine_threadsafe(found(*args, **kwargs), self._loop)
+            while True:
+                try:
+                    return result.result(timeout=1.0)
+                except TimeoutError:
+                    if result.done():  # it is the operation's own
+                        raise
+                    if self._loop.is_closed():
+                        raise too_late from None
 
         return blocking
 

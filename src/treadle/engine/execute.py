@@ -13,6 +13,7 @@ from treadle.domain.state import Values
 from treadle.engine.child import call_in_child
 from treadle.engine.context import Context, ThreadContext
 from treadle.engine.signals import current_context
+from treadle.engine.threads import SLOW_SECONDS
 from treadle.errors import NodeError, NodeTimeout, UnknownName, UsageError
 from treadle.graph.marks import is_cpu_bound, is_inline, takes_context
 from treadle.graph.plan import Live, Target
@@ -31,7 +32,7 @@ class Outcome:
 _NOTHING = Outcome({})
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Callee:
     """A node's function, and how to call it. Found once per function."""
 
@@ -40,6 +41,8 @@ class Callee:
     wants_context: bool
     cpu_bound: bool
     inline: bool
+    seconds: float = SLOW_SECONDS
+    """What a call in a thread takes: a moving average."""
 
     @classmethod
     def of(cls, func: Callable[..., Any]) -> Callee:
@@ -89,9 +92,8 @@ async def call(callee: Callee, given: Any, context: Context, node: str, timeout:
         if callee.inline:
             return callee.func(given)
         if callee.wants_context:
-            context_view = ThreadContext(context, asyncio.get_running_loop())
-            return await asyncio.to_thread(callee.func, given, context_view)
-        return await asyncio.to_thread(callee.func, given)
+            return await context.threads.call(callee, given, ThreadContext(context, asyncio.get_running_loop()))
+        return await context.threads.call(callee, given)
     finally:
         current_context.reset(token)
 

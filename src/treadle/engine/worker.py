@@ -30,12 +30,15 @@ from treadle.engine.registry import NodeRegistry
 from treadle.engine.results import Ending, WorkerSettings
 from treadle.engine.schedules import Ticker
 from treadle.engine.signals import Pause, Sleep
+from treadle.engine.threads import Threads
 from treadle.engine.views import Views
 from treadle.errors import LeaseLost, TreadleError, Unreachable
 from treadle.graph.spec import CompiledGraph
 from treadle.ports.store import TASKS, Commit, CommitResult, Store
 
 logger = logging.getLogger("treadle.worker")
+STEPS_IN_A_ROW = 16
+"""Then a slot lets others have the event loop, if neither nodes nor the store made it wait meanwhile."""
 
 
 class Worker:
@@ -72,6 +75,7 @@ class Worker:
         self.listeners = Listeners()
         self._calls = Calls(self.registry)
         self.processes = Processes(self.settings.processes)
+        self.threads = Threads(self.settings.capacity)
         self._promised = 0
         """Slots kept for tasks that a claim or a commit under way may bring."""
         self.state = WorkerState.IDLE
@@ -133,6 +137,7 @@ class Worker:
             chain.cancel()
         await asyncio.gather(*chains, return_exceptions=True)
         self.processes.close()
+        self.threads.close()
         held = dict(self.held)
         self._leases.stop()
         try:
@@ -271,11 +276,15 @@ class Worker:
         me = asyncio.current_task()
         assert me is not None and claim is not None
         running = (me, claim.run_id)
+        steps = 0
         while claim is not None:
             task_id, lease_seq = claim.task_id, claim.lease_seq
             self.held[task_id] = lease_seq
             self._running[task_id] = running
+            steps += 1
             try:
+                if not steps % STEPS_IN_A_ROW:
+                    await asyncio.sleep(0)
                 claim = await self._one(claim)
             except Exception:
                 self._let_go(task_id, lease_seq)  # renew it no more, so that somebody else may try
