@@ -10,6 +10,7 @@ from treadle.domain.policy import RetryPolicy
 from treadle.graph.build import Graph
 from treadle.graph.spec import Queue, Send
 from treadle.ports.context import NodeContext
+from treadle.workflows.amend import Amend
 from treadle.workflows.change import Change
 from treadle.workflows.crew import BuildState, Crew, WorkState
 from treadle.workflows.ending import Ending
@@ -150,12 +151,15 @@ def _change_graph(nodes: _Nodes) -> Graph:
     nodes.add(graph, Repair, "finish", "abandon")
     graph.set_entry_point("begin").add_edge("begin", "analyse")
     graph.add_conditional_edge("analyse", next_move, {"fix": "locate", "change": "survey", "stop": "abandon"})
-    graph.add_edge("locate", "fix").add_edge("fix", "check_syntax")
+    graph.add_conditional_edge("locate", next_move, {"fix": "fix", "amend": "amend"}).add_edge("fix", "check_syntax")
     graph.add_conditional_edge("check_syntax", next_move, {"verify": "verify", "reflect": "reflect"})
     graph.add_conditional_edge("verify", next_move, {"commit": "review", "reflect": "reflect"})
     graph.add_conditional_edge("reflect", next_move, {"fix": "fix", "stop": "abandon"})
     _add_change(nodes, graph)
-    ways = {"finish": "finish", "reflect": "reflect", "weigh": "weigh", "stop": "abandon"}
+    nodes.add(graph, Amend, "amend", "judge")
+    graph.add_edge("amend", "judge")
+    graph.add_conditional_edge("judge", next_move, {"amend": "amend", "commit": "review", "stop": "abandon"})
+    ways = {"finish": "finish", "reflect": "reflect", "weigh": "weigh", "judge": "judge", "stop": "abandon"}
     graph.add_conditional_edge("review", after_review, ways)
     return graph.set_finish_point("finish").set_finish_point("abandon")
 
@@ -163,7 +167,8 @@ def _change_graph(nodes: _Nodes) -> Graph:
 def _add_change(nodes: _Nodes, graph: Graph) -> None:
     """Add the nodes that change files by tests of their own: `survey` begins, `finish` or `abandon` follow."""
     nodes.add(graph, Change, "survey", "write_tests", "write", "inspect", "test", "weigh", "prove")
-    graph.add_conditional_edge("survey", next_move, {"write_tests": "write_tests", "write": "write", "stop": "abandon"})
+    first = {"write_tests": "write_tests", "write": "write", "amend": "amend", "stop": "abandon"}
+    graph.add_conditional_edge("survey", next_move, first)
     graph.add_conditional_edge("write_tests", after_tests, ["write", "test"])
     graph.add_edge("write", "inspect")
     graph.add_conditional_edge("inspect", next_move, {"test": "test", "weigh": "weigh"})
@@ -196,7 +201,9 @@ def after_merge(state: BuildState) -> str | list[Send]:
 def after_review(state: WorkState) -> str:
     """Send what is not accepted back to where its next version is decided on."""
     move = next_move(state)
-    return "weigh" if move == "reflect" and "layout" in state["brief"] else move
+    if move != "reflect":
+        return move
+    return "weigh" if "layout" in state["brief"] else "judge" if "amend" in state["brief"] else move
 
 
 def after_tests(state: WorkState) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from dataclasses import asdict, replace
 from typing import Any
@@ -26,16 +25,15 @@ from treadle.agents.suite import Suite
 from treadle.agents.testcases import Case, pool
 from treadle.agents.trial import Outcome, essence
 from treadle.ports.context import NodeContext
+from treadle.workflows.amend import to_amend
 from treadle.workflows.crew import Crew, WorkState, spent
 from treadle.workflows.escalation import authorship, climb, of_this_tier, rounds_in_tier
+from treadle.workflows.suites import run_suite
 from treadle.workflows.tactics import SAME_AGAIN, Candidate, Move, Standing, begin_anew, choose, decide
 from treadle.workflows.task import outcome, trailers
 
 Update = dict[str, Any]
 Files = dict[str, str | None]
-
-
-_PYTEST = re.compile(r"(?:PYTHONPATH=\S+ )?(?:python3? -m )?pytest(?: -[qvx]+)*")
 
 
 class Change:
@@ -50,11 +48,14 @@ class Change:
         conventions = read_conventions(texts)
         task = lay_out(state["goal"], texts, conventions, state["task"].get("files", ()))
         start: Update = {"cases": [], "attempts": 0}
-        if task is None or not task.primary.endswith(".py"):
-            where = (
-                f"The goal is about {task.primary}, and" if task else "Nothing in the repository has to do with it, and"
-            )
-            return start | stop(f"{where} tests can be written for Python only. Give --check CMD, one that fails now.")
+        is_code = task is not None and task.primary.endswith(".py")
+        amended = to_amend(state, texts, is_code=is_code)
+        if amended is not None:
+            amended["brief"]["path"] = conventions.python_path
+            ctx.log(f"To change: {', '.join(amended['brief']['amend']['paths'])}. No tests can be written for it.")
+            return start | amended
+        if task is None or not is_code:
+            return start | stop("Nothing in the repository has to do with it. Name the file that is to change.")
         before, is_tested = Suite.of(state["brief"]["before"]), state["brief"].get("is_tested")
         brief = {**state["brief"], "layout": task.as_dict(), "path": conventions.python_path}
         failing = failing_cases(before.failed, texts) if is_tested else []
@@ -255,36 +256,6 @@ class Change:
 
     def _sampling(self, attempt: int) -> Sampling:
         return Sampling(attempt, self.crew.settings.seed, self.crew.settings.temperature)
-
-
-async def run_suite(
-    crew: Crew,
-    ctx: NodeContext,
-    key: str,
-    tree: str,
-    files: Files,
-    *,
-    python_path: str = "",
-    only: str = "",
-    before: Suite | None = None,
-) -> Suite:
-    """Run the tests of the repository on a tree with files laid over it. It may take four times as long as before."""
-    seconds = crew.settings.check_seconds
-    if before is not None and before.seconds:
-        seconds = min(seconds, max(20.0, 4 * before.seconds + 10))
-
-    async def run() -> Update:
-        left = await crew.workspace.write(tree, files)
-        suite = await crew.run_suite(python_path=python_path, only=only, seconds=seconds)
-        return {**suite.as_dict(), "tree": left}
-
-    request = {"tool": "run_suite", "tree": tree, "files": files, "only": only}
-    return Suite.of(await ctx.step(key, run, kind="tool", request=request))
-
-
-def is_all_tests(check: str) -> bool:
-    """Tell whether a check is nothing but all tests of the repository."""
-    return bool(_PYTEST.fullmatch(check.strip()))
 
 
 def cases_of(state: WorkState) -> list[Case]:

@@ -15,10 +15,12 @@ from treadle.agents.source import Flaw, find_flaw
 from treadle.agents.splice import recombined, splice
 from treadle.agents.suite import Suite
 from treadle.ports.context import NodeContext
-from treadle.workflows.change import Change, is_all_tests, run_suite, stop
+from treadle.workflows.amend import Amend, to_amend
+from treadle.workflows.change import Change, stop
 from treadle.workflows.completion import complete, to_complete
 from treadle.workflows.crew import Crew, WorkState, spent
 from treadle.workflows.escalation import authorship, climb, of_this_tier, rounds_in_tier
+from treadle.workflows.suites import is_all_tests, run_suite
 from treadle.workflows.task import outcome, trailers
 
 Update = dict[str, Any]
@@ -82,6 +84,12 @@ class Repair:
         failure = read_failure(state["brief"]["output"], texts)
         found = find_suspects(failure, texts, state["goal"])[:3]
         suspects = [suspect for suspect in found if 2 * suspect.score >= found[0].score]
+        everything = await self.crew.workspace.snapshots.texts(state["tree"])
+        failing = f"{state['check']}\n{failure.essence}".strip()
+        amended = to_amend(state, everything, is_code=bool(suspects), failing=failing)
+        if amended is not None:
+            ctx.log(f"To change: {', '.join(amended['brief']['amend']['paths'])}")
+            return amended
         ctx.log("Suspects: " + (", ".join(suspect.path for suspect in suspects) or "none"))
         return {"brief": {**state["brief"], "suspects": [asdict(suspect) for suspect in suspects]}}
 
@@ -168,8 +176,9 @@ class Repair:
 
     async def finish(self, state: WorkState, ctx: NodeContext) -> Update:
         """Say what came of it: a tree on which the check passes, and what its commit will tell."""
-        if "layout" in state["brief"]:
-            return await Change(self.crew).finish(state, ctx)
+        if "layout" in state["brief"] or "amend" in state["brief"]:
+            team = Change if "layout" in state["brief"] else Amend
+            return await team(self.crew).finish(state, ctx)
         changed = await self.crew.workspace.snapshots.changed(state["base"], state["tree"])
         note = {
             "subject": f"Fix {', '.join(changed)}: {state['goal']}",
@@ -180,8 +189,10 @@ class Repair:
 
     async def abandon(self, state: WorkState, ctx: NodeContext) -> Update:
         """Say why the check could not be made to pass."""
-        if "layout" in state.get("brief", {}):
-            return await Change(self.crew).abandon(state, ctx)
+        brief = state.get("brief", {})
+        if "layout" in brief or "amend" in brief:
+            team = Change if "layout" in brief else Amend
+            return await team(self.crew).abandon(state, ctx)
         files = sorted({candidate["path"] for candidate in state["candidates"]} - {""})
         return {"outcomes": [outcome(state, self.crew, ok=False) | {"files": files}]}
 

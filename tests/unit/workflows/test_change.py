@@ -235,17 +235,6 @@ async def test_binary_huge_and_broken_files_do_not_matter(tmp_path: Path) -> Non
     assert max(len(request.messages[-1].content) for request in model.requests) < 6000
 
 
-async def test_a_goal_about_another_language_wants_a_check(tmp_path: Path) -> None:
-    files = {
-        "web/basket.js": "export function total(items) {\n  return items.length\n}\n",
-        "tests/test_a.py": "def test_a():\n    pass\n",
-    }
-    repo = make_repo(tmp_path / "repo", files)
-    goal = "let total in web/basket.js count each item once"
-    report = await solve(tmp_path, repo, ["x"], ["x"], goal)
-    assert "Give --check CMD" in report["reason"]
-
-
 async def test_a_repository_without_tests_gets_its_first(tmp_path: Path) -> None:
     files = {"stats.py": STATS}
     repo = make_repo(tmp_path / "repo", files)
