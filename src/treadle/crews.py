@@ -64,18 +64,19 @@ class Crews:
         folder.mkdir(parents=True, exist_ok=True)
         workspace = await Workspace.open(folder, run_id, self.snapshots(folder, run_id))
         backend = self._settings.sandbox.backend if is_guest else plan.sandbox
+        hosts = self._settings.sandbox.allow_hosts if is_guest else plan.allow_hosts
         script = self.script if is_guest else plan.script
         tiers = tuple(self._tier(plan, tier, script) for tier in plan.all_tiers)
         return Crew(
             tiers=tiers,
-            sandbox=await self.open_sandbox(workspace.folder, backend),
+            sandbox=await self.open_sandbox(workspace.folder, backend, hosts),
             workspace=workspace,
             publisher=HandedOverElsewhere(plan.host) if is_guest else _publisher(plan, workspace, run_id),
             prompts=load_prompts(self._settings),
             settings=BuildSettings(
                 max_rounds=plan.max_rounds, review=plan.review, limits=limits_of(self._settings.sandbox)
             ),
-            open_sandbox=lambda room: self.open_sandbox(room, backend),
+            open_sandbox=lambda room: self.open_sandbox(room, backend, hosts),
             choice=await self._choice(tiers),
         )
 
@@ -137,11 +138,12 @@ class Crews:
                 shutil.rmtree(left, ignore_errors=True)
         return folder / self._worker
 
-    async def open_sandbox(self, folder: Path, backend: str) -> Sandbox:
-        """A sandbox over a folder, with the configured limits."""
-        from treadle.sandboxes.choose import limits_of, open_sandbox
+    async def open_sandbox(self, folder: Path, backend: str, hosts: Sequence[str]) -> Sandbox:
+        """A sandbox over a folder, with the configured limits. `hosts`: whom commands in it may reach."""
+        from treadle.sandboxes.choose import egress_to, limits_of, open_sandbox
 
-        return await open_sandbox(folder, backend=backend, limits=limits_of(self._settings.sandbox))
+        limits = limits_of(self._settings.sandbox)
+        return await open_sandbox(folder, backend=backend, limits=limits, egress=egress_to(hosts))
 
     def _tier(self, plan: BuildPlan, tier: PlannedTier, script: str) -> CrewTier:
         """Who answers in one tier of a build."""

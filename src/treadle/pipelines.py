@@ -148,14 +148,14 @@ class Outfit:
 
     async def _open_room(self, run_id: str) -> tuple[Sandbox, Workspace | None]:
         crews = Crews(self.settings, self.store, "", shared=False)
-        backend = self.settings.sandbox.backend
+        chosen = self.settings.sandbox
         if isinstance(self.sandbox, Path):
-            return await crews.open_sandbox(self.sandbox, backend), None
+            return await crews.open_sandbox(self.sandbox, chosen.backend, chosen.allow_hosts), None
         if self.sandbox is not None:
             return self.sandbox, None
         home = self.home or prepare_home(self.settings)
         workspace = await Workspace.open(home, run_id, crews.snapshots(home, run_id))
-        return await crews.open_sandbox(workspace.folder, backend), workspace
+        return await crews.open_sandbox(workspace.folder, chosen.backend, chosen.allow_hosts), workspace
 
     async def _base(self, workspace: Workspace | None) -> str:
         if workspace is None:

@@ -13,6 +13,7 @@ import pytest
 
 CONTRACT = Path(__file__).with_name("test_sandbox_contract.py")
 ESCAPES = Path(__file__).with_name("test_file_escapes.py")
+EGRESS = Path(__file__).with_name("test_sandbox_egress.py")
 SPAWN = Path(__file__).with_name("test_sandbox_spawn.py")
 SOURCE = CONTRACT.parents[2] / "src"
 NOBODY = 65534
@@ -57,6 +58,11 @@ def test_no_trap_works_on_an_ordinary_user_either() -> None:
 @pytest.mark.timeout(120)
 def test_processes_that_go_on_are_held_for_an_ordinary_user_too() -> None:
     run_as_nobody(SPAWN, "(reaches or started or git or leaves) and not none")
+
+
+@pytest.mark.timeout(120)
+def test_allow_list_holds_for_an_ordinary_user_too() -> None:
+    run_as_nobody(EGRESS, "page or refused or way or leads or garbage or outlives or inherits")
 
 
 def run_as_nobody(file: Path, words: str) -> None:

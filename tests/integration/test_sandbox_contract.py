@@ -670,7 +670,7 @@ async def test_the_guarantees_are_these(sandbox: Sandbox, limits_held: set[Guara
     g = Guarantee
     landlock = {g.NO_NETWORK, g.FILES_CONFINED, g.GIT_PROTECTED, g.NO_CAPABILITIES, g.TREE_KILLED, g.SYSCALL_FILTER}
     expected = {
-        "bubblewrap": landlock | {g.PROCESSES_HIDDEN} | limits_held,
+        "bubblewrap": landlock | {g.PROCESSES_HIDDEN, g.ALLOW_LIST} | limits_held,
         "landlock": landlock | limits_held,
         "none": set(),
     }

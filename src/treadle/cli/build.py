@@ -51,6 +51,9 @@ def build(
     provider: str | None = typer.Option(None, "--provider", metavar="NAME", help="auto, embedded, ollama, openai, ..."),
     tier: str | None = typer.Option(None, "--tier", metavar="NAME", help="tiny, small, large or frontier."),
     sandbox: str | None = typer.Option(None, "--sandbox", metavar="NAME", help="auto, bubblewrap, landlock or none."),
+    allow_host: list[str] | None = typer.Option(
+        None, "--allow-host", metavar="HOST", help="Let sandboxed commands reach this host; may be repeated."
+    ),
     budget_tokens: int | None = typer.Option(None, "--budget-tokens", metavar="N", help="Tokens to spend at most."),
     budget_money: float | None = typer.Option(None, "--budget-money", metavar="USD", help="Money to spend at most."),
     budget_seconds: float | None = typer.Option(
@@ -80,6 +83,7 @@ def build(
             provider=provider_name,
             tier=tier,
             sandbox=session.sandbox_name(sandbox),
+            allow_host=allow_host or None,
             budget_tokens=budget_tokens,
             budget_money=budget_money,
             budget_seconds=budget_seconds,
@@ -155,6 +159,8 @@ def _say(plan: BuildPlan, *, chosen: bool, quiet: bool) -> None:
     output.note(f"sandbox  {plan.sandbox}")
     if plan.sandbox == "none":
         output.note(output.styled("         Generated code runs as you, with your files and your network.", "yellow"))
+    if plan.allow_hosts:
+        output.note(f"network  {', '.join(plan.allow_hosts)}, and nothing else")
     if plan.repository is not None:
         instead = " (--out DIR makes a new repository instead)" if not chosen else ""
         output.note(

@@ -70,6 +70,9 @@ def call(
         Path(), "--folder", metavar="DIR", help="The workspace. By default the current folder."
     ),
     sandbox: str | None = typer.Option(None, "--sandbox", metavar="NAME", help="auto, bubblewrap, landlock or none."),
+    allow_host: list[str] | None = typer.Option(
+        None, "--allow-host", metavar="HOST", help="Let sandboxed commands reach this host; may be repeated."
+    ),
     json: bool = JSON,
 ) -> None:
     """Call a tool on a folder, in the sandbox, and print what a model would read.
@@ -82,7 +85,7 @@ def call(
         from treadle.cli.graphs import parse_object
         from treadle.services.tools import registry_of, try_tool
 
-        settings = session.settings_of(sandbox=session.sandbox_name(sandbox))
+        settings = session.settings_of(sandbox=session.sandbox_name(sandbox), allow_host=allow_host or None)
         args = parse_object(arguments, "The second argument")
         result = await try_tool(registry_of(settings), name, args, folder.absolute(), settings)
         if json:

@@ -15,6 +15,9 @@ class Guarantee(StrEnum):
     """What a backend can promise. A missing one is shown to the user, never assumed."""
 
     NO_NETWORK = "no_network"
+    """No other machine is reached. Not held by a sandbox that was given an allow-list."""
+    ALLOW_LIST = "allow_list"
+    """It takes an allow-list of hosts, and then nothing else is reached: by a proxy outside, which resolves names."""
     FILES_CONFINED = "files_confined"
     """Nothing outside the workspace can be written, and nothing but a read-only runtime can be read."""
     GIT_PROTECTED = "git_protected"
@@ -58,6 +61,21 @@ class Limits:
 
 
 @dataclass(frozen=True, slots=True)
+class Contact:
+    """A host that a call asked its allow-list's proxy for, and what came of it."""
+
+    host: str
+    """As the call named it: written by nobody whom we trust. Empty if it named none."""
+    port: int = 0
+    refused: str = ""
+    """Why it was not reached; empty if it was."""
+    times: int = 1
+    sent: int = 0
+    """Bytes, all times together."""
+    received: int = 0
+
+
+@dataclass(frozen=True, slots=True)
 class ExecResult:
     """What became of one call."""
 
@@ -72,6 +90,8 @@ class ExecResult:
     """The kernel killed a process of the call at its memory limit. Known only where MEMORY_LIMIT is held."""
     disk_full: bool = False
     """It added more to the workspace than it may, and was ended if it still ran. What it wrote is there."""
+    contacts: tuple[Contact, ...] = ()
+    """Whom it asked for on the network, where it has an allow-list: those that were reached, and those refused."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -181,7 +201,8 @@ class Sandbox(Protocol):
 
         Stateless: nothing but the workspace's files outlives the call. `argv[0]` is looked up inside.
         `python` and `python3` name the Python that runs Treadle (with pytest if that has it). The environment is empty
-        but for a PATH, HOME, LANG and what `env` gives. Cancelling the call kills the whole process tree first.
+        but for a PATH, HOME, LANG and what `env` gives; with an allow-list also HTTP_PROXY and its kin.
+        Cancelling the call kills the whole process tree first.
 
         Raises:
             SandboxUnavailable: The backend failed to start. The command did not run.

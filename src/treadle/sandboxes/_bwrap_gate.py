@@ -57,6 +57,11 @@ class BwrapGate:
         self._lent.append(fd)
         return str(fd)
 
+    def adopt(self, descriptor: int) -> str:
+        """The number of a descriptor that the command inherits; it is closed here once bwrap runs."""
+        self._lent.append(descriptor)
+        return str(descriptor)
+
     def arguments(self, options: Sequence[str]) -> list[str]:
         """The options in a descriptor: bwrap's command line can be read inside, and would tell the host's paths."""
         words = [*options, "--block-fd", str(self._wait_gate), "--json-status-fd", str(self._write_status)]

@@ -23,6 +23,16 @@ ETC = (
     "/etc/nsswitch.conf",
     "/etc/mime.types",
 )
+CERTIFICATES = (
+    "/etc/ssl/certs",
+    "/etc/ssl/cert.pem",
+    "/etc/ssl/openssl.cnf",
+    "/etc/ca-certificates/extracted",
+    "/etc/pki/tls/certs",
+    "/etc/pki/tls/cert.pem",
+    "/etc/pki/ca-trust/extracted",
+)
+"""Whom TLS trusts: public, and beside private keys, of which nothing is here."""
 _PREFIX_PARTS = ("bin", "lib", "lib64", "include", "pyvenv.cfg")
 """Of a prefix only these: a Python built with `--prefix ~/.local` must not bring along the keyring in `share`."""
 

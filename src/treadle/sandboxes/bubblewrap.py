@@ -6,11 +6,13 @@ import importlib.util
 import os
 import shutil
 import subprocess
+import sys
 from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from treadle.egress.allowed import Egress
 from treadle.errors import SandboxUnavailable
 from treadle.ports.sandbox import ExecResult, Guarantee, Limits
 from treadle.sandboxes import _seccomp
@@ -20,9 +22,10 @@ from treadle.sandboxes._cgroup import Controllers, call_group
 from treadle.sandboxes._disk import DiskWatch
 from treadle.sandboxes._files import WorkspaceFiles
 from treadle.sandboxes._git_mask import GitMask
-from treadle.sandboxes._process import Command, Pipes, run_child
+from treadle.sandboxes._outlet import PROGRAM, Outlet
+from treadle.sandboxes._process import Child, Command, Pipes, run_child
 from treadle.sandboxes._rlimits import limit_guarantees, rlimits
-from treadle.sandboxes._runtime import ETC, Runtime, check_argv, environment, find_runtime
+from treadle.sandboxes._runtime import CERTIFICATES, ETC, Runtime, check_argv, environment, find_runtime
 from treadle.sandboxes._spawned import Spawned, without_end
 
 WORKSPACE = "/workspace"
@@ -30,6 +33,7 @@ _HOME = "/tmp/home"
 _EMPTY = "/tmp/empty"
 """The folder of a process that does without the workspace."""
 _ALIASES = "/.treadle/bin"
+_LISTEN = "/.treadle/listen.py"
 _USER = 1000
 """Uid and gid inside. Outside they are the caller's, so that files are owned right, also when the caller is root."""
 _NAMESPACES = "--unshare-all --unshare-user --cap-drop ALL --die-with-parent --new-session --hostname sandbox"
@@ -72,17 +76,27 @@ class BubblewrapSandbox:
     """Runs each call in new user, mount, PID, network, IPC, UTS and cgroup namespaces.
 
     The workspace is `/workspace` inside; `.git` in it is hidden and cannot be made. The network is a private loopback:
-    servers and clients of one call find each other, and nobody else.
+    servers and clients of one call find each other, and nobody else; with an allow-list, also the proxy of this call.
     """
 
     name = "bubblewrap"
 
-    def __init__(self, workspace: Path, *, bwrap: Bwrap, limits: Limits, controllers: Controllers | None) -> None:
+    def __init__(
+        self,
+        workspace: Path,
+        *,
+        bwrap: Bwrap,
+        limits: Limits,
+        controllers: Controllers | None,
+        egress: Egress | None = None,
+    ) -> None:
+        """`egress`: the hosts that commands may reach; None: there is no network."""
         self._workspace = workspace.resolve()
         self._files = WorkspaceFiles(self._workspace)
         self._bwrap = bwrap
         self._limits = limits
         self._controllers = controllers
+        self._egress = egress
         self._runtime = find_runtime()
         self._filter = _seccomp.program(_seccomp.COMMON + _seccomp.OWN_NETWORK)
         self._calls = Calls()
@@ -98,7 +112,7 @@ class BubblewrapSandbox:
     @property
     def guarantees(self) -> frozenset[Guarantee]:
         held = {
-            Guarantee.NO_NETWORK,
+            Guarantee.ALLOW_LIST,
             Guarantee.FILES_CONFINED,
             Guarantee.GIT_PROTECTED,
             Guarantee.PROCESSES_HIDDEN,
@@ -107,6 +121,8 @@ class BubblewrapSandbox:
         }
         if self._filter is not None:
             held.add(Guarantee.SYSCALL_FILTER)
+        if self._egress is None:
+            held.add(Guarantee.NO_NETWORK)
         return frozenset(held) | limit_guarantees(self._controllers)
 
     async def exec(
@@ -146,6 +162,13 @@ class BubblewrapSandbox:
         return environment(search_path, home=_HOME, tmp="/tmp", extra=env)
 
     async def _exec(self, call: _Call) -> ExecResult:
+        if self._egress is None:
+            return await self._run(call)
+        async with Outlet(self._egress) as outlet:
+            result = await self._run(call, outlet)
+        return replace(result, contacts=outlet.contacts)
+
+    async def _run(self, call: _Call, outlet: Outlet | None = None) -> ExecResult:
         limits = call.limits
         bounds = rlimits(limits, self._controllers, own_user_namespace=True)
         disk = await DiskWatch.begun(call.folder, limits) if call.folder else None
@@ -154,11 +177,18 @@ class BubblewrapSandbox:
             call_group(self._controllers, limits) as group,
             BwrapGate(bounds, group) as gate,
         ):
+            words = self._words(gate, call, outlet)
             options = gate.arguments(self._options(gate, call, mask.path if mask else None))
+
+            async def begin(child: Child) -> None:
+                await gate.release(child)
+                if outlet is not None:
+                    await outlet.open()
+
             try:
                 finished = await run_child(
                     Command(
-                        (self._bwrap.path, *options, "--", *call.words),
+                        (self._bwrap.path, *options, "--", *words),
                         env={},
                         cwd="/",
                         pass_fds=gate.lent,
@@ -168,12 +198,23 @@ class BubblewrapSandbox:
                     wall_seconds=limits.wall_seconds,
                     keep=limits.output_bytes,
                     stop=gate.stop,
-                    prepare=gate.release,
+                    prepare=begin,
                     disk=disk,
                 )
             except OSError as error:
                 raise SandboxUnavailable(f"bubblewrap could not be started: {error}.") from error
-            return gate.judge(finished)
+            result = gate.judge(finished)
+        if outlet is not None and not (outlet.is_open or finished.timed_out):
+            said = finished.stderr.strip() or f"it ended with code {finished.exit_code}"
+            raise SandboxUnavailable(f"The sandbox got no way out to allowed hosts: {said}. The command did not run.")
+        return result
+
+    def _words(self, gate: BwrapGate, call: _Call, outlet: Outlet | None) -> tuple[str, ...]:
+        """The command; with an allow-list, after what makes the socket of its proxy."""
+        if outlet is None:
+            return call.words
+        python = self._runtime.interpreter or sys.executable
+        return (python, "-I", "-S", _LISTEN, gate.adopt(outlet.lend()), outlet.direct, *call.words)
 
     def _options(self, gate: BwrapGate, call: _Call, git: Path | None) -> list[str]:
         """Order matters: a later mount covers an earlier one, and a read-only root takes no more files."""
@@ -183,6 +224,10 @@ class BubblewrapSandbox:
         options += _memory_mounts(call.limits) + _runtime_mounts(self._runtime)
         for path, text in _FILES.items():
             options += ["--perms", "0644", "--ro-bind-data", gate.lend(text.encode()), path]
+        if self._egress is not None:
+            options += ["--perms", "0644", "--ro-bind-data", gate.lend(PROGRAM.read_bytes()), _LISTEN]
+            for path in CERTIFICATES:
+                options += ["--ro-bind-try", path, path]
         for place in map(str, call.reads):
             options += ["--ro-bind", place, place]
         options += ["--bind", str(call.folder), WORKSPACE, *_hidden(git)] if git else ["--dir", _EMPTY]

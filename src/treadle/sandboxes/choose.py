@@ -7,10 +7,11 @@ import functools
 import os
 import sys
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from treadle.egress.allowed import Egress
 from treadle.errors import SandboxUnavailable, TreadleError, UnknownName
 from treadle.ports.sandbox import MIB, Guarantee, Limits, Sandbox
 from treadle.sandboxes._cgroup import Controllers, find_controllers
@@ -27,7 +28,7 @@ _LANDLOCK_ABI = 2
 """The first one that lets a file be moved from one folder to another."""
 _PROBE_LIMITS = Limits(wall_seconds=10.0)
 
-Open = Callable[[Path, Limits], Sandbox]
+Open = Callable[[Path, Limits, Egress | None], Sandbox]
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,8 +51,12 @@ _found: dict[str, _Found] = {}
 """Probed once in a process: what a machine allows does not change while we run."""
 
 
-async def open_sandbox(workspace: Path, *, backend: str = "auto", limits: Limits | None = None) -> Sandbox:
+async def open_sandbox(
+    workspace: Path, *, backend: str = "auto", limits: Limits | None = None, egress: Egress | None = None
+) -> Sandbox:
     """A sandbox for this workspace: the named backend, or with `auto` the strongest that works. Never `none` unasked.
+
+    `egress`: the hosts that commands may reach; only backends with Guarantee.ALLOW_LIST have a way to them.
 
     Raises:
         UnknownName: There is no such backend.
@@ -68,13 +73,27 @@ async def open_sandbox(workspace: Path, *, backend: str = "auto", limits: Limits
     reasons = []
     for candidate in ("bubblewrap", "landlock") if name == "auto" else (name,):
         found = await _find(candidate)
+        if found.open is not None and egress is not None and Guarantee.ALLOW_LIST not in found.availability.guarantees:
+            reasons.append(f"{candidate}: it works, but cannot hold commands to a list of allowed hosts.")
+            continue
         if found.open is not None:
-            return found.open(workspace, limits or Limits())
+            return found.open(workspace, limits or Limits(), egress)
         reasons.append(f"{candidate}: {found.availability.why}")
+    raise _unavailable(name, reasons, egress)
+
+
+def _unavailable(name: str, reasons: Sequence[str], egress: Egress | None) -> SandboxUnavailable:
+    why = " ".join(reasons)
+    if egress is not None:
+        return SandboxUnavailable(
+            f"No sandbox that was asked for can hold commands to the allowed hosts, so nothing was run. {why}",
+            hint="`treadle doctor` shows which backend has `allow list`. Without --allow-host, and without allow_hosts "
+            "in [sandbox], there is no network, and any backend will do.",
+        )
     if name != "auto":
-        message = f"The sandbox that was asked for does not work on this machine, so nothing was run. {reasons[0]}"
-        raise SandboxUnavailable(message, hint="`treadle doctor` shows which one does; --sandbox auto takes it.")
-    raise SandboxUnavailable("No sandbox works on this machine, so nothing was run. " + " ".join(reasons))
+        message = f"The sandbox that was asked for does not work on this machine, so nothing was run. {why}"
+        return SandboxUnavailable(message, hint="`treadle doctor` shows which one does; --sandbox auto takes it.")
+    return SandboxUnavailable(f"No sandbox works on this machine, so nothing was run. {why}")
 
 
 def limits_of(settings: SandboxSettings) -> Limits:
@@ -87,6 +106,15 @@ def limits_of(settings: SandboxSettings) -> Limits:
         disk_bytes=settings.disk_mb * MIB,
         files=settings.files,
     )
+
+
+def egress_to(hosts: Sequence[str]) -> Egress | None:
+    """The way to the hosts that commands may reach; None without any: then there is no network.
+
+    Raises:
+        UsageError: One of them means no host.
+    """
+    return Egress.to(hosts) if hosts else None
 
 
 def _check_holds_no_runtime(workspace: Path) -> None:
@@ -146,15 +174,21 @@ async def _find_none() -> _Found:
     return _Found(Availability("none", True, why, frozenset()), open_it)
 
 
-def _open_bubblewrap(bwrap: Bwrap, controllers: Controllers | None, workspace: Path, limits: Limits) -> Sandbox:
-    return BubblewrapSandbox(workspace, bwrap=bwrap, limits=limits, controllers=controllers)
+def _open_bubblewrap(
+    bwrap: Bwrap, controllers: Controllers | None, workspace: Path, limits: Limits, egress: Egress | None
+) -> Sandbox:
+    return BubblewrapSandbox(workspace, bwrap=bwrap, limits=limits, controllers=controllers, egress=egress)
 
 
-def _open_landlock(abi: int, controllers: Controllers | None, workspace: Path, limits: Limits) -> Sandbox:
+def _open_landlock(
+    abi: int, controllers: Controllers | None, workspace: Path, limits: Limits, egress: Egress | None
+) -> Sandbox:
     return LandlockSandbox(workspace, abi=abi, limits=limits, controllers=controllers)
 
 
-def _open_unconfined(controllers: Controllers | None, workspace: Path, limits: Limits) -> Sandbox:
+def _open_unconfined(
+    controllers: Controllers | None, workspace: Path, limits: Limits, egress: Egress | None
+) -> Sandbox:
     return UnconfinedSandbox(workspace, limits=limits, controllers=controllers)
 
 
@@ -163,7 +197,7 @@ async def _try(name: str, open_it: Open) -> _Found:
     with tempfile.TemporaryDirectory(prefix="treadle-probe-") as folder:
         workspace = Path(folder, "workspace")
         workspace.mkdir()
-        sandbox = open_it(workspace, _PROBE_LIMITS)
+        sandbox = open_it(workspace, _PROBE_LIMITS, None)
         try:
             result = await sandbox.exec(["python", "-c", "open('written', 'w').close()"])
         except (TreadleError, OSError) as error:

@@ -9,7 +9,7 @@ import os
 import re
 import socket
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, Protocol, get_args
@@ -104,6 +104,8 @@ class BuildPlan:
     """Where the build may climb, the tier that it begins in included. Empty: the one model above, without a tier."""
     review: Review = "auto"
     approve: tuple[Approval, ...] = ()
+    allow_hosts: tuple[str, ...] = ()
+    """Whom sandboxed commands may reach; none: there is no network."""
 
     @property
     def budgets(self) -> dict[str, float]:
@@ -146,7 +148,7 @@ class CrewMaker(Protocol):
     async def close(self, crew: Crew) -> None:
         """Let go of a crew whose run has ended."""
 
-    async def open_sandbox(self, folder: Path, backend: str) -> Sandbox: ...
+    async def open_sandbox(self, folder: Path, backend: str, hosts: Sequence[str]) -> Sandbox: ...
 
     def home(self) -> str:
         """The id of this project's `.treadle` folder; empty if no other machine reaches the store."""
@@ -206,6 +208,7 @@ class Builds:
             tiers=tiers,
             review=self._settings.build.review,
             approve=request.approve,
+            allow_hosts=self._settings.sandbox.allow_hosts,
             max_rounds=self._settings.build.max_rounds,
             script=str(request.script.absolute()) if request.script else "",
             may_move=request.out is None and repository is None,
@@ -256,7 +259,8 @@ class Builds:
     async def _working_sandbox(self) -> str:
         """Name the backend that works here, by trying it."""
         with tempfile.TemporaryDirectory(prefix="treadle-check-") as folder:
-            sandbox = await self._maker.open_sandbox(Path(folder), self._settings.sandbox.backend)
+            chosen = self._settings.sandbox
+            sandbox = await self._maker.open_sandbox(Path(folder), chosen.backend, chosen.allow_hosts)
             await sandbox.close()
             return sandbox.name
 

@@ -10,7 +10,7 @@ from typing import Any
 
 from treadle.errors import ConfigError, UnknownName, UsageError
 from treadle.ports.tool import ToolContext, ToolResult
-from treadle.sandboxes.choose import limits_of, open_sandbox
+from treadle.sandboxes.choose import egress_to, limits_of, open_sandbox
 from treadle.settings import Settings
 from treadle.tools import BUILT_IN, ToolRegistry, call_tool
 from treadle.tools.arguments import problems_of, signature
@@ -84,7 +84,8 @@ async def try_tool(
     if problems:
         raise UsageError(f"{name} was not called. {problems}", hint=f"`treadle tools show {name}` tells more.")
     limits = limits_of(settings.sandbox)
-    sandbox = await open_sandbox(folder, backend=settings.sandbox.backend, limits=limits)
+    egress = egress_to(settings.sandbox.allow_hosts)
+    sandbox = await open_sandbox(folder, backend=settings.sandbox.backend, limits=limits, egress=egress)
     try:
         with tempfile.TemporaryDirectory(prefix="treadle-tool-") as scratch:
             baseline = await commit_baseline(folder, Path(scratch, "snapshots"))

@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 from urllib.parse import urlsplit
 
-from treadle.errors import ConfigError, Problem, nearest
+from treadle.domain.hosts import AllowList
+from treadle.errors import ConfigError, Problem, UsageError, nearest
 from treadle.settings.values import (
     BuildSettings,
     InventorySettings,
@@ -31,6 +32,7 @@ class Key:
     high: float | None
     personal: str
     also: str
+    hosts: bool
 
     @property
     def path(self) -> str:
@@ -55,7 +57,7 @@ def _keys() -> Iterator[Key]:
             meta = item.metadata
             if not meta.get("hidden"):
                 env = meta["env"] or f"TREADLE_{section}_{item.name}".upper()
-                about = {name: meta[name] for name in ("flag", "low", "high", "personal", "also")}
+                about = {name: meta[name] for name in ("flag", "low", "high", "personal", "also", "hosts")}
                 yield Key(section, item.name, hints[item.name], env, **about)
 
 
@@ -119,7 +121,12 @@ def checked(key: Key, value: object, where: str, folder: Path | None = None) -> 
 
 def _texts(key: Key, value: object, where: str) -> tuple[str, ...]:
     if not isinstance(value, list | tuple) or not all(isinstance(one, str) for one in value):
-        raise _wrong(key, value, where, 'a list of texts, such as ["read_file", "done"]')
+        like = '["pypi.org"]' if key.hosts else '["read_file", "done"]'
+        raise _wrong(key, value, where, f"a list of texts, such as {like}")
+    try:
+        AllowList.of(value if key.hosts else ())
+    except UsageError as error:
+        raise ConfigError.of([Problem(f"{key.path}: {error}", error.hint, where)]) from None
     return tuple(value)
 
 

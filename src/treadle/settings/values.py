@@ -30,13 +30,14 @@ def _about(
     high: float | None = None,
     personal: str = "",
     also: str = "",
+    hosts: bool = False,
 ) -> dict[str, object]:
     """Describe a setting: its variable and flag where they differ from the rule, its bounds.
 
     `personal` is a value (`*`: any) that files of the project may not give, for a cloned repository is not the user.
-    `also` is a variable of other systems that is honoured.
+    `also` is a variable of other systems that is honoured. `hosts` are entries of an allow-list.
     """
-    return {"env": env, "flag": flag, "low": low, "high": high, "personal": personal, "also": also}
+    return {"env": env, "flag": flag, "low": low, "high": high, "personal": personal, "also": also, "hosts": hosts}
 
 
 def _default_threads() -> int:
@@ -103,6 +104,9 @@ class SandboxSettings:
     """Megabytes (2**20 bytes) that a command may add to its folder."""
     files: int = field(default=100_000, metadata=_about(low=1))
     """Files and folders that a command may add."""
+    allow_hosts: tuple[str, ...] = field(default=(), metadata=_about(flag="allow_host", personal="*", hosts=True))
+    """Hosts that commands may reach, such as `pypi.org`, `*.example.org`, `10.0.0.7:8080`. None: there is no network.
+    Without a port, an entry means 80 and 443."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,7 +159,7 @@ class ToolSettings:
     """Names. `*` stands for all that come with Treadle and reach nothing but the workspace."""
     agents: Mapping[str, tuple[str, ...]] = field(default_factory=dict, metadata=_about())
     """The same for single agents, by name. What an agent gets is in both."""
-    allow: tuple[str, ...] = field(default=(), metadata=_about(personal="*"))
+    allow: tuple[str, ...] = field(default=(), metadata=_about(personal="*", hosts=True))
     """Hosts that fetch_url and web_search may reach, such as `docs.python.org`, `*.example.org`, `127.0.0.1:8080`."""
     search_url: str = field(default="", metadata=_about(personal="*"))
     """Where web_search asks: a URL with `{query}` in it that answers JSON. Its host need not be among the allowed."""

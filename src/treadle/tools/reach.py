@@ -3,24 +3,22 @@
 from __future__ import annotations
 
 import asyncio
-import socket
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from fnmatch import fnmatchcase
-from ipaddress import ip_address
 from urllib.parse import urljoin, urlsplit
 
 import httpx2
 
+from treadle.domain.hosts import authority, split_authority
+from treadle.egress.allowed import Egress, Resolve, resolved
 from treadle.errors import Refused
-
-Resolve = Callable[[str, int], Awaitable[Sequence[str]]]
-"""The addresses of a host."""
 
 _LARGEST = 2 * 1024 * 1024
 _SECONDS = 30.0
 _HOPS = 5
 _PORTS = {"http": 80, "https": 443}
+_ANEW = httpx2.Limits(max_keepalive_connections=0)
+"""Two hosts may share an address; a connection whose certificate is that of one must not be used for the other."""
 _READABLE = ("text/", "application/json", "application/xml", "application/xhtml", "application/javascript")
 
 
@@ -45,26 +43,15 @@ class _Target:
     @property
     def netloc(self) -> str:
         """As it stands in the header `Host`."""
-        host = f"[{self.host}]" if ":" in self.host else self.host
-        return host if self.port == _PORTS[self.scheme] else f"{host}:{self.port}"
-
-
-async def resolved(host: str, port: int) -> Sequence[str]:
-    """Ask the machine's resolver."""
-    found = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
-    return [str(entry[4][0]) for entry in found]
+        return authority(self.host, self.port, default=_PORTS[self.scheme])
 
 
 class Reach:
-    """The hosts that may be reached. An entry is a host, `*.` and a domain, or either with a port.
-
-    A name must stand for public addresses; one of a private network, or of this machine, is reached only if the entry
-    is that address itself, or `localhost`. The address that was checked is the one that is asked.
-    """
+    """Gets pages from the hosts that may be reached: see `egress.allowed.Egress`, which decides."""
 
     def __init__(self, allow: Sequence[str], *, resolve: Resolve = resolved) -> None:
-        self._allow = [entry.strip().lower() for entry in allow]
-        self._resolve = resolve
+        """Raises UsageError where an entry means no host."""
+        self._egress = Egress.to(allow, resolve=resolve)
 
     async def get(self, url: str) -> Page:
         """Get a page, following redirections to hosts that are allowed as well.
@@ -73,7 +60,7 @@ class Reach:
             Refused: A host is not allowed, is not reached, or answers what is no text.
         """
         try:
-            async with asyncio.timeout(_SECONDS), httpx2.AsyncClient(trust_env=False) as client:
+            async with asyncio.timeout(_SECONDS), httpx2.AsyncClient(trust_env=False, limits=_ANEW) as client:
                 for _ in range(_HOPS):
                     page, onward = await self._hop(client, url)
                     if not onward:
@@ -89,7 +76,7 @@ class Reach:
 
     async def _hop(self, client: httpx2.AsyncClient, url: str) -> tuple[Page, str]:
         target = _target(url)
-        address = await self._address(target)
+        address = (await self._egress.addresses(target.host, target.port))[0]
         parts = urlsplit(url)
         shown = f"[{address}]" if ":" in address else address
         asked = parts._replace(netloc=f"{shown}:{target.port}", fragment="").geturl()
@@ -111,56 +98,13 @@ class Reach:
             text = bytes(data[:_LARGEST]).decode(response.charset_encoding or "utf-8", "replace")
             return Page(url, response.status_code, kind, text, len(data) <= _LARGEST), ""
 
-    async def _address(self, target: _Target) -> str:
-        """The address to ask, if the target may be reached."""
-        entry = next((entry for entry in self._allow if _fits(target, entry)), None)
-        if entry is None:
-            raise Refused(
-                f"{target.host}:{target.port} is not among the hosts that may be reached; it was not asked.",
-                hint=f"Allowed: {', '.join(self._allow) or 'none'}. Only the user can allow more, under [tools].",
-            )
-        if _is_address(target.host):
-            return target.host
-        try:
-            addresses = await self._resolve(target.host, target.port)
-        except (OSError, UnicodeError):
-            addresses = []
-        if not addresses:
-            raise Refused(f"There is no host {target.host!r}.", hint="Try another page.")
-        if target.host != "localhost" and not all(ip_address(address).is_global for address in addresses):
-            raise Refused(
-                f"{target.host} stands for an address of this machine or a private network; it was not asked.",
-                hint="Only the user can allow it, by its address.",
-            )
-        return addresses[0]
-
 
 def _target(url: str) -> _Target:
     try:
         parts = urlsplit(url)
-        host, port = (parts.hostname or "").lower().rstrip("."), parts.port
-    except ValueError:
-        raise Refused(f"{url!r} is no URL.", hint="Write https://HOST/PATH.") from None
-    if parts.scheme not in _PORTS or not host or parts.username is not None or any(ord(char) <= 32 for char in url):
+        host, port = split_authority(parts.netloc.rpartition("@")[2])
+    except ValueError as error:
+        raise Refused(f"{url!r} is no URL: {error}.", hint="Write https://HOST/PATH.") from None
+    if parts.scheme not in _PORTS or "@" in parts.netloc or any(ord(char) <= 32 for char in url):
         raise Refused(f"{url!r} is no URL that can be fetched.", hint="Write https://HOST/PATH, without a password.")
     return _Target(parts.scheme, host, _PORTS[parts.scheme] if port is None else port)
-
-
-def _fits(target: _Target, entry: str) -> bool:
-    host, colon, port = entry.rpartition(":")
-    if not colon or not port.isdigit() or (":" in host and not host.startswith("[")):
-        host, port = entry, ""
-    host = host.strip("[]")
-    if target.port != (int(port) if port else _PORTS[target.scheme]):
-        return False
-    if host.startswith("*.") and not _is_address(target.host):
-        return fnmatchcase(target.host, host)
-    return target.host == host
-
-
-def _is_address(host: str) -> bool:
-    try:
-        ip_address(host)
-    except ValueError:
-        return False
-    return True

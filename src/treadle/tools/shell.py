@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import asdict, replace
 from typing import Annotated
 
 import msgspec
@@ -22,7 +22,8 @@ async def bash(
 ) -> ToolResult:
     """Run a shell command in the workspace, and show its output and exit code.
 
-    Nothing but files outlives the command: no process, no variable, no change of folder. There is no network.
+    Nothing but files outlives the command: no process, no variable, no change of folder. There is no network,
+    or only the hosts that the user allows.
 
     Args:
         command: What bash is to run.
@@ -38,6 +39,7 @@ async def bash(
         told(result, limits.wall_seconds),
         is_error=result.exit_code != 0,
         exit_code=result.exit_code,
+        data={"network": [asdict(contact) for contact in result.contacts]} if result.contacts else None,
         changed=changed_between(before, await files.stamps()),
     )
 
@@ -53,7 +55,12 @@ def told(result: ExecResult, wall_seconds: float) -> str:
         end = f"exit code {result.exit_code}: it needed more memory than it may have"
     else:
         end = f"exit code {result.exit_code}"
-    return "\n".join([*parts, f"[{end}]"])
+    return "\n".join([*parts, *refusals(result), f"[{end}]"])
+
+
+def refusals(result: ExecResult) -> list[str]:
+    """A line for each host that was asked for and not reached."""
+    return [f"[network: {contact.refused}]" for contact in result.contacts if contact.refused]
 
 
 def changed_between(before: Mapping[str, str], after: Mapping[str, str]) -> tuple[str, ...]:
