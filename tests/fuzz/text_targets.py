@@ -52,11 +52,14 @@ def edits(data: Any) -> None:
     assert all or len(made.lines) == 1
     assert (after.encoding, after.mark) == (file.encoding, file.mark) and data_after.startswith(file.mark)
     assert str(made)
-    lines, changed = file.raw.split("\n"), after.raw.split("\n")
     first, last = made.lines[0][0], made.lines[-1][1]
-    assert lines[: first - 1] == changed[: first - 1]
-    behind = lines[last + 1 :]
-    assert not behind or changed[-len(behind) :] == behind
+    lines = file.raw.split("\n")
+    assert after.raw.startswith("".join(f"{line}\n" for line in lines[: first - 1]))
+    if made.how != "exact":  # whole lines
+        assert after.raw.endswith("\n".join(lines[last:]))
+    elif not all and not made.without and "\r" not in old + new and not file.mark:
+        start = file.text.index(old)
+        assert after.text == file.text[:start] + new + file.text[start + len(old) :]
     if file.raw.count("\n") == file.raw.count("\r\n") > 0 and "\r" not in new + old:
         assert after.raw.count("\n") == after.raw.count("\r\n")
     elif "\r" not in file.raw + new:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import difflib
+import re
 from typing import Annotated
 
 import msgspec
@@ -13,10 +14,12 @@ from treadle.ports.sandbox import MIB, FileContent
 from treadle.ports.tool import ToolContext, ToolResult
 from treadle.tools.define import tool
 from treadle.tools.edits import Change, make_changes
+from treadle.tools.output import head_and_tail
 from treadle.tools.places import missing, path_touched, place_of
 from treadle.tools.text import FileText, decode
 
 _LARGEST = 8 * MIB
+_SHOWN_OF_DIFF = 2000
 Changes = Annotated[list[Change], msgspec.Meta(min_length=1)]
 Line = Annotated[int, msgspec.Meta(ge=1)]
 
@@ -34,7 +37,7 @@ async def read_file(path: str, *, start: Line = 1, lines: Line = 2000, context: 
     text = (await read_text(place, context)).text
     if not text:
         return ToolResult(f"[{place} is empty]")
-    every = text.splitlines(keepends=True)
+    every = _lines(text)
     if start > len(every):
         raise Refused(f"{place!r} has {len(every)} lines; there is no line {start}.", hint="Begin at an earlier one.")
     shown = _fitting(every[start - 1 : start - 1 + lines], context.shown - 200)
@@ -81,10 +84,10 @@ async def edit_file(path: str, changes: Changes, *, context: ToolContext) -> Too
         return ToolResult(f"{place} is as it was.")
     await context.sandbox.files.write(place, after.encode())
     told = [f"{number}. {one}" for number, one in enumerate(made, start=1)]
-    diff = difflib.unified_diff(
-        before.text.splitlines(keepends=True), after.text.splitlines(keepends=True), f"a/{place}", f"b/{place}"
-    )
-    data = {"changes": msgspec.json.decode(msgspec.json.encode(made)), "diff": "".join(diff)}
+    diff = await asyncio.to_thread(_diff, before.text, after.text, place)
+    if any(one.how != "exact" for one in made):
+        told.append(head_and_tail(diff, _SHOWN_OF_DIFF))
+    data = {"changes": msgspec.json.decode(msgspec.json.encode(made)), "diff": diff}
     return ToolResult("\n".join([f"{place} was changed:", *told]), data=data, changed=(place,))
 
 
@@ -142,6 +145,18 @@ async def _read_if_there(place: str, context: ToolContext) -> FileContent | None
         return await context.sandbox.files.read(place, limit=_LARGEST)
     except NotFound:
         return None
+
+
+def _diff(before: str, after: str, place: str) -> str:
+    """What an edit did, as a unified diff."""
+    lines = (_lines(before), _lines(after))
+    diff = difflib.unified_diff(*lines, f"a/{place}", f"b/{place}")
+    return "".join(line if line.endswith("\n") else f"{line}\n\\ No newline at end of file\n" for line in diff)
+
+
+def _lines(text: str) -> list[str]:
+    """The lines with their ends. Only a newline ends one: `splitlines` knows other characters, and editors do not."""
+    return [line for line in re.split(r"(?<=\n)", text) if line]
 
 
 def _fitting(lines: list[str], room: int) -> list[str]:

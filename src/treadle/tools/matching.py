@@ -1,18 +1,18 @@
 """Finding the piece of a text that a model means, though it may not have quoted it exactly. Pure.
 
-Exact first; then with other white space; then nearly the same. Each way must find one place only: of several, none is
-taken, for a wrong edit costs more than a question.
+Exact first; then with other white space; then with other quotation marks and dashes; then nearly the same. Each way
+must find one place only: of several, none is taken, for a wrong edit costs more than a question.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from difflib import SequenceMatcher
 from typing import Literal
 
-How = Literal["exact", "white space", "similar"]
+How = Literal["exact", "white space", "characters", "similar"]
 
 ALIKE = 0.9
 """How alike a piece must be to be taken for the one that was meant, where it is not the same."""
@@ -23,7 +23,7 @@ _NEAR = 0.6
 _SIMILAR_LINES = 2
 _SIMILAR_CHARACTERS = 40
 """Shorter pieces are not guessed: `a + b` and `a - b` are alike, and not the same."""
-_SPACES_PER_TAB = 4
+
 _WORK = 2_000_000
 """Lines of the text times lines of the piece. Beyond it nothing is guessed."""
 _LOOKED_AT = 6
@@ -42,8 +42,10 @@ class Place:
     end: int
     how: How
     alike: float = 1.0
-    indents: tuple[tuple[str, str], ...] = ()
-    """Each indentation that the model wrote, with the one that stands there."""
+    lines: tuple[str, ...] = ()
+    """The whole lines that stand there, where it is not exact."""
+    numbers: tuple[int, ...] = ()
+    """For each line that the model quoted, which of these it is; -1: none, it is empty."""
 
 
 def find_exact(text: str, old: str) -> list[Place]:
@@ -57,17 +59,18 @@ def find_exact(text: str, old: str) -> list[Place]:
 
 def find_by_lines(text: str, old: str) -> list[Place]:
     """Every place where whole lines are the same but for white space: at their ends, then of their indentation, then
-    anywhere. The first of these that finds any counts."""
+    anywhere; but for quotation marks and dashes that look alike; but for empty lines. The first that finds any counts.
+    """
     lines, wanted = _Lines(text), quoted_lines(old)
-    for plain in (str.rstrip, str.strip, _squeezed):
+    for plain, how in _WAYS:
         key = [plain(line) for line in wanted]
         if not any(key):
             return []
         there = [plain(line) for line in lines.texts]
         found = [at for at in lines.windows(len(key)) if there[at] == key[0] and there[at : at + len(key)] == key]
         if found:
-            return [lines.place(at, old, "white space") for at in found]
-    return []
+            return [lines.place(at, old, how) for at in found]
+    return lines.without_empty_ones(old)
 
 
 def find_similar(text: str, old: str) -> tuple[list[Place], list[Place]]:
@@ -88,31 +91,6 @@ def quoted_lines(old: str) -> list[str]:
     return old.strip("\n").split("\n")
 
 
-def fitted(new: str, old: str, place: Place) -> str:
-    """What is put in the place of whole lines: indented as they are, and with as many empty lines around it."""
-    if place.how == "exact":
-        return new
-    before = min(_newlines(old), _newlines(new))
-    after = max(0, min(_newlines(old[::-1]) - 1, _newlines(new[::-1])))
-    return _reindented(new[before : len(new) - after], dict(place.indents))
-
-
-def _reindented(text: str, indents: dict[str, str]) -> str:
-    if all(said == found for said, found in indents.items()):
-        return text
-    lines = []
-    for line in text.split("\n"):
-        indent = _indent(line)
-        known = max((said for said in indents if indent.startswith(said)), key=len, default=None)
-        if line.strip() and known is not None:
-            deeper = indent[len(known) :]
-            if "\t" in indents[known] and not deeper.strip(" "):
-                deeper = "\t" * (len(deeper) // _SPACES_PER_TAB)
-            line = indents[known] + deeper + line[len(indent) :]
-        lines.append(line)
-    return "\n".join(lines)
-
-
 class _Lines:
     """A text by its lines, each with the place where it begins."""
 
@@ -130,10 +108,27 @@ class _Lines:
 
     def place(self, at: int, old: str, how: How, alike: float = 1.0) -> Place:
         """The whole lines from `at` on that stand for `old`; with the last line's end if `old` has one."""
-        wanted = quoted_lines(old)
-        last = at + len(wanted)
+        size = len(quoted_lines(old))
+        return self._place(at, at + size, old, how, range(size), alike)
+
+    def without_empty_ones(self, old: str) -> list[Place]:
+        """Every place where lines are the same but for white space, wherever empty ones stand between them."""
+        wanted, known = quoted_lines(old), [at for at, line in enumerate(self.texts) if line.strip()]
+        there, key = [bare(self.texts[at]) for at in known], [bare(line) for line in wanted if line.strip()]
+        if len(key) < _SIMILAR_LINES:
+            return []
+        places = []
+        for first in range(len(there) - len(key) + 1):
+            if there[first] == key[0] and there[first : first + len(key)] == key:
+                at, last = known[first], known[first + len(key) - 1]
+                own = iter(number - at for number in known[first:])
+                numbers = [next(own) if line.strip() else -1 for line in wanted]
+                places.append(self._place(at, last + 1, old, "white space", numbers))
+        return places
+
+    def _place(self, at: int, last: int, old: str, how: How, numbers: Sequence[int], alike: float = 1.0) -> Place:
         end = min(self.starts[last] - (0 if old.endswith("\n") else 1), self._length)
-        return Place(self.starts[at], end, how, alike, _indents(wanted, self.texts[at:last]))
+        return Place(self.starts[at], end, how, alike, tuple(self.texts[at:last]), tuple(numbers))
 
 
 def _rated(lines: _Lines, wanted: Sequence[str]) -> list[tuple[float, int]]:
@@ -184,23 +179,25 @@ def _alike(window: Sequence[str], key: Sequence[str], known: dict[tuple[str, str
     return total / weights
 
 
-def _indents(wanted: Sequence[str], there: Sequence[str]) -> tuple[tuple[str, str], ...]:
-    """How the indentation of lines differs; of an indentation that stands for several, the first counts."""
-    found: dict[str, str] = {}
-    for said, line in zip(wanted, there, strict=False):
-        if said.strip() and line.strip():
-            found.setdefault(_indent(said), _indent(line))
-    return tuple(found.items())
+def bare(line: str) -> str:
+    """The line without white space, also such as nobody sees."""
+    return _SPACE.sub("", line)
 
 
-def _indent(line: str) -> str:
-    return line[: len(line) - len(line.lstrip())]
+def _without_looks(line: str) -> str:
+    return bare(line).translate(_LOOKS)
 
 
-def _newlines(text: str) -> int:
-    """How many it begins with."""
-    return len(text) - len(text.lstrip("\n"))
-
-
-def _squeezed(line: str) -> str:
-    return re.sub(r"\s+", "", line) if line.strip() else ""
+_SPACE = re.compile("[\\s\u200b\u200c\u200d\u2060\ufeff]+")
+_LOOKS = {
+    **dict.fromkeys(map(ord, "\u2018\u2019\u201a\u201b\u2032"), "'"),
+    **dict.fromkeys(map(ord, "\u201c\u201d\u201e\u201f\u2033"), '"'),
+    **dict.fromkeys(map(ord, "\u2010\u2011\u2012\u2013\u2014\u2015\u2212"), "-"),
+}
+"""Characters that models write for one another. One for one: the places of the others stay."""
+_WAYS: tuple[tuple[Callable[[str], str], How], ...] = (
+    (str.rstrip, "white space"),
+    (str.strip, "white space"),
+    (bare, "white space"),
+    (_without_looks, "characters"),
+)

@@ -1,4 +1,7 @@
-"""Unified diffs: reading one that a model wrote, and applying it to the text of files. Pure.
+"""Patches: reading one that a model wrote, and applying it to the text of files. Pure.
+
+Two forms are read: unified diffs, and blocks between `*** Begin Patch` and `*** End Patch`. They differ in how they
+name files. Both have hunks, and a hunk may name a line that stands above it: `@@ def f():`.
 
 Line numbers and counts of models are often wrong. So lines are found by what stands in them; numbers only say which of
 several places is meant.
@@ -15,6 +18,7 @@ from treadle.tools.text import FileText
 
 _HUNK = re.compile(r"^@@(?: -(\d+)(?:,(\d+))? \+\d+(?:,(\d+))? @@)?")
 _NO_NEWLINE = "\\"
+_MARKS = (" ", "-", "+")
 
 
 @dataclass(slots=True)
@@ -23,6 +27,10 @@ class Hunk:
 
     start: int | None
     """Where it begins in the old file, from 1; None: it does not say."""
+    under: tuple[str, ...] = ()
+    """Lines that stand above it, each below the one before."""
+    is_last: bool = False
+    """It ends where the file ends."""
     lines: list[tuple[str, str]] = field(default_factory=list)
     ends_old: bool = True
     """The last old line has a newline."""
@@ -42,6 +50,8 @@ class FilePatch:
     new: str | None
     """None: the file is removed."""
     hunks: list[Hunk] = field(default_factory=list)
+    is_whole: bool = False
+    """The file is removed, whatever it holds."""
 
     @property
     def path(self) -> str:
@@ -49,7 +59,7 @@ class FilePatch:
 
 
 def read_patch(text: str) -> list[FilePatch]:
-    """Read a unified diff of one or more files; what stands around it is passed over.
+    """Read a patch of one or more files; what stands around it is passed over.
 
     Raises:
         Refused: It is none, or has parts that are no text.
@@ -70,6 +80,8 @@ def read_patch(text: str) -> list[FilePatch]:
             else:
                 patches.append(FilePatch(old, new))
             at += 2
+        elif line.startswith("*** "):
+            at = _read_block_header(lines, at, patches)
         elif line.startswith("@@") and patches:
             at = _read_hunk(lines, at, patches[-1])
         else:
@@ -119,6 +131,27 @@ def _read_git_header(lines: Sequence[str], at: int, patches: list[FilePatch]) ->
     return at
 
 
+def _read_block_header(lines: Sequence[str], at: int, patches: list[FilePatch]) -> int:
+    """Read a line such as `*** Update File: PATH`, and the hunk behind it if nothing announces that."""
+    word, _, name = lines[at][4:].partition(":")
+    name, word = name.strip(), word.strip()
+    if word == "End of File" and patches and patches[-1].hunks:
+        patches[-1].hunks[-1].is_last = True
+    elif word == "Move to" and patches:
+        patches[-1].new = name
+    elif word == "Delete File":
+        patches.append(FilePatch(name, None, is_whole=True))
+    elif word in ("Add File", "Update File"):
+        patches.append(FilePatch(None if word == "Add File" else name, name))
+    at += 1
+    if word in ("Add File", "Update File", "Move to") and patches and lines[at : at + 1] and lines[at][:1] in _MARKS:
+        at = _read_hunk(lines, at, patches[-1])
+    if word == "Add File" and patches[-1].hunks:
+        hunk = patches[-1].hunks[0]
+        hunk.lines = [("+", line) for _, line in hunk.lines]
+    return at
+
+
 def _is_header(lines: Sequence[str], at: int) -> bool:
     return lines[at].startswith("--- ") and at + 1 < len(lines) and lines[at + 1].startswith("+++ ")
 
@@ -129,19 +162,24 @@ def _name(text: str, prefix: str) -> str | None:
 
 
 def _read_hunk(lines: Sequence[str], at: int, patch: FilePatch) -> int:
-    match = _HUNK.match(lines[at])
-    numbers = match.groups() if match else (None, None, None)
-    hunk = Hunk(int(numbers[0]) if numbers[0] else None)
+    under: list[str] = []
+    numbers: tuple[str | None, ...] = (None, None, None)
+    while at < len(lines) and lines[at].startswith("@@"):
+        match = _HUNK.match(lines[at])
+        numbers = match.groups() if match else numbers
+        if not numbers[0]:
+            under.append(lines[at].strip("@").strip())
+        at += 1
+    hunk = Hunk(int(numbers[0]) if numbers[0] else None, tuple(filter(None, under)))
     left_old = int(numbers[1] or 1) if numbers[0] else 0
     left_new = int(numbers[2] or 1) if numbers[0] else 0
     guessed = 0
-    at += 1
     while at < len(lines):
         line = lines[at]
         is_counted = left_old > 0 or left_new > 0
         if line.startswith(_NO_NEWLINE):
             _mark_end(hunk)
-        elif line[:1] in (" ", "-", "+") and (is_counted or not _is_header(lines, at)):
+        elif line[:1] in _MARKS and (is_counted or not _is_header(lines, at)):
             hunk.lines.append((line[0], line[1:]))
             guessed = 0
         elif not line and (is_counted or _goes_on(lines, at)):
@@ -184,7 +222,10 @@ def _split(text: str) -> list[str]:
 def _place(lines: Sequence[str], hunk: Hunk, shift: int, which: str) -> int:
     """The line, from 0, where a hunk begins."""
     old = hunk.old
+    anchor = _anchor(lines, hunk.under)
     if not old:
+        if anchor is not None:
+            return anchor + 1
         if hunk.start is None and lines:
             raise Refused(f"{which} says neither a line nor what stands there.", hint="Repeat some lines around it.")
         return min((hunk.start or 0) + shift, len(lines)) if lines else 0
@@ -192,8 +233,11 @@ def _place(lines: Sequence[str], hunk: Hunk, shift: int, which: str) -> int:
     for plain in _WAYS:
         there, key = [plain(line) for line in lines], [plain(line) for line in old]
         found = [at for at in range(len(there) - len(key) + 1) if there[at : at + len(key)] == key]
-        if len(found) == 1:
-            return found[0]
+        if hunk.is_last and found and found[-1] + len(key) == len(there):
+            return found[-1]
+        below = [at for at in found if anchor is not None and at >= anchor]
+        if len(found) == 1 or below:
+            return (below or found)[0]
         if found and expected is not None:
             nearest = sorted(found, key=lambda at: abs(at - expected))
             if abs(nearest[0] - expected) != abs(nearest[1] - expected):
@@ -203,6 +247,17 @@ def _place(lines: Sequence[str], hunk: Hunk, shift: int, which: str) -> int:
             raise Refused(f"{which} fits several places, at lines {places}; nothing was changed.", hint=_MORE)
     shown = "\n".join(line[:200] for line in old[:6])
     raise Refused(f"{which} fits no place. It expects these lines, which are not there:\n{shown}\n", hint=_READ)
+
+
+def _anchor(lines: Sequence[str], under: Sequence[str]) -> int | None:
+    """Where the last of some lines stands, each looked for below the one before; None: one is not there."""
+    at, there = -1, [line.strip() for line in lines]
+    for line in under:
+        try:
+            at = there.index(line, at + 1)
+        except ValueError:
+            return None
+    return at if under else None
 
 
 _WAYS: tuple[Callable[[str], str], ...] = (str, str.rstrip, str.strip)

@@ -19,20 +19,20 @@ def _touched(args: Mapping[str, Any]) -> set[str]:
     """The files that a patch names; everything, where it cannot be told."""
     try:
         patches = read_patch(str(args.get("patch", "")))
-        return {clean_path(path) for patch in patches for path in (patch.old, patch.new) if path}
+        return {clean_path(path) for patch in patches for path in (patch.old, patch.new) if path is not None}
     except Refused:
         return {"*"}
 
 
 @tool(effects="idempotent", resources=_touched)
 async def apply_patch(patch: str, *, context: ToolContext) -> ToolResult:
-    """Apply a unified diff, of one file or of several: all of it, or nothing.
+    """Apply a patch, of one file or of several: all of it, or nothing.
 
     Lines are found by what stands in them, so line numbers may be off. `--- /dev/null` makes a file, `+++ /dev/null`
     removes one.
 
     Args:
-        patch: The diff, with `--- a/PATH`, `+++ b/PATH` and `@@` lines, as `git diff` writes it.
+        patch: A unified diff as `git diff` writes it; or `*** Begin Patch` with `*** Update File: PATH` and the like.
     """
     wanted: dict[str, FileText | None] = {}
     told = []
@@ -66,8 +66,8 @@ async def git_diff(path: str | None = None, *, context: ToolContext) -> ToolResu
 
 async def _apply_one(patch: FilePatch, wanted: dict[str, FileText | None], context: ToolContext) -> str:
     """Work out what becomes of one file, on top of what became of it before; writes nothing."""
-    old = place_of(patch.old, context) if patch.old else None
-    new = place_of(patch.new, context) if patch.new else None
+    old = place_of(patch.old, context) if patch.old is not None else None
+    new = place_of(patch.new, context) if patch.new is not None else None
     before = await _text(old, wanted, context) if old else FileText("")
     if old is None and new is not None and await _is_there(new, wanted, context):
         raise Refused(f"{new!r} is there already; the patch would make it.", hint="Write a patch of what is there.")
@@ -76,7 +76,7 @@ async def _apply_one(patch: FilePatch, wanted: dict[str, FileText | None], conte
     after = apply(before, patch)
     if new is None:
         assert old is not None
-        if after.raw:
+        if after.raw and not patch.is_whole:
             raise Refused(
                 f"The patch removes {old!r}, but not all that stands in it; nothing was changed.",
                 hint="Use rm_file, or write the whole file into the patch.",

@@ -5,12 +5,15 @@ from __future__ import annotations
 import codecs
 from bisect import bisect_left
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 
 from treadle.errors import Refused
 
 _MARKS = ((codecs.BOM_UTF8, "utf-8"), (codecs.BOM_UTF16_LE, "utf-16-le"), (codecs.BOM_UTF16_BE, "utf-16-be"))
 _LOOKED_AT = 8192
+_CONTROLS = bytes({*range(32), 127} - set(b"\t\n\v\f\r\b\x1b"))
+"""What no text has in it, unless it is UTF-8."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +65,7 @@ class FileText:
 
 
 def decode(data: bytes, path: str) -> FileText:
-    """Read the bytes of a text file: UTF-8, UTF-16 with a mark, or else Latin-1, which keeps every byte.
+    """Read the bytes of a text file: UTF-8, UTF-16 with a mark, or else Windows-1252 or Latin-1, which keep every byte.
 
     Raises:
         Refused: It is no text.
@@ -73,12 +76,15 @@ def decode(data: bytes, path: str) -> FileText:
                 return FileText(data[len(mark) :].decode(encoding), encoding, mark)
             except UnicodeDecodeError:
                 break
-    if b"\0" in data[:_LOOKED_AT]:
+    begin = data[:_LOOKED_AT]
+    if b"\0" not in begin:
+        with suppress(UnicodeDecodeError):
+            return FileText(data.decode())
+    if len(begin.translate(None, _CONTROLS)) < len(begin):
         raise Refused(f"{path!r} is a binary file of {len(data)} bytes.", hint="Only text can be read and edited.")
-    try:
-        return FileText(data.decode())
-    except UnicodeDecodeError:
-        return FileText(data.decode("latin-1"), "latin-1")
+    with suppress(UnicodeDecodeError):
+        return FileText(data.decode("cp1252"), "cp1252")
+    return FileText(data.decode("latin-1"), "latin-1")
 
 
 def _windows_newlines(raw: str) -> list[int]:

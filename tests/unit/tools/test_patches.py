@@ -81,7 +81,43 @@ def test_ends_of_lines_and_of_the_file_are_kept(before: str, lines: list[str], a
     assert patched(before, hunk(*lines, at="@@ -1,2 +1,2 @@")) == after
 
 
-@pytest.mark.parametrize("text", ["", "words", "--- a/f\n", "diff --git a/f b/f\n", "@@ -1 +1 @@\n-a\n+b\n"])
+def block(*lines: str, path: str = "f") -> str:
+    return "\n".join(["*** Begin Patch", f"*** Update File: {path}", *lines, "*** End Patch"]) + "\n"
+
+
+METHODS = "class A:\n    def f(self):\n        return 1\n\nclass B:\n    def f(self):\n        return 1\n"
+
+
+@pytest.mark.parametrize(
+    ("lines", "after"),
+    [
+        (["@@", " two", "-three", "+3"], OLD.replace("three", "3")),
+        ([" two", "-three", "+3"], OLD.replace("three", "3")),
+        (["@@ one", "-two", "+2", "@@", "-five", "+5", "*** End of File"], "one\n2\nthree\nfour\n5\n"),
+        (["@@ two", "+new"], OLD.replace("two\n", "two\nnew\n")),
+        (["@@ nowhere", "-two", "+2"], OLD.replace("two", "2")),  # the line says enough
+    ],
+)
+def test_blocks_are_applied_like_hunks(lines: list[str], after: str) -> None:
+    assert patched(OLD, block(*lines)) == after
+
+
+@pytest.mark.parametrize(
+    ("lines", "after"),
+    [
+        (["@@ class B:", "-        return 1", "+        return 2"], METHODS[:-2] + "2\n"),
+        (["@@ class B:", "@@     def f(self):", "-        return 1", "+        return 2"], METHODS[:-2] + "2\n"),
+        (["@@ class A:", "-        return 1", "+        return 2"], METHODS.replace("1", "2", 1)),
+        (["-        return 1", "+        return 2", "*** End of File"], METHODS[:-2] + "2\n"),
+    ],
+)
+def test_line_above_says_which_of_several_places_is_meant(lines: list[str], after: str) -> None:
+    assert patched(METHODS, block(*lines)) == after
+
+
+@pytest.mark.parametrize(
+    "text", ["", "words", "--- a/f\n", "diff --git a/f b/f\n", "@@ -1 +1 @@\n-a\n+b\n", "*** Move to: a\n+b\n"]
+)
 def test_what_is_no_patch_is_refused(text: str) -> None:
     with pytest.raises(Refused):
         read_patch(text)
@@ -126,6 +162,11 @@ def test_any_text_is_applied_or_refused(patch: str, text: str) -> None:
         pass
 
 
+def test_block_that_fits_several_places_is_refused() -> None:
+    with pytest.raises(Refused, match="several places, at lines 3, 7"):
+        patched(METHODS, block("@@", "-        return 1", "+        return 2"))
+
+
 async def test_files_are_changed_made_renamed_and_removed_together(hands: Hands) -> None:
     for name in ("keep", "old", "gone"):
         await hands("write_file", path=name, content=f"{name}\n")
@@ -142,6 +183,22 @@ async def test_files_are_changed_made_renamed_and_removed_together(hands: Hands)
     assert there == {"keep": "kept\n", "d/new": "new\n", "moved": "old\n"}
 
 
+async def test_block_makes_moves_and_removes_files(hands: Hands) -> None:
+    for name in ("keep", "old", "gone"):
+        await hands("write_file", path=name, content=f"{name}\n")
+    result = await hands(
+        "apply_patch",
+        patch="*** Begin Patch\n*** Add File: d/new\n+a\n+\n+b\n*** Update File: old\n*** Move to: moved\n@@\n-old\n"
+        "+new\n*** Delete File: gone\n*** Update File: /workspace/keep\n@@\n-keep\n+kept\n*** End Patch",
+    )
+    assert not result.is_error and result.changed == ("d/new", "gone", "keep", "moved", "old"), result.text
+    files = [path for path in hands.folder.rglob("*") if path.is_file()]
+    there = {str(path.relative_to(hands.folder)): path.read_text() for path in files}
+    assert there == {"keep": "kept\n", "d/new": "a\n\nb\n", "moved": "new\n"}
+    again = await hands("apply_patch", patch="*** Begin Patch\n*** Add File: keep\n+x\n*** End Patch")
+    assert again.is_error and "is there already" in again.text
+
+
 @pytest.mark.parametrize(
     "second",
     [
@@ -150,6 +207,10 @@ async def test_files_are_changed_made_renamed_and_removed_together(hands: Hands)
         "--- /dev/null\n+++ b/.git/hooks/pre-commit\n@@ -0,0 +1 @@\n+x\n",
         "--- /dev/null\n+++ b/f\n@@ -0,0 +1 @@\n+x\n",
         "--- a/f\n+++ /dev/null\n@@ -1 +0,0 @@\n-nine\n",
+        "*** Update File: ../host\n@@\n+x\n",
+        "*** Delete File: absent\n",
+        "*** Update File: f\n*** Move to: \n" + "".join(f"-{line}\n" for line in OLD.splitlines()),
+        "*** Add File: .git/hooks/pre-commit\n+x\n",
     ],
 )
 async def test_nothing_is_changed_if_one_file_cannot_be(hands: Hands, second: str) -> None:
