@@ -142,8 +142,10 @@ class Crews:
         """A sandbox over a folder, with the configured limits. `hosts`: whom commands in it may reach."""
         from treadle.sandboxes.choose import egress_to, limits_of, open_sandbox
 
-        limits = limits_of(self._settings.sandbox)
-        return await open_sandbox(folder, backend=backend, limits=limits, egress=egress_to(hosts))
+        settings = self._settings.sandbox
+        return await open_sandbox(
+            folder, backend=backend, limits=limits_of(settings), egress=egress_to(hosts), image=settings.image
+        )
 
     def _tier(self, plan: BuildPlan, tier: PlannedTier, script: str) -> CrewTier:
         """Who answers in one tier of a build."""

@@ -96,7 +96,7 @@ def test_a_mistyped_command_is_corrected(treadle: Commands) -> None:
         (["x", "--provider", "ollama"], 5, "Ollama does not answer"),
         (["x", "--provider", "openai"], 2, "without openai_base_url"),
         (["x", "--provider", "acme"], 2, "'acme'"),
-        (["x", "--sandbox", "docker"], 2, "'docker'"),
+        (["x", "--sandbox", "gvisor"], 2, "'gvisor'"),
         (["x", "--budget-tokens", "0"], 2, "0"),
         (["x", "--provider", "scripted:none.json"], 2, "no script"),
     ],

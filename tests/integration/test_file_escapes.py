@@ -51,7 +51,7 @@ class Stage:
         return found
 
 
-@pytest.fixture(params=["bubblewrap", "landlock", "none"])
+@pytest.fixture(params=["bubblewrap", "landlock", "docker", "none"])
 async def stage(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Stage]:
     workspace, host = tmp_path / "workspace", tmp_path / "host"
     workspace.mkdir()

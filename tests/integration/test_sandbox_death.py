@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 import time
 from pathlib import Path
 
 import pytest
+
+from treadle.sandboxes._engine import find_engines
 
 SOURCE = Path(__file__).parents[2] / "src"
 VICTIM = """
@@ -39,7 +42,7 @@ def wait_until(condition: object, seconds: float = 10.0) -> None:
         time.sleep(0.01)
 
 
-@pytest.mark.parametrize("backend", ["bubblewrap", "landlock", "none"])
+@pytest.mark.parametrize("backend", ["bubblewrap", "landlock", "docker", "none"])
 def test_a_killed_treadle_takes_the_call_along_and_git_is_back(backend: str, tmp_path: Path) -> None:
     workspace = tmp_path / "workspace"
     (workspace / ".git").mkdir(parents=True)
@@ -47,7 +50,9 @@ def test_a_killed_treadle_takes_the_call_along_and_git_is_back(backend: str, tmp
     marker = f"7{time.time_ns() % 10**9}"
     script = f"setsid sleep {marker} & mkdir -p .git; echo evil > .git/config; echo > begun; sleep {marker}"
     argv = [sys.executable, "-c", VICTIM, str(workspace), backend, script]
-    with subprocess.Popen(argv, env={"PYTHONPATH": str(SOURCE)}, stderr=subprocess.PIPE) as treadle:
+    with subprocess.Popen(
+        argv, env={"PYTHONPATH": str(SOURCE), "PATH": os.environ["PATH"]}, stderr=subprocess.PIPE
+    ) as treadle:
         try:
             wait_until(lambda: (workspace / "begun").exists() or treadle.poll() is not None)
             if treadle.poll() is not None:
@@ -56,6 +61,9 @@ def test_a_killed_treadle_takes_the_call_along_and_git_is_back(backend: str, tmp
         finally:
             treadle.kill()
     wait_until(lambda: running(marker) == [])
+    for engine in find_engines() if backend == "docker" else ():
+        listed = [engine, "ps", "--all", "--quiet", "--filter", f"name=treadle-{treadle.pid}-"]
+        wait_until(lambda listed=listed: subprocess.run(listed, capture_output=True, check=False).stdout == b"")
     if backend != "none":
         config = workspace / ".git/config"
         wait_until(lambda: config.exists() and config.read_text() == "ours")

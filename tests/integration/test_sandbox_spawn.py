@@ -16,7 +16,7 @@ from treadle.sandboxes import choose
 
 LIMITS = Limits(wall_seconds=0.5, cpu_seconds=1, memory_bytes=256 * MIB, processes=24)
 ECHO = "import sys\nfor line in sys.stdin: print(line.strip()[::-1], flush=True)"
-SHARING = {"bubblewrap": True, "landlock": False, "none": True}
+SHARING = {"bubblewrap": True, "landlock": False, "docker": True, "none": True}
 """Whether a process of this backend may have the workspace."""
 
 

@@ -50,7 +50,9 @@ def build(
     model: str | None = typer.Option(None, "--model", metavar="NAME", help="See `treadle models list`."),
     provider: str | None = typer.Option(None, "--provider", metavar="NAME", help="auto, embedded, ollama, openai, ..."),
     tier: str | None = typer.Option(None, "--tier", metavar="NAME", help="tiny, small, large or frontier."),
-    sandbox: str | None = typer.Option(None, "--sandbox", metavar="NAME", help="auto, bubblewrap, landlock or none."),
+    sandbox: str | None = typer.Option(
+        None, "--sandbox", metavar="NAME", help="auto, bubblewrap, landlock, docker or none."
+    ),
     allow_host: list[str] | None = typer.Option(
         None, "--allow-host", metavar="HOST", help="Let sandboxed commands reach this host; may be repeated."
     ),

@@ -102,7 +102,7 @@ def script_in(provider: str | None) -> tuple[str | None, Path | None]:
 
 def sandbox_name(sandbox: str | None) -> str | None:
     """What `--sandbox` names, by whichever name."""
-    return {"bwrap": "bubblewrap", "local": "none"}.get(sandbox or "", sandbox)
+    return {"bwrap": "bubblewrap", "podman": "docker", "local": "none"}.get(sandbox or "", sandbox)
 
 
 @asynccontextmanager

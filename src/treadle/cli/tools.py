@@ -69,7 +69,9 @@ def call(
     folder: Path = typer.Option(
         Path(), "--folder", metavar="DIR", help="The workspace. By default the current folder."
     ),
-    sandbox: str | None = typer.Option(None, "--sandbox", metavar="NAME", help="auto, bubblewrap, landlock or none."),
+    sandbox: str | None = typer.Option(
+        None, "--sandbox", metavar="NAME", help="auto, bubblewrap, landlock, docker or none."
+    ),
     allow_host: list[str] | None = typer.Option(
         None, "--allow-host", metavar="HOST", help="Let sandboxed commands reach this host; may be repeated."
     ),

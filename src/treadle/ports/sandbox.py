@@ -175,7 +175,7 @@ class Sandbox(Protocol):
 
     @property
     def name(self) -> str:
-        """Backend name: `bubblewrap`, `landlock`, `none`."""
+        """Backend name: `bubblewrap`, `landlock`, `docker`, `none`."""
 
     @property
     def workspace(self) -> Path:

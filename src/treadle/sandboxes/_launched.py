@@ -15,7 +15,7 @@ from treadle.errors import SandboxUnavailable
 from treadle.ports.sandbox import ExecResult, Limits
 from treadle.sandboxes._cgroup import Controllers, call_group
 from treadle.sandboxes._disk import DiskWatch
-from treadle.sandboxes._process import Command, Finished, Pipes, memory_file, run_child
+from treadle.sandboxes._process import END_SECONDS, Command, Finished, Pipes, memory_file, run_child
 from treadle.sandboxes._result import NOT_EXECUTABLE, NOT_FOUND, exec_result
 from treadle.sandboxes._rlimits import rlimits
 
@@ -31,6 +31,10 @@ main(int(sys.argv[1]))
 _FOLDERS = (str(Path(__file__).parents[1]), str(Path(__file__).parent))
 
 
+_END_SECONDS = 30.0
+"""How long a launcher may take that has something to do at the end."""
+
+
 @dataclass(frozen=True, slots=True)
 class Launch:
     """One command for the launcher. `confine` is None for no walls at all."""
@@ -42,6 +46,10 @@ class Launch:
     confine: Mapping[str, Any] | None = None
     git_aside: str = ""
     pipes: Pipes | None = None
+    is_trusted: bool = False
+    """A program of ours, to which only the limits of time, output and disk apply."""
+    at_end: tuple[str, ...] = ()
+    """Run, with the same environment, when it had to be stopped: what it leaves behind may be no child of it."""
 
 
 async def launch(what: Launch, limits: Limits, controllers: Controllers | None) -> ExecResult:
@@ -58,7 +66,8 @@ async def launch(what: Launch, limits: Limits, controllers: Controllers | None) 
             "cwd": what.cwd,
             "leash": pipes.leash_end,
             "status": pipes.status_end,
-            "rlimits": rlimits(limits, controllers, own_user_namespace=False),
+            "rlimits": () if what.is_trusted else rlimits(limits, controllers, own_user_namespace=False),
+            "at_end": list(what.at_end),
             "groups": [str(folder / "cgroup.procs") for folder in group.folders] if group else [],
             "git_aside": what.git_aside,
             "confine": dict(what.confine) if what.confine is not None else None,
@@ -73,6 +82,7 @@ async def launch(what: Launch, limits: Limits, controllers: Controllers | None) 
                     cwd="/",
                     pass_fds=(spec_file, pipes.status_end, pipes.leash_end),
                     pipes=what.pipes,
+                    end_seconds=_END_SECONDS if what.at_end else END_SECONDS,
                 ),
                 stdin=what.stdin,
                 wall_seconds=limits.wall_seconds,

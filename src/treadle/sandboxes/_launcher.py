@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from typing import Any, NoReturn
 
     Spec = dict[str, Any]
-    """Made by `_launched.py`: argv, env, cwd, leash, status, rlimits, groups, git_aside, confine."""
+    """Made by `_launched.py`: argv, env, cwd, leash, status, rlimits, groups, git_aside, confine, at_end."""
 
 _LOCK_MILLISECONDS = 10
 _REAP_MILLISECONDS = 250
@@ -37,6 +37,7 @@ def main(descriptor: int) -> NoReturn:
     """Read the spec from a descriptor, run it, report on the status descriptor, exit."""
     with os.fdopen(descriptor, "rb") as file:
         spec: Spec = marshal.loads(file.read())
+    spec["ended"] = False
     for inherited in (spec["status"], spec["leash"]):
         os.set_inheritable(inherited, False)
     try:
@@ -54,15 +55,32 @@ def _launch(spec: Spec) -> dict[str, Any]:
         try:
             return _run(spec)
         finally:
-            kill_descendants()
+            _end(spec)
     if not _lock(spec["cwd"], spec["leash"]):
         return {"failed": "stopped while another call used the workspace"}
     git = SetAside(spec["cwd"] + "/.git", aside)
     try:
         return _run(spec)
     finally:
-        kill_descendants()
+        _end(spec)
         git.restore()
+
+
+def _end(spec: Spec) -> None:
+    """Leave nothing behind: neither below us, nor what a service started for us."""
+    if spec["at_end"] and not spec["ended"]:
+        kill_descendants()
+        pid = os.fork()
+        if pid == 0:
+            devnull = os.open(os.devnull, os.O_RDWR)
+            for descriptor in (0, 1, 2):
+                os.dup2(devnull, descriptor)
+            try:
+                os.execvpe(spec["at_end"][0], spec["at_end"], spec["env"])
+            except OSError:
+                os._exit(127)
+        os.waitpid(pid, 0)
+    kill_descendants()
 
 
 def _lock(folder: str, leash: int) -> bool:
@@ -94,6 +112,7 @@ def _run(spec: Spec) -> dict[str, Any]:
         answers = Answers(listener, confine["write"]) if listener is not None else None
     questions.close()
     code = _wait(pid, spec["leash"], answers)
+    spec["ended"] = code < 128
     said = os.read(trouble, 4096)
     if said:
         number, where = marshal.loads(said)

@@ -15,7 +15,7 @@ from typing import IO, Protocol
 from treadle.sandboxes._disk import DiskWatch
 
 _CHUNK = 64 * 1024
-_END_GRACE_SECONDS = 5.0
+END_SECONDS = 5.0
 """How long a stopped child may take to end before it is killed outright."""
 _PIPE_GRACE_SECONDS = 1.0
 """How long a pipe may stay open after its child has ended; only an escaped process can hold it that long."""
@@ -39,6 +39,7 @@ class Command:
     pass_fds: tuple[int, ...] = ()
     pipes: Pipes | None = None
     """What it gets as stdin and stdout; they are closed here once it is started. None: what `run_child` gives it."""
+    end_seconds: float = END_SECONDS
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,6 +114,7 @@ class Child:
             OSError: The program could not be started; nothing runs.
         """
         self.started_at = time.monotonic()
+        self._end_seconds = command.end_seconds
         pipes = command.pipes
         with pipes.stdin if pipes else _stdin_file(stdin) as source, pipes.stdout if pipes else nullcontext() as sink:
             self._popen = subprocess.Popen(
@@ -169,7 +171,7 @@ class Child:
     async def _end(self, stop: Callable[[], None]) -> None:
         stop()
         try:
-            await asyncio.wait_for(self.wait(), _END_GRACE_SECONDS)
+            await asyncio.wait_for(self.wait(), self._end_seconds)
         except TimeoutError:
             self._popen.kill()
             await self.wait()

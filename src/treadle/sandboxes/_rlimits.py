@@ -13,6 +13,17 @@ Rlimits = tuple[tuple[int, int, int], ...]
 """(resource, soft, hard) rows."""
 
 
+RLIMIT_NAMES = {
+    resource.RLIMIT_CORE: "core",
+    resource.RLIMIT_CPU: "cpu",
+    resource.RLIMIT_FSIZE: "fsize",
+    resource.RLIMIT_NOFILE: "nofile",
+    resource.RLIMIT_DATA: "data",
+    resource.RLIMIT_NPROC: "nproc",
+}
+"""As container engines call them; they have none for the address space."""
+
+
 def rlimits(limits: Limits, controllers: Controllers | None, *, own_user_namespace: bool) -> Rlimits:
     """What every process of a call gets.
 

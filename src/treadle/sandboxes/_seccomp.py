@@ -31,6 +31,13 @@ def refuse(number: int) -> int:
     return _ERRNO | number
 
 
+def errno_of(answer: int) -> int:
+    """The errno in an answer that `refuse` made."""
+    if answer & ~0xFFFF != _ERRNO:
+        raise ValueError(f"{answer:#x} does not refuse")
+    return answer & 0xFFFF
+
+
 _NEVER = """
     ptrace process_vm_readv process_vm_writev kcmp pidfd_getfd process_madvise process_mrelease
     io_uring_setup io_uring_enter io_uring_register userfaultfd bpf perf_event_open keyctl add_key request_key

@@ -7,7 +7,7 @@ import functools
 import os
 import sys
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,15 +15,26 @@ from treadle.egress.allowed import Egress
 from treadle.errors import SandboxUnavailable, TreadleError, UnknownName
 from treadle.ports.sandbox import MIB, Guarantee, Limits, Sandbox
 from treadle.sandboxes._cgroup import Controllers, find_controllers
+from treadle.sandboxes._engine import (
+    Engine,
+    default_image,
+    find_engines,
+    host_image,
+    look_at,
+    need_image,
+    remove_orphans,
+)
 from treadle.sandboxes._kernel import landlock_abi
+from treadle.sandboxes._runtime import find_runtime
 from treadle.sandboxes._seccomp_numbers import MACHINES
 from treadle.sandboxes.bubblewrap import BubblewrapSandbox, Bwrap, find_bwrap
+from treadle.sandboxes.container import ContainerSandbox
 from treadle.sandboxes.landlock import LandlockSandbox
 from treadle.sandboxes.unconfined import UnconfinedSandbox
 from treadle.settings import SandboxSettings
 
-BACKENDS = ("bubblewrap", "landlock", "none")
-_ALIASES = {"bwrap": "bubblewrap", "local": "none"}
+BACKENDS = ("bubblewrap", "landlock", "docker", "none")
+_ALIASES = {"bwrap": "bubblewrap", "podman": "docker", "local": "none"}
 _LANDLOCK_ABI = 2
 """The first one that lets a file be moved from one folder to another."""
 _PROBE_LIMITS = Limits(wall_seconds=10.0)
@@ -47,16 +58,22 @@ class _Found:
     open: Open | None
 
 
-_found: dict[str, _Found] = {}
-"""Probed once in a process: what a machine allows does not change while we run."""
+_found: dict[tuple[str, str], _Found] = {}
+"""By backend and image. Probed once in a process: what a machine allows does not change while we run."""
 
 
 async def open_sandbox(
-    workspace: Path, *, backend: str = "auto", limits: Limits | None = None, egress: Egress | None = None
+    workspace: Path,
+    *,
+    backend: str = "auto",
+    limits: Limits | None = None,
+    egress: Egress | None = None,
+    image: str = "",
 ) -> Sandbox:
     """A sandbox for this workspace: the named backend, or with `auto` the strongest that works. Never `none` unasked.
 
     `egress`: the hosts that commands may reach; only backends with Guarantee.ALLOW_LIST have a way to them.
+    `image`: what containers hold; by default, this machine's own programs.
 
     Raises:
         UnknownName: There is no such backend.
@@ -71,8 +88,8 @@ async def open_sandbox(
     if name != "none":
         _check_holds_no_runtime(workspace)
     reasons = []
-    for candidate in ("bubblewrap", "landlock") if name == "auto" else (name,):
-        found = await _find(candidate)
+    for candidate in BACKENDS[:-1] if name == "auto" else (name,):
+        found = await _find(candidate, image)
         if found.open is not None and egress is not None and Guarantee.ALLOW_LIST not in found.availability.guarantees:
             reasons.append(f"{candidate}: it works, but cannot hold commands to a list of allowed hosts.")
             continue
@@ -128,15 +145,22 @@ def _check_holds_no_runtime(workspace: Path) -> None:
             )
 
 
-async def probe() -> list[Availability]:
-    """Every backend with what it holds here, strongest first."""
-    return [(await _find(name)).availability for name in BACKENDS]
+async def probe(image: str = "") -> list[Availability]:
+    """Every backend with what it holds here, strongest first. A container holds `image`."""
+    return [(await _find(name, image)).availability for name in BACKENDS]
 
 
-async def _find(name: str) -> _Found:
-    if name not in _found:
-        _found[name] = await {"bubblewrap": _find_bubblewrap, "landlock": _find_landlock, "none": _find_none}[name]()
-    return _found[name]
+async def _find(name: str, image: str) -> _Found:
+    key = (name, image if name == "docker" else "")
+    if key not in _found:
+        find: dict[str, Callable[[], Awaitable[_Found]]] = {
+            "bubblewrap": _find_bubblewrap,
+            "landlock": _find_landlock,
+            "docker": functools.partial(_find_docker, image),
+            "none": _find_none,
+        }
+        _found[key] = await find[name]()
+    return _found[key]
 
 
 async def _find_bubblewrap() -> _Found:
@@ -168,6 +192,24 @@ async def _find_landlock() -> _Found:
     return await _try("landlock", functools.partial(_open_landlock, abi, find_controllers()))
 
 
+async def _find_docker(image: str) -> _Found:
+    programs = find_engines()
+    if not programs:
+        return _failed("docker", "neither docker nor podman is installed.")
+    reasons = []
+    for path in programs:
+        try:
+            open_it = await asyncio.to_thread(_engine_with, path, image)
+            found = await _try("docker", open_it)
+        except TreadleError as error:
+            reasons.append(f"{error}" + (f" {error.hint}" if image else ""))
+            continue
+        if found.open is not None:
+            return found
+        reasons.append(f"{path}: {found.availability.why}")
+    return _failed("docker", " ".join(reasons))
+
+
 async def _find_none() -> _Found:
     why = "Commands run as you, with your files and your network."
     open_it = functools.partial(_open_unconfined, find_controllers())
@@ -184,6 +226,25 @@ def _open_landlock(
     abi: int, controllers: Controllers | None, workspace: Path, limits: Limits, egress: Egress | None
 ) -> Sandbox:
     return LandlockSandbox(workspace, abi=abi, limits=limits, controllers=controllers)
+
+
+def _engine_with(path: str, image: str) -> Open:
+    """Make an engine ready; it may take seconds to answer."""
+    engine = look_at(path)
+    remove_orphans(engine)
+    of_host = not image and sys.platform == "linux"
+    if of_host:
+        image = host_image(engine, find_runtime(), "0:0" if engine.is_rootless else f"{os.getuid()}:{os.getgid()}")
+    else:
+        image = image or default_image()
+        need_image(engine, image)
+    return functools.partial(_open_container, engine, image, of_host)
+
+
+def _open_container(
+    engine: Engine, image: str, of_host: bool, workspace: Path, limits: Limits, egress: Egress | None
+) -> Sandbox:
+    return ContainerSandbox(workspace, engine=engine, image=image, of_host=of_host, limits=limits)
 
 
 def _open_unconfined(

@@ -21,6 +21,7 @@ from treadle.models.files.catalog import DEFAULT_MODEL
 from treadle.models.hosts import host, nvml
 from treadle.models.hosts.budget import budget, devices
 from treadle.models.inventory import shipped
+from treadle.ports.sandbox import Guarantee
 from treadle.sandboxes.choose import Availability, probe
 from treadle.settings import Settings, without_password
 
@@ -44,7 +45,7 @@ async def examine(settings: Settings) -> AsyncIterator[Finding]:
     """Look at everything, one after the other. Changes nothing, fetches nothing."""
     yield _python()
     yield _git()
-    for finding in _sandboxes(await probe(), settings.sandbox.backend):
+    for finding in _sandboxes(await probe(settings.sandbox.image), settings.sandbox.backend):
         yield finding
     for finding in await asyncio.to_thread(_cards):
         yield finding
@@ -79,9 +80,8 @@ def _sandboxes(found: list[Availability], configured: str) -> list[Finding]:
     works = [item.name for item in walls if item.ok]
     findings = []
     for item in walls:
-        held = ", ".join(sorted(guarantee.value.replace("_", " ") for guarantee in item.guarantees))
         if item.ok:
-            findings.append(Finding(f"sandbox {item.name}", "ok", held))
+            findings.append(Finding(f"sandbox {item.name}", "ok", _held(item)))
         else:
             todo = "" if works else "pip install 'treadle[sandbox]', or apt install bubblewrap; see the reason."
             findings.append(Finding(f"sandbox {item.name}", "warn" if works else "bad", item.why, todo))
@@ -89,6 +89,13 @@ def _sandboxes(found: list[Availability], configured: str) -> list[Finding]:
         what = "switched off by the configuration: generated code runs as you"
         findings.append(Finding("sandbox", "warn", what, 'Remove backend = "none".'))
     return findings
+
+
+def _held(item: Availability) -> str:
+    """What a backend holds, and what it does not: the second is what nobody would think of."""
+    held = ", ".join(sorted(guarantee.value.replace("_", " ") for guarantee in item.guarantees))
+    missing = ", ".join(sorted(guarantee.value.replace("_", " ") for guarantee in {*Guarantee} - item.guarantees))
+    return f"{held}; NOT: {missing}" if missing else held
 
 
 def _embedded(settings: Settings) -> Finding:

@@ -84,8 +84,9 @@ async def try_tool(
     if problems:
         raise UsageError(f"{name} was not called. {problems}", hint=f"`treadle tools show {name}` tells more.")
     limits = limits_of(settings.sandbox)
-    egress = egress_to(settings.sandbox.allow_hosts)
-    sandbox = await open_sandbox(folder, backend=settings.sandbox.backend, limits=limits, egress=egress)
+    chosen = settings.sandbox
+    egress = egress_to(chosen.allow_hosts)
+    sandbox = await open_sandbox(folder, backend=chosen.backend, limits=limits, egress=egress, image=chosen.image)
     try:
         with tempfile.TemporaryDirectory(prefix="treadle-tool-") as scratch:
             baseline = await commit_baseline(folder, Path(scratch, "snapshots"))

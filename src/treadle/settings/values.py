@@ -13,7 +13,7 @@ from typing import Literal
 Provider = Literal["auto", "embedded", "ollama", "openai", "anthropic", "gemini", "vllm", "llama_server"]
 Review = Literal["auto", "always", "never"]
 TierChoice = Literal["auto", "tiny", "small", "large", "frontier"]
-Backend = Literal["auto", "bubblewrap", "landlock", "none"]
+Backend = Literal["auto", "bubblewrap", "landlock", "docker", "none"]
 
 FILE = "treadle.toml"
 
@@ -107,6 +107,8 @@ class SandboxSettings:
     allow_hosts: tuple[str, ...] = field(default=(), metadata=_about(flag="allow_host", personal="*", hosts=True))
     """Hosts that commands may reach, such as `pypi.org`, `*.example.org`, `10.0.0.7:8080`. None: there is no network.
     Without a port, an entry means 80 and 443."""
+    image: str = field(default="", metadata=_about())
+    """What containers of docker and podman hold, with Python and pytest in it. Default: this machine's own programs."""
 
 
 @dataclass(frozen=True, slots=True)

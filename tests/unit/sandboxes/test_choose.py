@@ -26,6 +26,7 @@ def nothing_probed() -> Iterator[None]:
 def nothing_works(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(choose, "find_bwrap", list)
     monkeypatch.setattr(choose, "landlock_abi", lambda: 0)
+    monkeypatch.setattr(choose, "find_engines", list)
 
 
 async def test_without_any_sandbox_it_refuses_and_says_why_and_what_to_do(nothing_works: None, tmp_path: Path) -> None:
@@ -48,7 +49,8 @@ async def test_a_bwrap_that_fails_is_not_chosen_and_its_words_are_kept(
     broken.write_text("#!/bin/sh\necho 'bwrap: setting up uid map: Permission denied' >&2\nexit 1\n")
     broken.chmod(0o755)
     monkeypatch.setattr(choose, "find_bwrap", lambda: [Bwrap(str(broken), False)])
-    bubblewrap, _, none = await choose.probe()
+    monkeypatch.setattr(choose, "find_engines", list)
+    bubblewrap, _, _, none = await choose.probe()
     assert (bubblewrap.name, bubblewrap.ok) == ("bubblewrap", False)
     assert "setting up uid map: Permission denied" in bubblewrap.why
     assert (none.name, none.ok, none.guarantees) == ("none", True, frozenset())
@@ -80,6 +82,7 @@ async def test_a_backend_is_probed_once(monkeypatch: pytest.MonkeyPatch) -> None
     calls: list[None] = []
     monkeypatch.setattr(choose, "find_bwrap", lambda: calls.append(None) or [])
     monkeypatch.setattr(choose, "landlock_abi", lambda: 0)
+    monkeypatch.setattr(choose, "find_engines", list)
     await choose.probe()
     await choose.probe()
     assert len(calls) == 1
