@@ -225,8 +225,7 @@ async def test_call_that_is_cancelled_while_it_talks_leaves_nothing(stage: Stage
     tasks, descriptors = asyncio.all_tasks(), len(os.listdir("/proc/self/fd"))
     stage.allowed.answer = b""
     call = asyncio.ensure_future(stage.get(f"http://docs.example:{stage.allowed.port}/"))
-    while not stage.allowed.heard or not stage.allowed.heard[0]:  # noqa: ASYNC110  # its request is the only sign
-        await asyncio.sleep(0.01)
+    await stage.allowed.began.wait()
     call.cancel()
     with pytest.raises(asyncio.CancelledError):
         await call

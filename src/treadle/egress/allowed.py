@@ -62,8 +62,8 @@ class Egress:
         for address in addresses:
             if not self.allowed.has_address(host, port, address) or (is_public(address) and _is_ours(address)):
                 raise Refused(
-                    f"{host} stands for an address of this machine or a private network; it was not asked.",
-                    hint="Only the user can allow it, by that address.",
+                    f"{host} stands for {address}, an address of this machine or a private network; it was not asked.",
+                    hint="Only the user can allow that, by listing the address too.",
                 )
         return addresses
 

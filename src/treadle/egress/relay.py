@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 
 from treadle.egress.allowed import Streams
@@ -74,7 +74,7 @@ async def tunnel(client: Streams, server: Streams, meter: Meter) -> None:
     Raises:
         TimeoutError: Nothing was carried for the idle time.
         Refused: Too much was carried.
-        OSError: A side broke off.
+        ConnectionError: A side broke off.
     """
     async with moving(meter) as group:
         group.create_task(_pump(client[0], server[1], meter.on_sent))
@@ -86,5 +86,5 @@ async def _pump(source: asyncio.StreamReader, sink: asyncio.StreamWriter, count:
         count(len(data))
         sink.write(data)
         await sink.drain()
-    if sink.can_write_eof():
+    with suppress(OSError):  # who has gone needs no telling
         sink.write_eof()

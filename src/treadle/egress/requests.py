@@ -55,7 +55,7 @@ def asked_for(request: h11.Request, tunnel: Target | None = None) -> Target:
 
 def _of_url(text: str) -> Target:
     parts = urlsplit(text)
-    if parts.scheme != "http" or "#" in text or any(char in parts.netloc for char in "@\\%"):
+    if parts.scheme != "http" or "#" in text:
         raise ValueError("it is no request to a proxy: it wants http://HOST/PATH, or CONNECT HOST:PORT")
     host, port = split_authority(parts.netloc)
     path = text[text.index("://") + 3 + len(parts.netloc) :]

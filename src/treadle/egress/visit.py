@@ -103,7 +103,8 @@ class Visit:
             return
         server[1].write(first)
         self.meter.on_sent(len(first))
-        await tunnel(self._client, server, self.meter)
+        with suppress(ConnectionError):  # a side that breaks off was reached all the same
+            await tunnel(self._client, server, self.meter)
 
     async def _plain_in_tunnel(self, first: bytes, target: Target, server: Streams) -> None:
         """Some clients ask for http:// by CONNECT as well: the request has to be for the host of the tunnel."""

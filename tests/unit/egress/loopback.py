@@ -24,6 +24,8 @@ class Host:
     answer: bytes = ANSWER
     heard: list[bytes] = field(default_factory=list)
     """What each connection sent, up to its end."""
+    began: asyncio.Event = field(default_factory=asyncio.Event)
+    """Something was sent."""
     ended: asyncio.Event = field(default_factory=asyncio.Event)
     """A connection has ended."""
 
@@ -33,6 +35,7 @@ class Host:
         try:
             while data := await reader.read(4096):
                 self.heard[place] += data
+                self.began.set()
                 if b"\r\n\r\n" in self.heard[place] and self.answer:
                     writer.write(self.answer)
                     await writer.drain()

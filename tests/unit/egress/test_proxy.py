@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 import ssl
+import struct
 from collections.abc import AsyncIterator
 
 import pytest
@@ -258,3 +260,17 @@ async def test_contacts_are_bounded_whatever_is_asked_for(host: Host) -> None:
     async with a_proxy(egress_to(host)) as proxy:
         await asyncio.gather(*(proxy.say(f"CONNECT h{n}.example:443 HTTP/1.0\r\n\r\n".encode()) for n in range(120)))
         assert len(await proxy.contacts()) == 100
+
+
+async def test_side_that_breaks_off_is_no_refusal(proxy: Served, host: Host) -> None:
+    host.answer = b""
+    reader, writer = await proxy.connect()
+    writer.write(f"CONNECT docs.example:{host.port} HTTP/1.0\r\n\r\n".encode())
+    await reader.readuntil(b"\r\n\r\n")
+    writer.write(hello_for("docs.example"))
+    await host.began.wait()
+    linger = struct.pack("ii", 1, 0)
+    writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)  # ends with a reset
+    writer.transport.abort()
+    await host.ended.wait()
+    assert [one.refused for one in await proxy.contacts()] == [""]
