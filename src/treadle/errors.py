@@ -15,6 +15,7 @@
     │   │   ├── RateLimited     the server wants fewer requests; may say when to come again
     │   │   ├── CircuitOpen     it failed so often that it is left alone for a while
     │   │   └── ModelTooLarge   it can never fit into the memory that models may take
+    │   ├── McpUnavailable      an MCP server could not be started or reached, or broke off
     │   └── SnapshotUnavailable the files of a run cannot be had on this machine
     ├── Conflict                somebody else changed it first            exit 1
     ├── LeaseLost               the task is no longer ours                exit 1
@@ -205,6 +206,12 @@ class ModelTooLarge(ModelUnavailable):
     """The model does not fit into the memory that models may take, even alone; it was not loaded."""
 
     code = "model_too_large"
+
+
+class McpUnavailable(Unreachable):
+    """An MCP server could not be started or reached, or broke off; the message says what that means for a call."""
+
+    code = "mcp_unavailable"
 
 
 class SnapshotUnavailable(Unreachable):

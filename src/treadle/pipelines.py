@@ -10,6 +10,8 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Self
 
+import msgspec
+
 from treadle.agents.ask import Asker
 from treadle.agents.custom import Agent, custom_graph
 from treadle.agents.pipeline import Pipeline
@@ -20,7 +22,7 @@ from treadle.agents.worker import Worker
 from treadle.app import Orchestrator, open_store
 from treadle.crews import Crews, prepare_home
 from treadle.domain.decision import Approve
-from treadle.errors import ConfigError, UnknownName, UsageError
+from treadle.errors import ConfigError, Problem, UnknownName, UsageError
 from treadle.graph.build import Graph
 from treadle.models.adapters.script_file import ScriptFile
 from treadle.models.choose import decide, recorded
@@ -29,13 +31,15 @@ from treadle.ports.context import NodeContext
 from treadle.ports.model import Model, Pricing, free
 from treadle.ports.sandbox import Sandbox
 from treadle.ports.store import Store
-from treadle.ports.tool import Tool
+from treadle.ports.tool import Offer, Tool
 from treadle.services.agents import agents_of
 from treadle.services.tiers import planned_tiers
 from treadle.services.tools import registry_of
-from treadle.settings import Settings, load_settings
+from treadle.settings import McpServer, Settings, load_settings, read_server
 from treadle.stores.memory import MemoryStore
+from treadle.tools import ToolRegistry
 from treadle.tools import tool as as_tool
+from treadle.tools.registry import ALL, SEPARATOR
 from treadle.workspace import Workspace
 
 _LIMITS = ("max_steps", "max_tokens", "max_cost", "max_seconds", "answer_tokens", "temperature")
@@ -61,6 +65,9 @@ class Outfit:
     store: Store
     spec: AgentSpec
     tools: Sequence[Tool] = ()
+    registry: ToolRegistry | None = None
+    """Whose sources are asked for the tools that `wanted` names."""
+    wanted: Sequence[str] = ()
     model: Model | None = None
     """None: the one that the settings decide on."""
     pricing: Pricing | None = free
@@ -81,8 +88,10 @@ class Outfit:
         answering = await self._answering()
         sandbox, workspace = await self._room(ctx.run_id)
         base = await ctx.step("base", lambda: self._base(workspace), kind="tool", request={"base": True})
-        tool_worker = ToolWorker(self.tools, sandbox, workspace=workspace, base=base)
-        ended_by = "done" if any(tool.name == "done" for tool in self.tools) else ""
+        offers = await self._offers(ctx, sandbox)
+        tools = [*self.tools, *(self._tool(offer) for offer in offers)]
+        tool_worker = ToolWorker(tools, sandbox, workspace=workspace, base=base)
+        ended_by = "done" if any(tool.name == "done" for tool in tools) else ""
         worker = Worker(
             answering.model,
             answering.model_name,
@@ -93,7 +102,7 @@ class Outfit:
             must_call=bool(ended_by) and answering.is_small,
         )
         policy = self.spec.policy(
-            tools=tool_worker.rules(self.spec.approvals),
+            tools=tool_worker.rules({**self.spec.approvals, **approvals(offers, self.spec.approvals)}),
             context=answering.context,
             reserved=worker.reserved,
             ended_by=ended_by,
@@ -107,7 +116,9 @@ class Outfit:
         return Asker(ctx, answering.model, answering.model_name, answering.pricing, on_delta=show)
 
     async def close(self) -> None:
-        """Let go of sandboxes and of models that it opened itself. Idempotent."""
+        """Let go of sandboxes and of models that it opened itself, and of what sources hold. Idempotent."""
+        if self.registry is not None:
+            await self.registry.close()
         for sandbox, _ in self._rooms.values():
             if sandbox is not self.sandbox:
                 await sandbox.close()
@@ -157,12 +168,51 @@ class Outfit:
         workspace = await Workspace.open(home, run_id, crews.snapshots(home, run_id))
         return await crews.open_sandbox(workspace.folder, chosen.backend, chosen.allow_hosts), workspace
 
+    async def _offers(self, ctx: NodeContext, sandbox: Sandbox) -> list[Offer]:
+        """The tools of sources. A thread keeps those that it began with: nobody is asked when it is taken up again."""
+        if self.registry is None or not self.wanted:
+            return []
+        registry = self.registry
+
+        async def ask() -> list[Any]:
+            offers, notes = await registry.offers(self.wanted, self.spec.name, sandbox)
+            prepare_home(self.settings)
+            for source in registry.sources.values():
+                source.keep([offer for offer in offers if offer.source == source.name])
+            for note in [*notes, *(f"{offer.definition.name}: {offer.note}" for offer in offers if offer.note)]:
+                ctx.log(note)
+            plain: list[Any] = msgspec.to_builtins(offers)
+            return plain
+
+        recorded = await ctx.step("offers", ask, request={"tools": list(self.wanted)})
+        return msgspec.convert(recorded, list[Offer])
+
+    def _tool(self, offer: Offer) -> Tool:
+        source = self.registry.sources.get(offer.source) if self.registry else None
+        if source is None:
+            what = f"The MCP server {offer.source!r}, whose tools this thread has, is no longer configured."
+            raise ConfigError(what, hint="Put it back, or begin another thread.")
+        return source.tool(offer)
+
     async def _base(self, workspace: Workspace | None) -> str:
         if workspace is None:
             return ""
         if self.base is None:
             return await workspace.empty()
         return await workspace.snapshots.take(self.base, workspace.run_id)
+
+
+_STRICTNESS = ("allow", "ask", "deny")
+
+
+def approvals(offers: Sequence[Offer], given: Mapping[str, Approve]) -> dict[str, Approve]:
+    """Who agrees to calls of tools of sources: of what the server's settings and the agent say, the stricter."""
+    found: dict[str, Approve] = {}
+    for offer in offers:
+        name = offer.definition.name
+        of_agent = given.get(name) or given.get(f"{offer.source}{SEPARATOR}{ALL}") or "allow"
+        found[name] = max(offer.approve, of_agent, key=_STRICTNESS.index)
+    return found
 
 
 class PipelineBuilder:
@@ -181,6 +231,8 @@ class PipelineBuilder:
         self._pricing: Pricing | None = free
         self._context = 0
         self._tools: list[Tool] = []
+        self._wanted: list[str] = []
+        self._servers: list[McpServer] = []
         self._sandbox: Sandbox | Path | str | None = None
         self._store: Store | str | None = None
         self._home: Path | None = None
@@ -207,6 +259,7 @@ class PipelineBuilder:
     def tool(self, *tools: Tool | str | Callable[..., Any]) -> Self:
         """Give it tools: objects with the tool port, names of built-in or installed ones, or functions.
 
+        Of MCP servers that are configured, `SERVER__TOOL` names one tool and `SERVER__*` all.
         A function becomes a tool by `treadle.tools.tool`, with its defaults: its calls are never repeated.
 
         Raises:
@@ -214,10 +267,34 @@ class PipelineBuilder:
             UsageError: It has one of that name already, or what was given is no tool.
         """
         for given in tools:
+            if isinstance(given, str) and self._is_of_source(given):
+                self._wanted.append(given)
+                continue
             tool = _tool(given)
             if tool.name in self._names():
                 raise UsageError(f"The pipeline has a tool {tool.name!r} already.", hint="Give one another name.")
             self._tools.append(tool)
+        return self
+
+    def mcp(self, name: str, **settings: Any) -> Self:
+        """Give it the tools of an MCP server: one that is configured, or one that is described here.
+
+        Args:
+            settings: As in `[mcp.servers.NAME]`: `command`, `args`, `env`, or `url`, `token_env`, `tools`, ...
+
+        Raises:
+            ConfigError: The settings are wrong.
+            UnknownName: No server of that name is configured.
+        """
+        if settings:
+            problems: list[Problem] = []
+            server = read_server(name, settings, "", lambda _: 0, problems)
+            if server is None:
+                raise ConfigError.of(problems)
+            self._servers.append(replace(server, is_of_user=True))
+        elif name not in (known := load_settings(Path.cwd()).mcp.servers):
+            raise UnknownName("MCP server", name, known)
+        self._wanted.append(f"{name}{SEPARATOR}{ALL}")
         return self
 
     def approve(self, tool: str, how: Approve) -> Self:
@@ -226,7 +303,8 @@ class PipelineBuilder:
         Raises:
             UnknownName: It has no such tool (name the tool first), or there is no such way.
         """
-        if tool not in self._names():
+        of_source = any(name.partition(SEPARATOR)[0] == tool.partition(SEPARATOR)[0] for name in self._wanted)
+        if tool not in self._names() and not of_source:
             raise UnknownName("tool of this pipeline", tool, self._names())
         if how not in ("allow", "ask", "deny"):
             raise UnknownName("way to approve", how, ("allow", "ask", "deny"))
@@ -294,6 +372,8 @@ class PipelineBuilder:
             store,
             self._spec,
             self._tools,
+            registry_of(settings, self._servers) if self._wanted else None,
+            self._wanted,
             model=None if isinstance(self._llm, str) else self._llm,
             pricing=self._pricing,
             context=self._context,
@@ -307,6 +387,13 @@ class PipelineBuilder:
             self._spec.preamble,
             self._budgets,
             _closing(outfit, scratch),
+        )
+
+    def _is_of_source(self, name: str) -> bool:
+        servers = [server.name for server in self._servers]
+        return SEPARATOR in name and (
+            name.partition(SEPARATOR)[0] in servers
+            or registry_of(load_settings(Path.cwd())).source_of(name) is not None
         )
 
     def _names(self) -> list[str]:
@@ -369,11 +456,14 @@ class AgentGraphs:
         agent = agents_of(self.settings).get(name).agent
         settings = load_settings(self.settings.project, self._flags(agent))
         spec = agent if isinstance(agent, AgentSpec) else AgentSpec(agent.name)
+        registry = registry_of(settings)
         outfit = Outfit(
             settings,
             MemoryStore(),  # its workspace is not shared with other machines
             spec,
-            registry_of(settings).choose(spec.tools, spec.name),
+            registry.choose(spec.tools, spec.name),
+            registry,
+            [name for name in spec.tools if name == ALL or registry.source_of(name)] if registry.sources else (),
             model=ScriptFile(self.script) if self.script else None,
             base=settings.project if (settings.project / ".git").exists() else None,
         )

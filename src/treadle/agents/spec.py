@@ -96,6 +96,11 @@ def parse_agent(file: Path) -> AgentSpec | None:
     return AgentSpec(**{**values, "digest": hashlib.sha256(raw).hexdigest()})
 
 
+def _is_among(name: str, tools: tuple[str, ...]) -> bool:
+    """A tool of an MCP server is also named by all of that server."""
+    return name in tools or f"{name.partition('__')[0]}__*" in tools or "*" in tools
+
+
 def _read(section: Section, file: Path, body: str) -> AgentSpec:
     name = section.text("name") or file.stem
     if not NAME.fullmatch(name):
@@ -122,7 +127,7 @@ def _read(section: Section, file: Path, body: str) -> AgentSpec:
     if limits:
         limits.finish()
     section.finish()
-    odd = sorted(set(approvals) - set(spec.tools))
+    odd = sorted(name for name in approvals if not _is_among(name, spec.tools))
     if odd:
         what = f"It says who approves {', '.join(odd)}, which it has not among its tools."
         section.problems.append(Problem(what, "Add it to tools, or take it out of approvals.", str(file)))

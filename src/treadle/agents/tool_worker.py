@@ -14,10 +14,10 @@ from treadle.domain.decision import Approve, Deny, ToolRule
 from treadle.domain.messages import ToolCall, ToolDefinition
 from treadle.domain.recorded import called, plain_response, response_of
 from treadle.domain.thread import Thread, ToolResponse
+from treadle.domain.trace import traceparent
 from treadle.errors import EffectInterrupted, SandboxUnavailable, TreadleError, nearest
 from treadle.ports.context import NodeContext
 from treadle.ports.sandbox import Limits, Sandbox
-from treadle.ports.store import Blobs
 from treadle.ports.tool import Tool, ToolContext, ToolResult
 from treadle.tools.arguments import problems_of, without_nulls
 from treadle.tools.call import call_tool
@@ -113,12 +113,11 @@ class ToolWorker:
         """Do the first of the calls, and begin with the others. They are recorded one after the other, in their order:
         so what is recorded at a crash is always the first ones, and the last tree holds what all of them did."""
         await self._restore(thread)
-        blobs = _NodeBlobs(ctx)
         for call in calls if not begun else calls[:1]:
             tool = self._tools.get(call.name)
             is_due = call is calls[0] or (tool is not None and self._effects(tool) != "at_most_once")
             if tool and is_due and call.id not in begun and not self._wrong(call, tool):
-                begun[call.id] = asyncio.create_task(self._timed(tool, call, copy.deepcopy(thread.memory), blobs))
+                begun[call.id] = asyncio.create_task(self._timed(ctx, tool, call, copy.deepcopy(thread.memory)))
         call, before = calls[0], thread.memory
         result, memory, seconds = await begun[call.id]
         response = await self._response(thread, call, self._tools[call.name], result, is_alone=len(begun) == 1)
@@ -126,14 +125,22 @@ class ToolWorker:
         return plain_response(replace(response, memory=kept, seconds=seconds))
 
     async def _timed(
-        self, tool: Tool, call: ToolCall, memory: dict[str, Any], blobs: Blobs
+        self, ctx: NodeContext, tool: Tool, call: ToolCall, memory: dict[str, Any]
     ) -> tuple[ToolResult, dict[str, Any], float]:
         loop = asyncio.get_running_loop()
         began = loop.time()
-        return await self._call(tool, call, memory, blobs), memory, round(loop.time() - began, 3)
+        return await self._call(ctx, tool, call, memory), memory, round(loop.time() - began, 3)
 
-    async def _call(self, tool: Tool, call: ToolCall, memory: dict[str, Any], blobs: Blobs) -> ToolResult:
-        context = ToolContext(self._sandbox, self._limits, memory, blobs, await self._baseline())
+    async def _call(self, ctx: NodeContext, tool: Tool, call: ToolCall, memory: dict[str, Any]) -> ToolResult:
+        context = ToolContext(
+            self._sandbox,
+            self._limits,
+            memory,
+            _NodeBlobs(ctx),
+            await self._baseline(),
+            trace=traceparent(ctx.run_id, f"{ctx.activation}/{call.id}"),
+            on_progress=lambda text: ctx.emit({"tool": tool.name, "call": call.id, "progress": text}),
+        )
         try:
             async with asyncio.timeout(self._seconds) as bound:
                 return await call_tool(tool, call.arguments, context)

@@ -12,27 +12,43 @@ from treadle.cli.look import JSON
 
 if TYPE_CHECKING:
     from treadle.ports.tool import ToolResult
+    from treadle.services.tool_sources import SourceView
     from treadle.services.tools import ToolView
 
 NAME = typer.Argument(..., metavar="NAME")
 
 
 def add_to(app: typer.Typer) -> None:
-    group = typer.Typer(help="What agents can do: list, show, call.", no_args_is_help=True)
+    group = typer.Typer(help="What agents can do: list, show, call, accept.", no_args_is_help=True)
     group.command("list")(list_tools)
     group.command("show")(show)
     group.command("call")(call)
+    group.command("accept")(accept)
     app.add_typer(group, name="tools")
 
 
 def list_tools(json: bool = JSON) -> None:
-    """List the tools, and say which are enabled."""
-    from treadle.services.tools import registry_of, views
+    """List the tools, and say which are enabled. Starts or asks the MCP servers that are configured."""
 
-    registry = registry_of(session.settings_of())
-    for name, why in registry.broken.items():
-        output.note(f"The tool {name!r} cannot be used: {why}")
-    found = views(registry)
+    async def work() -> int:
+        from treadle.services.tool_sources import ask_sources
+        from treadle.services.tools import offer_view, registry_of, views
+
+        settings = session.settings_of()
+        registry = registry_of(settings)
+        for name, why in registry.broken.items():
+            output.note(f"The tool {name!r} cannot be used: {why}")
+        asked = await ask_sources(registry, settings.project, settings)
+        offers = [offer for source in asked for offer in source.offers]
+        _list([*views(registry), *(offer_view(registry, offer) for offer in offers)], json)
+        for source in asked:
+            _show_source(source)
+        return 0
+
+    session.run(work)
+
+
+def _list(found: list[ToolView], json: bool) -> None:
     if json:
         for view in found:
             output.data_json(view)
@@ -47,20 +63,53 @@ def list_tools(json: bool = JSON) -> None:
         )
         for view in found
     ]
-    output.table(("NAME", "ENABLED", "EFFECTS", "PACKAGE", "ABOUT"), rows)
+    output.table(("NAME", "ENABLED", "EFFECTS", "FROM", "ABOUT"), rows)
+
+
+def _show_source(source: SourceView) -> None:
+    if source.problem:
+        output.note(f"{source.problem}{f' {source.hint}' if source.hint else ''}")
+    for note in source.notes:
+        output.note(note)
+    for offer in source.offers:
+        if offer.note:
+            output.note(f"{offer.definition.name}: {offer.note}")
 
 
 def show(name: str = NAME, json: bool = JSON) -> None:
     """Show a tool as models are told of it."""
-    from treadle.services.tools import registry_of, views
 
-    registry = registry_of(session.settings_of())
-    registry.get(name)
-    view = next(view for view in views(registry) if view.name == name)
-    if json:
-        output.data_json(view)
-        return
-    _show(view)
+    async def work() -> int:
+        from treadle.services.tools import registry_of, show_tool
+
+        settings = session.settings_of()
+        view = await show_tool(registry_of(settings), name, settings.project, settings)
+        if json:
+            output.data_json(view)
+        else:
+            _show(view)
+        return 0
+
+    session.run(work)
+
+
+def accept(name: str = typer.Argument(..., metavar="SERVER")) -> None:
+    """Take the tools of an MCP server as they are now.
+
+    What a server said of its tools when agents first used them is kept. When that changes, calls of the tool wait for
+    somebody who agrees, until the change is accepted here.
+    """
+
+    async def work() -> int:
+        from treadle.services.tool_sources import accept as accepted
+        from treadle.services.tools import registry_of
+
+        settings = session.settings_of()
+        view = await accepted(registry_of(settings), name, settings.project, settings)
+        output.note(f"{len(view.offers)} tools of {name} are taken as they are now.")
+        return 0
+
+    session.run(work)
 
 
 def call(
@@ -89,7 +138,7 @@ def call(
 
         settings = session.settings_of(sandbox=session.sandbox_name(sandbox), allow_host=allow_host or None)
         args = parse_object(arguments, "The second argument")
-        result = await try_tool(registry_of(settings), name, args, folder.absolute(), settings)
+        result = await try_tool(registry_of(settings), name, args, folder.absolute(), settings, output.note)
         if json:
             output.data_json(result)
         else:
@@ -103,7 +152,9 @@ def _show(view: ToolView) -> None:
     output.data(f"{view.name} takes {view.arguments}\n\n{view.about}")
     output.data(f"\neffects: {view.effects}\nenabled: {'yes' if view.enabled else 'no'}")
     if view.package:
-        output.data(f"package: {view.package}")
+        output.data(f"from: {view.package}\napprove: {view.approve}")
+    if view.note:
+        output.data(f"note: {view.note}")
     output.data("\nArguments, as JSON Schema:")
     output.data_json(view.parameters, pretty=True)
 

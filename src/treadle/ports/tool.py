@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol
 
+from treadle.domain.decision import Approve
 from treadle.domain.messages import ToolDefinition
 from treadle.ports.sandbox import Limits, Sandbox
 from treadle.ports.store import Blobs
@@ -57,6 +58,10 @@ class ToolContext:
     """What the files are compared with. None: there is nothing to compare them with."""
     shown: int = 8000
     """Characters of a result that the model is shown."""
+    trace: str = ""
+    """W3C `traceparent` of the call, for tools that pass it on to other programs."""
+    on_progress: Callable[[str], None] | None = None
+    """Is told how a long call comes along. Nobody records it."""
 
 
 class Tool(Protocol):
@@ -87,3 +92,52 @@ class Tool(Protocol):
         Raises:
             SandboxUnavailable: The sandbox failed to start. Nothing was done.
         """
+
+
+@dataclass(frozen=True, slots=True)
+class Offer:
+    """A tool of a source: all that has to be known to call it later, also in another process."""
+
+    definition: ToolDefinition
+    effects: ToolEffects
+    source: str
+    tool: str
+    """The source's own name for it."""
+    digest: str
+    """Names what the source says of the tool, word for word."""
+    approve: Approve = "allow"
+    note: str = ""
+    """What people should know of it, such as that it is not what it was."""
+
+
+class ToolSource(Protocol):
+    """Tools that are known only once somebody was asked, such as those of an MCP server.
+
+    It connects when it is first needed, and again if that was lost.
+    """
+
+    @property
+    def name(self) -> str:
+        """Its tools are called `NAME__TOOL`."""
+
+    @property
+    def problems(self) -> Sequence[str]:
+        """Why some of its tools are not offered, as of the last time it was asked."""
+
+    async def offers(self, sandbox: Sandbox) -> Sequence[Offer]:
+        """Ask for its tools. `sandbox`: where it works if it is a program.
+
+        Raises:
+            McpUnavailable: It could not be started or reached, or gives no usable answer.
+            ConfigError: What is written down of it cannot be used.
+            SandboxUnavailable: It may not run outside a sandbox, and there is none for it.
+        """
+
+    def tool(self, offer: Offer) -> Tool:
+        """The tool that was offered. Does not ask for it again."""
+
+    def keep(self, offers: Sequence[Offer], *, anew: bool = False) -> None:
+        """Remember offers that are used, to notice when one changes. `anew`: also those that changed."""
+
+    async def close(self) -> None:
+        """End its programs and connections. Idempotent."""

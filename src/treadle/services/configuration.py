@@ -142,7 +142,7 @@ def tier_views(inventory: Inventory, obstacles: Obstacles) -> tuple[TierView, ..
 def setting_views(settings: Settings) -> list[SettingView]:
     """Every setting that may be shown."""
     views = []
-    for section in ("model", "sandbox", "store", "build", "inventory", "prompts", "tools"):
+    for section in ("model", "sandbox", "store", "build", "inventory", "prompts", "tools", "mcp"):
         values: Any = getattr(settings, section)
         for item in fields(values):
             if item.repr:

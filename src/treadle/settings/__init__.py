@@ -4,6 +4,7 @@ Precedence: flag > environment (`TREADLE_*`) > `.env` of the project > the proje
 the user's `treadle.toml` > what is shipped. What a setting does belongs to the module that uses it, not here.
 """
 
+from treadle.settings.mcp import McpServer, read_server
 from treadle.settings.reading import (
     check_settings_file,
     child_environment,
@@ -18,6 +19,7 @@ from treadle.settings.values import (
     Backend,
     BuildSettings,
     InventorySettings,
+    McpSettings,
     ModelSettings,
     PromptSettings,
     Provider,
@@ -35,6 +37,8 @@ __all__ = [
     "Backend",
     "BuildSettings",
     "InventorySettings",
+    "McpServer",
+    "McpSettings",
     "ModelSettings",
     "PromptSettings",
     "Provider",
@@ -50,6 +54,7 @@ __all__ = [
     "find_project",
     "is_debugging",
     "load_settings",
+    "read_server",
     "read_settings",
     "settings_files",
     "wants_no_color",

@@ -13,6 +13,7 @@ from treadle.errors import ConfigError, Problem, UsageError, nearest
 from treadle.settings.values import (
     BuildSettings,
     InventorySettings,
+    McpSettings,
     ModelSettings,
     PromptSettings,
     SandboxSettings,
@@ -47,6 +48,7 @@ SECTIONS: dict[str, type[Any]] = {
     "inventory": InventorySettings,
     "prompts": PromptSettings,
     "tools": ToolSettings,
+    "mcp": McpSettings,
 }
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import re
 import socket
@@ -10,7 +11,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 from urllib.parse import urlsplit
 
 from treadle.errors import ConfigError, Problem, nearest
@@ -26,12 +27,14 @@ from treadle.settings.keys import (
     parsed,
     unknown,
 )
+from treadle.settings.mcp import McpServer, read_server, servers_of_json
 from treadle.settings.values import FILE, Settings, Variables
 
 _TEST_PREFIX = "TREADLE_TEST_"
 """Variables with this prefix belong to our tests and are no settings."""
 
 _DEBUG = "TREADLE_DEBUG"
+_SERVERS = "mcp.servers"
 _SECRETS = ("TREADLE_POOL_KEY",)
 """Variables of ours that are no settings: who needs one asks for it by name, and nobody shows it."""
 """Asks for tracebacks. No setting: it must work when the settings do not."""
@@ -66,10 +69,13 @@ def read_settings(
     file = project / ".env"
     dotenv = _read_dotenv(file, problems)
     values = _from_toml(_user_file(env), problems)
+    of_user = values.pop(_SERVERS, None)
     ours = {**_from_toml(project / FILE, problems), **_from_variables(dotenv, str(file), problems, project)}
+    of_project = ours.pop(_SERVERS, None)
     values.update(_without_personal(ours, problems))
     values.update(_from_variables(env, "the environment", problems))
     values.update(_from_flags(flags or {}, problems))
+    _fill_servers(values, of_user, of_project, project, problems)
     _fill_places(values, project, env)
     _fill_key(values, {**dotenv, **env})
     return _join(project, values, Variables(env, dotenv, str(file))), problems
@@ -159,6 +165,9 @@ def _from_toml(path: Path, problems: list[Problem]) -> dict[str, tuple[object, s
                 what = f"{section!r} is {kind_of(table)}; a section is expected."
                 raise ConfigError.of([Problem(what, f"Write [{section}].", str(path))])
         for name, value in table.items() if section in SECTIONS and isinstance(table, dict) else ():
+            if f"{section}.{name}" == _SERVERS:
+                found[_SERVERS] = (_servers_of(value, text, str(path), problems), str(path))
+                continue
             with _collecting(problems, _line_of(text, section, name)):
                 key = KEYS.get(f"{section}.{name}")
                 if key is None:
@@ -167,6 +176,48 @@ def _from_toml(path: Path, problems: list[Problem]) -> dict[str, tuple[object, s
                     raise ConfigError.of([Problem(what, nearest(name, known), str(path))])
                 found[key.path] = (checked(key, value, str(path), path.parent), str(path))
     return found
+
+
+def _servers_of(tables: Any, text: str, file: str, problems: list[Problem]) -> dict[str, McpServer]:
+    if not isinstance(tables, dict):
+        problems.append(Problem("mcp.servers is no section.", "Write [mcp.servers.NAME].", file))
+        return {}
+    servers = {}
+    for name, table in tables.items():
+        at = f"mcp.servers.{name}"
+        lines = functools.partial(_line_of, text, at)
+        server = read_server(name, table, file, lambda key, lines=lines: lines(key) or lines(), problems)  # type: ignore[misc]
+        if server is not None:
+            servers[name] = server
+    return servers
+
+
+def _fill_servers(
+    values: dict[str, tuple[object, str]],
+    of_user: tuple[object, str] | None,
+    of_project: tuple[object, str] | None,
+    project: Path,
+    problems: list[Problem],
+) -> None:
+    """Join the servers of all files: the user's, those of the file that is named, those of the project."""
+    found: dict[str, McpServer] = {}
+    for given, is_of_user in ((of_user, True), (_of_named_file(values, project, problems), None), (of_project, False)):
+        servers = cast("dict[str, McpServer]", given[0]) if given else {}
+        for name, server in servers.items():
+            found[name] = server if is_of_user is None else replace(server, is_of_user=is_of_user)
+    if found:
+        values[_SERVERS] = (found, "")
+
+
+def _of_named_file(
+    values: Mapping[str, tuple[object, str]], project: Path, problems: list[Problem]
+) -> tuple[object, str] | None:
+    file, where = values.get("mcp.file", (Path(), ""))
+    if file == Path():
+        return None
+    is_of_user = not where.endswith((str(project / FILE), str(project / ".env")))
+    servers = servers_of_json(cast("Path", file), problems)
+    return {name: replace(server, is_of_user=is_of_user) for name, server in servers.items()}, where
 
 
 def _line_of(text: str, section: str, name: str = "") -> int:

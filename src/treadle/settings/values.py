@@ -10,6 +10,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
+from treadle.settings.mcp import McpServer
+
 Provider = Literal["auto", "embedded", "ollama", "openai", "anthropic", "gemini", "vllm", "llama_server"]
 Review = Literal["auto", "always", "never"]
 TierChoice = Literal["auto", "tiny", "small", "large", "frontier"]
@@ -167,6 +169,18 @@ class ToolSettings:
     """Where web_search asks: a URL with `{query}` in it that answers JSON. Its host need not be among the allowed."""
 
 
+@dataclass(frozen=True, slots=True)
+class McpSettings:
+    """Servers whose tools agents may be given."""
+
+    file: Path = field(default=Path(), metadata=_about())
+    """A file with `mcpServers`, as other programs have it. Default: none is read."""
+    trusted: tuple[str, ...] = field(default=(), metadata=_about(personal="*"))
+    """Folders of projects whose own servers may have the network, your variables and your files. `*`: all."""
+    servers: Mapping[str, McpServer] = field(default_factory=dict, repr=False, metadata={"hidden": True})
+    """By name: `[mcp.servers.NAME]`, and those of `file`."""
+
+
 class Variables:
     """The variables of the process over those of the project's `.env`. They may be secrets: none is ever shown."""
 
@@ -213,6 +227,7 @@ class Settings:
     inventory: InventorySettings = field(default_factory=InventorySettings)
     prompts: PromptSettings = field(default_factory=PromptSettings)
     tools: ToolSettings = field(default_factory=ToolSettings)
+    mcp: McpSettings = field(default_factory=McpSettings)
     variables: Variables = field(default_factory=Variables, repr=False, compare=False)
     origins: Mapping[str, str] = field(default_factory=dict)
     """`section.key` to where its value was given, in words: `the flag --model`, `TREADLE_MODEL in the environment`."""

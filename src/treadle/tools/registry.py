@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import asyncio
 import inspect
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib.metadata import entry_points
 from typing import Any
 
-from treadle.errors import UnknownName, UsageError
-from treadle.ports.tool import Tool
+from treadle.errors import TreadleError, UnknownName, UsageError
+from treadle.ports.sandbox import Sandbox
+from treadle.ports.tool import Offer, Tool, ToolSource
 
 GROUP = "treadle.tools"
 """Entry points of this group are tools: an object with the port's methods, a class that makes one, or a list."""
 ALL = "*"
+SEPARATOR = "__"
+"""Between a source and its tool: `github__search`. `github__*` stands for all of them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +40,8 @@ class ToolRegistry:
     agents: Mapping[str, Sequence[str]] = field(default_factory=dict)
     """The same for single agents: what they have is in both."""
     found: dict[str, Origin] = field(default_factory=dict)
+    sources: dict[str, ToolSource] = field(default_factory=dict)
+    """Whose tools are known once they are asked: those of MCP servers."""
     broken: dict[str, str] = field(default_factory=dict)
     """Tools of installed packages that cannot be used, with the reason."""
 
@@ -51,6 +57,14 @@ class ToolRegistry:
                 raise UsageError(f"There are two tools called {tool.name!r}.", hint="Give one of them another name.")
             self.found[tool.name] = Origin(tool, package, is_off)
 
+    def add_source(self, source: ToolSource) -> None:
+        """Make a source of tools known. One of that name that was there is replaced."""
+        self.sources[source.name] = source
+
+    def source_of(self, name: str) -> ToolSource | None:
+        """The source that a tool's name, or `SOURCE__*`, begins with."""
+        return self.sources.get(name.partition(SEPARATOR)[0]) if SEPARATOR in name else None
+
     def find_installed(self) -> None:
         """Make the tools of installed packages known. One that cannot be used stops no other: see `broken`."""
         for point in entry_points(group=GROUP):
@@ -64,7 +78,7 @@ class ToolRegistry:
     def get(self, name: str) -> Tool:
         """A tool by its name, enabled or not. Raises UnknownName."""
         if name not in self.found:
-            raise UnknownName("tool", name, self.found)
+            raise UnknownName("tool", name, [*self.found, *(f"{source}{SEPARATOR}*" for source in self.sources)])
         return self.found[name].tool
 
     def is_enabled(self, name: str, agent: str = "") -> bool:
@@ -74,21 +88,63 @@ class ToolRegistry:
     def choose(self, names: Iterable[str] = (ALL,), agent: str = "") -> list[Tool]:
         """The tools that an agent gets of those that it asks for, in order; those that are not enabled are left out.
 
+        Those of sources are not among them: see `offers`.
+
         Raises:
             UnknownName: There is no such tool.
         """
         wanted = list(names)
         for name in [*wanted, *self.enabled, *self.agents.get(agent, ())]:
-            if name != ALL:
+            if name != ALL and self.source_of(name) is None:
                 self.get(name)
-        chosen = [*(name for name in wanted if name != ALL), *(self.found if ALL in wanted else ())]
+        chosen = [*(name for name in wanted if name in self.found), *(self.found if ALL in wanted else ())]
         return [self.found[name].tool for name in dict.fromkeys(chosen) if self.is_enabled(name, agent)]
+
+    async def offers(self, names: Iterable[str], agent: str, sandbox: Sandbox) -> tuple[list[Offer], list[str]]:
+        """The tools of sources that an agent gets of those that it asks for, and notes on what it does not get.
+
+        A source that is named must answer; of those that `*` stands for, one that does not is only noted.
+
+        Raises:
+            McpUnavailable, ConfigError, SandboxUnavailable: A source that is named cannot be used.
+            UnknownName: It has no such tool.
+        """
+        wanted = [name for name in names if name == ALL or self.source_of(name)]
+        named = {name.partition(SEPARATOR)[0] for name in wanted} - {ALL}
+        asked = [source for source in self.sources.values() if source.name in named or ALL in wanted]
+        answers = await asyncio.gather(*(source.offers(sandbox) for source in asked), return_exceptions=True)
+        found: dict[str, Offer] = {}
+        notes = []
+        for source, answer in zip(asked, answers, strict=True):
+            if not isinstance(answer, BaseException):
+                found |= {offer.definition.name: offer for offer in answer}
+            elif source.name in named or not isinstance(answer, TreadleError):
+                raise answer
+            else:
+                notes.append(str(answer))
+        for name in wanted:
+            if not name.endswith(ALL) and name not in found:
+                raise UnknownName("tool", name, found)
+        chosen = [offer for name, offer in found.items() if _is_among(name, wanted) and self.is_enabled(name, agent)]
+        return chosen, notes
+
+    async def close(self) -> None:
+        """Let go of what its sources hold. Idempotent."""
+        for source in self.sources.values():
+            await source.close()
 
     def __iter__(self) -> Iterator[Origin]:
         return iter(self.found.values())
 
     def _names(self, name: str, names: Sequence[str]) -> bool:
+        if self.source_of(name) is not None:
+            return _is_among(name, names)
         return name in names or (ALL in names and not self.found[name].is_off)
+
+
+def _is_among(name: str, names: Sequence[str]) -> bool:
+    """Of tools of sources: by name, by source, or by all."""
+    return bool({name, f"{name.partition(SEPARATOR)[0]}{SEPARATOR}{ALL}", ALL} & set(names))
 
 
 def _tools_of(loaded: Any) -> Iterator[Tool]:
