@@ -54,7 +54,7 @@ def test_a_killed_treadle_takes_the_call_along_and_git_is_back(backend: str, tmp
         argv, env={"PYTHONPATH": str(SOURCE), "PATH": os.environ["PATH"]}, stderr=subprocess.PIPE
     ) as treadle:
         try:
-            wait_until(lambda: (workspace / "begun").exists() or treadle.poll() is not None)
+            wait_until(lambda: (workspace / "begun").exists() or treadle.poll() is not None, 60.0)
             if treadle.poll() is not None:
                 said = treadle.stderr.read().decode() if treadle.stderr else ""
                 pytest.skip(f"{backend} does not work here: {said[-200:]}")

@@ -10,7 +10,7 @@ import asyncio
 import os
 import stat
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -175,8 +175,8 @@ class DiskWatch:
             git = 0
         return cls(folder, limits, await asyncio.to_thread(measure, folder, without=git))
 
-    async def exceeded(self, pid: int) -> None:
-        """Return once the call, whose processes are below `pid`, has added too much. Cancel it when that has ended."""
+    async def exceeded(self, pid: Callable[[], int | None]) -> None:
+        """Return once the call, whose processes are below `pid()`, has added too much. Cancel it when it ended."""
         measured, taken = time.monotonic(), 0.0
         used, names = self._used()
         while True:
@@ -186,7 +186,7 @@ class DiskWatch:
             fills = used_now - used > self._left // 2 or names_now - names > self._left_files // 2
             if now - measured < (_REST * taken if fills else max(_MEASURE_SECONDS, _REST * taken)):
                 continue
-            await asyncio.to_thread(self.look, pid)
+            await asyncio.to_thread(self.look, pid())
             if self.is_full:
                 return
             measured = time.monotonic()

@@ -2,8 +2,8 @@
 
 It starts the command under its limits and, where told so, under Landlock and seccomp; it adopts whatever the command
 leaves behind and kills it; and it does so too when Treadle itself dies, which it notices by a pipe, its leash. It is
-started by `python -I -S -c ...`, outside the walls that it builds for its child. Its start is most of what a call
-costs, so it imports nothing heavy: no typing, no signal (which brings enum), no socket.
+forked from a server that is started once by `python -I -S -c ...`: a new interpreter for each call would be most
+of what a call costs. Both are outside the walls. The server imports nothing heavy: no typing, no signal, no socket.
 """
 
 from __future__ import annotations
@@ -14,7 +14,9 @@ import marshal
 import os
 import resource
 import select
-from _socket import socketpair
+import sys
+from _signal import SIG_DFL, SIG_IGN, SIGCHLD, signal  # type: ignore[import-not-found]  # `signal` brings enum
+from _socket import socket, socketpair
 
 from treadle.sandboxes import _kernel
 from treadle.sandboxes._process_tree import SIGKILL, kill_descendants
@@ -28,23 +30,54 @@ if TYPE_CHECKING:
     Spec = dict[str, Any]
     """Made by `_launched.py`: argv, env, cwd, leash, status, rlimits, groups, git_aside, confine, at_end."""
 
+_DESCRIPTORS_SPACE = 256
 _LOCK_MILLISECONDS = 10
 _REAP_MILLISECONDS = 250
 """How long an orphan may lie dead before it is reaped; until then it counts against the process limit."""
 
 
-def main(descriptor: int) -> NoReturn:
-    """Read the spec from a descriptor, run it, report on the status descriptor, exit."""
-    with os.fdopen(descriptor, "rb") as file:
-        spec: Spec = marshal.loads(file.read())
-    spec["ended"] = False
-    for inherited in (spec["status"], spec["leash"]):
+def serve(descriptor: int) -> NoReturn:
+    """Become a launcher's parent for each request that comes in: a fork of what is loaded already, and nothing else.
+
+    A request is one byte with six descriptors: stdin, stdout, stderr, spec, status, leash. Ends with who sends them.
+    """
+    channel = socket(fileno=descriptor)
+    signal(SIGCHLD, SIG_IGN)  # nobody waits for launchers: their reports tell of their end
+    while True:
+        request, ancillary, _, _ = channel.recvmsg(1, _DESCRIPTORS_SPACE)
+        if not request:
+            os._exit(0)
+        received = ancillary[0][2] if ancillary else b""
+        descriptors = [int.from_bytes(received[at : at + 4], sys.byteorder) for at in range(0, len(received), 4)]
+        try:
+            pid = os.fork()
+        except OSError:  # whoever asked sees that nobody has the descriptors any more
+            pid = -1
+        if pid == 0:
+            channel.close()
+            signal(SIGCHLD, SIG_DFL)
+            os.setsid()
+            for number, inherited in enumerate(descriptors[:3]):
+                os.dup2(inherited, number)
+                os.close(inherited)
+            _main(*descriptors[3:])
+        for inherited in descriptors:
+            os.close(inherited)
+
+
+def _main(spec_file: int, status: int, leash: int) -> NoReturn:
+    """Tell who we are, read the spec, run it, report, exit."""
+    for inherited in (spec_file, status, leash):
         os.set_inheritable(inherited, False)
+    os.write(status, marshal.dumps(os.getpid()))
+    with os.fdopen(spec_file, "rb") as file:
+        spec: Spec = marshal.loads(file.read())
+    spec |= {"status": status, "leash": leash, "ended": False}
     try:
         report = _launch(spec)
     except OSError as error:
         report = {"failed": str(error)}
-    os.write(spec["status"], marshal.dumps(report))
+    os.write(status, marshal.dumps(report))
     os._exit(0)
 
 

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import os
+import signal
 import subprocess
 import tempfile
 import time
 from collections.abc import Awaitable, Callable, Mapping
-from contextlib import nullcontext
+from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import IO, Protocol
 
@@ -29,17 +30,93 @@ class Pipes(Protocol):
     stderr: Callable[[], str]
 
 
+class Started(Protocol):
+    """A child that runs."""
+
+    @property
+    def pid(self) -> int | None:
+        """Process id on the host; None as long as it is not known."""
+
+    async def exit(self) -> int:
+        """Wait for its end: negative for a signal."""
+
+    def signal(self, number: int) -> None:
+        """Send a signal; nothing happens if it has ended."""
+
+    def close(self) -> None:
+        """Give back what belongs to it. It must have ended."""
+
+
+class Program(Protocol):
+    """What to start on the host."""
+
+    @property
+    def pipes(self) -> Pipes | None:
+        """What it gets as stdin and stdout; closed here once it is started. None: what `run_child` gives it."""
+
+    @property
+    def end_seconds(self) -> float:
+        """How long it may take to end once it is stopped, before it is killed outright."""
+
+    def start(self, stdin: int, stdout: int, stderr: int) -> Started:
+        """Start it with these descriptors.
+
+        Raises:
+            OSError: It could not be started; nothing runs.
+        """
+
+
 @dataclass(frozen=True, slots=True)
 class Command:
-    """What to start on the host. The environment is exactly `env`; only `pass_fds` are inherited."""
+    """A program of the host as a child of ours. Its environment is exactly `env`; only `pass_fds` are inherited."""
 
     argv: tuple[str, ...]
     env: Mapping[str, str]
     cwd: str
     pass_fds: tuple[int, ...] = ()
     pipes: Pipes | None = None
-    """What it gets as stdin and stdout; they are closed here once it is started. None: what `run_child` gives it."""
     end_seconds: float = END_SECONDS
+
+    def start(self, stdin: int, stdout: int, stderr: int) -> Started:
+        return _Popened(
+            subprocess.Popen(
+                self.argv,
+                stdin=stdin,
+                stdout=stdout,
+                stderr=stderr,
+                env=dict(self.env),
+                cwd=self.cwd,
+                pass_fds=self.pass_fds,
+                start_new_session=True,
+            )
+        )
+
+
+class _Popened:
+    def __init__(self, popen: subprocess.Popen[bytes]) -> None:
+        self._popen = popen
+
+    @property
+    def pid(self) -> int | None:
+        return self._popen.pid
+
+    async def exit(self) -> int:
+        """Reap it. Without pidfd (macOS, old kernels) a thread waits for it."""
+        try:
+            pidfd = os.pidfd_open(self._popen.pid)
+        except (AttributeError, OSError):
+            return await asyncio.to_thread(self._popen.wait)
+        try:
+            await readable(pidfd)
+            return self._popen.wait()
+        finally:
+            os.close(pidfd)
+
+    def signal(self, number: int) -> None:
+        self._popen.send_signal(number)
+
+    def close(self) -> None:
+        pass
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +136,7 @@ class Drain:
     """Reads one pipe to its end and keeps at most `keep` bytes: the first half and the last half."""
 
     def __init__(self, fd: int, keep: int) -> None:
-        self._fd = fd
+        self.descriptor = fd
         self._head_size = keep // 2
         self._tail_size = keep - self._head_size
         self._head = bytearray()
@@ -76,7 +153,7 @@ class Drain:
 
     def close(self) -> None:
         """Stop reading. Idempotent."""
-        asyncio.get_running_loop().remove_reader(self._fd)
+        asyncio.get_running_loop().remove_reader(self.descriptor)
         if not self.ended.done():
             self.ended.set_result(None)
 
@@ -90,7 +167,7 @@ class Drain:
 
     def _on_readable(self) -> None:
         try:
-            data = os.read(self._fd, _CHUNK)
+            data = os.read(self.descriptor, _CHUNK)
         except BlockingIOError:
             return
         if not data:
@@ -107,38 +184,38 @@ class Drain:
 class Child:
     """One running child process, watched by the running event loop."""
 
-    def __init__(self, command: Command, *, stdin: bytes, keep: int) -> None:
+    def __init__(self, program: Program, *, stdin: bytes, keep: int) -> None:
         """Start it.
 
         Raises:
             OSError: The program could not be started; nothing runs.
         """
         self.started_at = time.monotonic()
-        self._end_seconds = command.end_seconds
-        pipes = command.pipes
-        with pipes.stdin if pipes else _stdin_file(stdin) as source, pipes.stdout if pipes else nullcontext() as sink:
-            self._popen = subprocess.Popen(
-                command.argv,
-                stdin=source,
-                stdout=sink or subprocess.PIPE,
-                stderr=subprocess.PIPE,
-                env=dict(command.env),
-                cwd=command.cwd,
-                pass_fds=command.pass_fds,
-                start_new_session=True,
-                bufsize=0,
-            )
-        assert self._popen.stderr is not None
-        self.stdout = Drain(self._popen.stdout.fileno(), keep) if self._popen.stdout is not None else None
-        self.stderr = Drain(self._popen.stderr.fileno(), keep)
+        self._end_seconds = program.end_seconds
+        pipes = program.pipes
+        self.stdout: Drain | None = None
+        with ExitStack() as theirs:
+            source = theirs.enter_context(pipes.stdin if pipes else _stdin_file(stdin))
+            if pipes is None:
+                read_out, sink = _pipe(theirs)
+                self.stdout = Drain(read_out, keep)
+            else:
+                sink = theirs.enter_context(pipes.stdout).fileno()
+            read_err, complaints = _pipe(theirs)
+            self.stderr = Drain(read_err, keep)
+            try:
+                self._started = program.start(source.fileno(), sink, complaints)
+            except BaseException:
+                self._close_drains()
+                raise
         if pipes is not None:
             pipes.stderr = self.stderr.text
-        self._exited = asyncio.ensure_future(_exit_of(self._popen))
+        self._exited = asyncio.ensure_future(self._started.exit())
 
     @property
-    def pid(self) -> int:
-        """Process id on the host; valid until `close`."""
-        return self._popen.pid
+    def pid(self) -> int | None:
+        """Process id on the host; valid until `close`. None as long as it is not known."""
+        return self._started.pid
 
     @property
     def exit_code(self) -> int | None:
@@ -153,7 +230,7 @@ class Child:
 
     def signal(self, number: int) -> None:
         """Send a signal; nothing happens if it has ended."""
-        self._popen.send_signal(number)
+        self._started.signal(number)
 
     async def end(self, stop: Callable[[], None]) -> None:
         """Stop it, or kill it if that does not help. Returns when it is gone, however often the caller is cancelled."""
@@ -173,16 +250,18 @@ class Child:
         try:
             await asyncio.wait_for(self.wait(), self._end_seconds)
         except TimeoutError:
-            self._popen.kill()
+            self._started.signal(signal.SIGKILL)
             await self.wait()
 
     def close(self) -> None:
         """Give back the pipes. The child must have ended."""
+        self._close_drains()
+        self._started.close()
+
+    def _close_drains(self) -> None:
         for drain in self._drains:
             drain.close()
-        for pipe in (self._popen.stdout, self._popen.stderr):
-            if pipe is not None:
-                pipe.close()
+            os.close(drain.descriptor)
 
     @property
     def _drains(self) -> list[Drain]:
@@ -190,7 +269,7 @@ class Child:
 
 
 async def run_child(
-    command: Command,
+    program: Program,
     *,
     stdin: bytes,
     wall_seconds: float,
@@ -209,7 +288,7 @@ async def run_child(
     Raises:
         OSError: The program could not be started.
     """
-    child = Child(command, stdin=stdin, keep=keep)
+    child = Child(program, stdin=stdin, keep=keep)
     timed_out = False
     try:
         async with asyncio.timeout(wall_seconds):
@@ -243,7 +322,7 @@ async def _end_or_full(child: Child, disk: DiskWatch | None) -> None:
     if disk is None:
         await child.wait()
         return
-    watching = asyncio.ensure_future(disk.exceeded(child.pid))
+    watching = asyncio.ensure_future(disk.exceeded(lambda: child.pid))
     waiting = asyncio.ensure_future(child.wait())
     try:
         done, _ = await asyncio.wait((watching, waiting), return_when=asyncio.FIRST_COMPLETED)
@@ -273,17 +352,11 @@ def _stdin_file(data: bytes) -> IO[bytes]:
     return os.fdopen(memory_file(data), "rb") if data else open(os.devnull, "rb")
 
 
-async def _exit_of(popen: subprocess.Popen[bytes]) -> int:
-    """Reap the child. Without pidfd (macOS, old kernels) a thread waits for it."""
-    try:
-        pidfd = os.pidfd_open(popen.pid)
-    except (AttributeError, OSError):
-        return await asyncio.to_thread(popen.wait)
-    try:
-        await readable(pidfd)
-        return popen.wait()
-    finally:
-        os.close(pidfd)
+def _pipe(theirs: ExitStack) -> tuple[int, int]:
+    """A new pipe, whose end for writing goes with the stack."""
+    read_end, write_end = os.pipe()
+    theirs.callback(os.close, write_end)
+    return read_end, write_end
 
 
 async def readable(fd: int) -> None:

@@ -25,16 +25,16 @@ def descendants(ancestor: int) -> list[int]:
 def kill_descendants() -> None:
     """Kill everything below us until nothing is left. Who loses its parent becomes our child, so nothing escapes."""
     while True:
+        try:
+            while os.waitpid(-1, os.WNOHANG)[0]:
+                pass
+        except ChildProcessError:  # without a child there is nothing below us: looking through /proc would cost more
+            return
         for pid in descendants(os.getpid()):
             try:
                 os.kill(pid, SIGKILL)
             except ProcessLookupError:
                 pass
-        try:
-            while os.waitpid(-1, os.WNOHANG)[0]:
-                pass
-        except ChildProcessError:
-            return
         time.sleep(0.0005)
 
 
