@@ -5,6 +5,9 @@ from __future__ import annotations
 import asyncio
 import functools
 import inspect
+import os
+import subprocess
+import sys
 import threading
 import weakref
 from collections import Counter
@@ -24,7 +27,7 @@ from treadle.errors import ConfigError, UnknownName, UsageError
 from treadle.graph.build import as_compiled
 from treadle.graph.marks import is_cpu_bound
 from treadle.services.runs import Runs
-from treadle.settings import Settings, without_password
+from treadle.settings import Settings, child_environment, without_password
 
 if TYPE_CHECKING:
     from treadle.domain.inventory import Inventory, Service
@@ -393,3 +396,22 @@ def connect(
     elif url.startswith("sqlite") and not store_file(url).exists():
         url = "memory:"
     return Application(settings, Orchestrator(registry, url, settings=worker if serving and worker else _IDLE))
+
+
+def go_on_in_background(settings: Settings, run_id: str) -> None:
+    """Start a process of its own that goes on with a run; what it says goes to a file of the project's `.treadle`."""
+    folder = prepare_home(settings) / "logs"
+    folder.mkdir(exist_ok=True)
+    command = [sys.executable, "-m", "treadle", "resume", run_id]
+    # Not in the arguments, which all users of the machine can read: a URL may hold a password.
+    place = {"TREADLE_STORE_URL": settings.store.url}
+    with (folder / f"{run_id}.log").open("ab") as out:
+        subprocess.Popen(
+            command,
+            stdin=subprocess.DEVNULL,
+            stdout=out,
+            stderr=out,
+            start_new_session=True,
+            cwd=Path.cwd(),
+            env=child_environment({"PYTHONPATH": os.pathsep.join(filter(None, sys.path)), **place}),
+        )

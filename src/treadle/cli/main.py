@@ -17,6 +17,7 @@ from treadle.cli import (
     graphs,
     limits,
     look,
+    mcp,
     models,
     output,
     plan,
@@ -51,6 +52,7 @@ agents.add_to(app)
 look.add_to(app)
 control.add_to(app)
 models.add_to(app)
+mcp.add_to(app)
 pool.add_to(app)
 prompts.add_to(app)
 provenance.add_to(app)

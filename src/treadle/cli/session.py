@@ -159,28 +159,9 @@ def refuse_detached_memory(settings: Settings, detach: bool) -> None:
 
 
 def go_on_in_background(settings: Settings, run_id: str) -> None:
-    """Start a process of its own that goes on with a run; what it says goes to a file."""
-    import subprocess
-
-    from treadle.crews import prepare_home
-    from treadle.settings import child_environment
-
-    folder = prepare_home(settings) / "logs"
-    folder.mkdir(exist_ok=True)
-    log = folder / f"{run_id}.log"
-    command = [sys.executable, "-m", "treadle", "resume", run_id]
-    # Not in the arguments, which all users of the machine can read: a URL may hold a password.
-    place = {"TREADLE_STORE_URL": settings.store.url}
-    with log.open("ab") as out:
-        subprocess.Popen(
-            command,
-            stdin=subprocess.DEVNULL,
-            stdout=out,
-            stderr=out,
-            start_new_session=True,
-            cwd=Path.cwd(),
-            env=child_environment({"PYTHONPATH": os.pathsep.join(filter(None, sys.path)), **place}),
-        )
+    """Start a process of its own that goes on with a run, and say so."""
+    from treadle import app
     from treadle.cli import output
 
+    app.go_on_in_background(settings, run_id)
     output.note(f"Run {run_id} goes on in the background. Watch it: treadle logs -f {run_id}")

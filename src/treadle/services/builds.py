@@ -278,13 +278,15 @@ class Builds:
             await verify.check(model)
         return not model.is_present
 
-    async def start(self, plan: BuildPlan, run_id: str, tasks: Plan | None = None) -> None:
+    async def start(
+        self, plan: BuildPlan, run_id: str, tasks: Plan | None = None, *, labels: Mapping[str, str] | None = None
+    ) -> None:
         """Start the run of a build; the plan is recorded with it. `tasks`: how the goal was taken apart already."""
         await self._prepare(plan, run_id)
         start: dict[str, Any] = {"goal": plan.goal, "check": plan.check, "queue": plan.queue}
         start |= {"plan": tasks.plain()} if tasks is not None else {}
         start |= {"approve": list(plan.approve)} if plan.approve else {}
-        await self._orchestrator.start(self._graph(), start, options=_options(plan, run_id, {}))
+        await self._orchestrator.start(self._graph(), start, options=_options(plan, run_id, labels or {}))
 
     async def take_up(self, row: RunRow) -> BuildPlan:
         """Make the graph of a recorded build known, so that its tasks can run here.

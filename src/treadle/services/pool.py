@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 import os
 import secrets
-import socket
-from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -26,14 +24,13 @@ from treadle.pool.agents import FILE, PoolConfig, default_config, read_config
 from treadle.pool.pool import Pool
 from treadle.pool.record import Happened, OnHappened, PoolNow
 from treadle.ports.model_server import ModelServer
+from treadle.services.http_server import http_server
 from treadle.settings import Settings
 
 PORT = 8747
 KEY_VARIABLE = "TREADLE_POOL_KEY"
 _ADDRESS_FILE = "pool.json"
 _ASK_SECONDS = 2.0
-_LAST_ANSWERS_S = 5
-"""How long answers under way may take after a stop."""
 
 ServerOf = Callable[[Service, Inventory, Settings], ModelServer | None]
 """Makes the driver of a service; None if the service has nothing to load."""
@@ -87,29 +84,17 @@ async def serving(pool: Pool, settings: Settings, *, host: str, port: int, key: 
     Raises:
         ConfigError: The extra is not installed, or the address cannot be had.
     """
-    uvicorn = require("uvicorn", "serve")
     require("starlette", "serve")
     from treadle.pool.endpoint import application  # noqa: PLC0415 - starlette comes with an extra
 
-    listener = _listen(host, port)
-    options = uvicorn.Config(
-        application(pool, key), log_level="warning", access_log=False, lifespan="off",
-        timeout_graceful_shutdown=_LAST_ANSWERS_S,
-    )  # fmt: skip
-    server = uvicorn.Server(options)
-    server.capture_signals = _no_signals  # signals are the command's business
-    running = asyncio.ensure_future(server.serve(sockets=[listener]))
-    bound = listener.getsockname()
-    address = Address(f"http://{_shown_host(bound[0])}:{bound[1]}", key)
-    file = _write_address(settings, address)
-    try:
-        yield address
-    finally:
-        server.should_exit = True
-        await asyncio.wait([running])
-        listener.close()
-        if _read_address(file) == address:
-            file.unlink(missing_ok=True)
+    async with http_server(application(pool, key), host=host, port=port, extra="serve") as url:
+        address = Address(url, key)
+        file = _write_address(settings, address)
+        try:
+            yield address
+        finally:
+            if _read_address(file) == address:
+                file.unlink(missing_ok=True)
 
 
 class PoolClient:
@@ -205,35 +190,6 @@ def _config(settings: Settings, given: Path | None, *, has_inventory: bool) -> P
 async def _ollama(settings: Settings) -> Any:
     url = settings.model.ollama_url
     return await ollama_tags(url) if is_loopback(url) else None
-
-
-def _listen(host: str, port: int) -> socket.socket:
-    try:
-        family, kind, protocol, _, where = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
-        listener = socket.socket(family, kind, protocol)
-    except OSError as exc:
-        raise ConfigError(f"{host!r} is no address to listen at: {exc}.", hint="Use 127.0.0.1.") from exc
-    try:
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        listener.bind(where)
-        listener.listen(1024)
-        listener.setblocking(False)
-    except OSError as exc:
-        listener.close()
-        raise ConfigError(
-            f"{host}:{port} cannot be listened at: {exc.strerror or exc}; nothing is served.",
-            hint="Another --port, or 0 for any.",
-        ) from exc
-    return listener
-
-
-def _shown_host(host: str) -> str:
-    return f"[{host}]" if ":" in host else host
-
-
-@contextmanager
-def _no_signals() -> Iterator[None]:
-    yield
 
 
 def _write_address(settings: Settings, address: Address) -> Path:

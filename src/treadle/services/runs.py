@@ -6,6 +6,7 @@ import re
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from treadle.domain import codec
 from treadle.domain.events import (
@@ -149,12 +150,17 @@ class Runs:
         )
 
     async def _solved(self, row: RunRow) -> bool | None:
+        report = await self.build_report(row)
+        return None if report is None else bool(report["solved"])
+
+    async def build_report(self, row: RunRow) -> dict[str, Any] | None:
+        """What a build that is done reported; None for all other runs."""
         if row.status is not RunStatus.DONE or row.labels.get("kind") != BUILD:
             return None
         last = await self._store.events(row.run_id, after=max(0, row.last_seq - _LAST_EVENTS))
         ends = [codec.bare(event.payload.update) for event in last if isinstance(event.payload, NodeFinished)]
         reports = [update["report"] for update in ends if "report" in update]
-        return bool(reports[-1]["solved"]) if reports else None
+        return dict(reports[-1]) if reports else None
 
     async def report(self, row: RunRow) -> RunReport:
         """How a run stands, with every task it ever had."""

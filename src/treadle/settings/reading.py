@@ -35,7 +35,7 @@ _TEST_PREFIX = "TREADLE_TEST_"
 
 _DEBUG = "TREADLE_DEBUG"
 _SERVERS = "mcp.servers"
-_SECRETS = ("TREADLE_POOL_KEY",)
+_SECRETS = ("TREADLE_POOL_KEY", "TREADLE_MCP_TOKEN")
 """Variables of ours that are no settings: who needs one asks for it by name, and nobody shows it."""
 """Asks for tracebacks. No setting: it must work when the settings do not."""
 

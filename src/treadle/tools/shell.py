@@ -8,7 +8,7 @@ from typing import Annotated
 
 import msgspec
 
-from treadle.ports.sandbox import ExecResult
+from treadle.ports.sandbox import ExecResult, Limits, Sandbox
 from treadle.ports.tool import ToolContext, ToolResult
 from treadle.tools.define import tool
 
@@ -34,13 +34,22 @@ async def bash(
         limits = replace(limits, wall_seconds=min(seconds, limits.wall_seconds))
     files = context.sandbox.files
     before = await files.stamps()
-    result = await context.sandbox.exec(["sh", "-c", _SHELL, "sh", command], limits=limits, env=ENV)
+    result = await run_command(context.sandbox, command, limits=limits)
     return ToolResult(
         told(result, limits.wall_seconds),
         is_error=result.exit_code != 0,
         exit_code=result.exit_code,
         data={"network": [asdict(contact) for contact in result.contacts]} if result.contacts else None,
         changed=changed_between(before, await files.stamps()),
+    )
+
+
+async def run_command(
+    sandbox: Sandbox, command: str, *, limits: Limits, env: Mapping[str, str] | None = None, stdin: bytes = b""
+) -> ExecResult:
+    """Run a shell command: by bash, or by sh where there is none. Raises SandboxUnavailable."""
+    return await sandbox.exec(
+        ["sh", "-c", _SHELL, "sh", command], limits=limits, env={**ENV, **(env or {})}, stdin=stdin
     )
 
 
