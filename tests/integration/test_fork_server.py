@@ -1,4 +1,4 @@
-"""The process that launchers are forked from: replaced when it is killed, gone with Treadle, and it passes nothing on."""
+"""The process that launchers are forked from: replaced when it is killed, and gone with Treadle."""
 
 from __future__ import annotations
 
