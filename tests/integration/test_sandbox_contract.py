@@ -678,7 +678,7 @@ async def test_the_guarantees_are_these(sandbox: Sandbox, limits_held: set[Guara
     landlock = {g.NO_NETWORK, g.FILES_CONFINED, g.GIT_PROTECTED, g.NO_CAPABILITIES, g.TREE_KILLED, g.SYSCALL_FILTER}
     by_engine = sandbox.guarantees & {g.MEMORY_LIMIT, g.PROCESS_LIMIT, g.CPU_LIMIT}
     expected = {
-        "bubblewrap": landlock | {g.PROCESSES_HIDDEN, g.ALLOW_LIST} | limits_held,
+        "bubblewrap": landlock | {g.PROCESSES_HIDDEN} | limits_held,
         "landlock": landlock | limits_held,
         "docker": landlock | {g.PROCESSES_HIDDEN, g.PROCESS_MEMORY_LIMIT, g.DISK_LIMIT} | by_engine,
         "none": set(),

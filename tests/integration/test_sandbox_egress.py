@@ -21,7 +21,7 @@ from tests.unit.egress.loopback import Host, Names, a_host
 from treadle.egress.allowed import Egress
 from treadle.errors import SandboxUnavailable
 from treadle.ports.sandbox import MIB, Contact, ExecResult, Guarantee, Limits, Sandbox, Spawning
-from treadle.sandboxes.choose import open_sandbox
+from treadle.sandboxes.choose import open_sandbox, probe
 
 LIMITS = Limits(wall_seconds=20.0, memory_bytes=256 * MIB, processes=24)
 
@@ -57,19 +57,28 @@ except OSError as error:
 
 
 @pytest.fixture
-async def stage(tmp_path: Path) -> AsyncIterator[Stage]:
+def backend() -> str:
+    return "bubblewrap"
+
+
+each = pytest.mark.parametrize("backend", ["bubblewrap", "docker"])
+
+
+@pytest.fixture
+async def stage(tmp_path: Path, backend: str) -> AsyncIterator[Stage]:
     (tmp_path / "workspace").mkdir()
     names = Names({"docs.example": [["127.0.0.1"]], "other.example": [["127.0.0.1"]], "localhost": [["127.0.0.1"]]})
     async with a_host() as allowed, a_host() as forbidden:
         egress = Egress.to([f"docs.example:{allowed.port}", f"127.0.0.1:{allowed.port}"], resolve=names)
         try:
-            sandbox = await open_sandbox(tmp_path / "workspace", backend="bubblewrap", egress=egress)
+            sandbox = await open_sandbox(tmp_path / "workspace", backend=backend, egress=egress)
         except SandboxUnavailable as error:
-            pytest.skip(f"bubblewrap does not work here: {error}")
+            pytest.skip(f"{backend} does not work here: {error}")
         yield Stage(sandbox, allowed, forbidden, names)
         await sandbox.close()
 
 
+@each
 async def test_page_of_an_allowed_host_is_read_and_told(stage: Stage) -> None:
     result = await stage.get(f"http://docs.example:{stage.allowed.port}/page")
     assert result.stdout == "hello\n", result
@@ -171,6 +180,7 @@ print(sorted(set(os.listdir("/sys/class/net")) if os.path.isdir("/sys/class/net"
 """
 
 
+@each
 async def test_there_is_no_way_but_by_the_proxy(stage: Stage, tmp_path: Path) -> None:
     abstract = f"treadle-{os.getpid()}"
     with socket.socket(socket.AF_UNIX) as named, socket.socket(socket.AF_UNIX) as nameless:
@@ -207,6 +217,7 @@ for data in (b"\\0" * 99 + end, b"\\x05\\1\\0" + end, b"GET / HTTP/1.1\\r\\nHost
     assert (await stage.get(f"http://docs.example:{stage.allowed.port}/")).stdout == "hello\n"
 
 
+@each
 async def test_nothing_of_the_way_out_outlives_the_call(stage: Stage) -> None:
     def opened() -> int:
         return len(os.listdir("/proc/self/fd"))
@@ -221,6 +232,7 @@ async def test_nothing_of_the_way_out_outlives_the_call(stage: Stage) -> None:
     assert first.exit_code == second.exit_code == 0
 
 
+@each
 async def test_call_that_is_cancelled_while_it_talks_leaves_nothing(stage: Stage) -> None:
     tasks, descriptors = asyncio.all_tasks(), len(os.listdir("/proc/self/fd"))
     stage.allowed.answer = b""
@@ -234,14 +246,16 @@ async def test_call_that_is_cancelled_while_it_talks_leaves_nothing(stage: Stage
     assert left == set() and len(os.listdir("/proc/self/fd")) <= descriptors + 1
 
 
+@each
 async def test_command_inherits_nothing_of_the_way_out(stage: Stage) -> None:
     result = await stage.sandbox.exec(["sh", "-c", "ls /proc/self/fd; trap -p; grep -i sigign /proc/self/status"])
-    plain = await open_sandbox(stage.sandbox.workspace, backend="bubblewrap")
+    plain = await open_sandbox(stage.sandbox.workspace, backend=stage.sandbox.name)
     without = await plain.exec(["sh", "-c", "ls /proc/self/fd; trap -p; grep -i sigign /proc/self/status"])
     assert result.stdout == without.stdout
     assert "proxy" not in (await plain.exec(["env"])).stdout.lower()
 
 
+@each
 @pytest.mark.parametrize(
     ("argv", "code"), [(["nothing-of-this-name"], 127), (["/etc/hosts"], 126), (["sh", "-c", "exit 7"], 7)]
 )
@@ -265,6 +279,7 @@ print(urllib.request.urlopen(f"http://localhost:{server.server_port}/").status)
     assert (await stage.python(code)).stdout == "200\n"
 
 
+@each
 async def test_process_that_goes_on_has_the_same_way_out(stage: Stage) -> None:
     assert isinstance(stage.sandbox, Spawning)
     process = await stage.sandbox.spawn(["python", "-S", "-c", GET, f"http://docs.example:{stage.allowed.port}/"])
@@ -276,7 +291,10 @@ async def test_process_that_goes_on_has_the_same_way_out(stage: Stage) -> None:
 async def test_guarantee_says_which_it_is(stage: Stage, tmp_path: Path) -> None:
     assert Guarantee.ALLOW_LIST in stage.sandbox.guarantees and Guarantee.NO_NETWORK not in stage.sandbox.guarantees
     plain = await open_sandbox(tmp_path / "workspace", backend="bubblewrap")
-    assert {Guarantee.ALLOW_LIST, Guarantee.NO_NETWORK} <= plain.guarantees
+    assert Guarantee.ALLOW_LIST not in plain.guarantees and Guarantee.NO_NETWORK in plain.guarantees
+    told = {one.name: one.guarantees for one in await probe()}
+    assert {Guarantee.ALLOW_LIST, Guarantee.NO_NETWORK} <= told["bubblewrap"]
+    assert Guarantee.ALLOW_LIST not in told["landlock"] | told["none"]
 
 
 @pytest.mark.parametrize("backend", ["landlock", "none"])

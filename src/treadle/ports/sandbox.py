@@ -15,9 +15,9 @@ class Guarantee(StrEnum):
     """What a backend can promise. A missing one is shown to the user, never assumed."""
 
     NO_NETWORK = "no_network"
-    """No other machine is reached. Not held by a sandbox that was given an allow-list."""
+    """No other machine is reached."""
     ALLOW_LIST = "allow_list"
-    """It takes an allow-list of hosts, and then nothing else is reached: by a proxy outside, which resolves names."""
+    """Instead of that: it was given a list of hosts, and reaches no other, by a proxy outside that resolves names."""
     FILES_CONFINED = "files_confined"
     """Nothing outside the workspace can be written, and nothing but a read-only runtime can be read."""
     GIT_PROTECTED = "git_protected"

@@ -7,19 +7,24 @@ of ours stays inside that the command could end, and no file leads out. Imports 
 import os
 import sys
 from _signal import SIG_DFL, SIGPIPE, SIGXFSZ, signal  # type: ignore[import-not-found]  # `signal` brings enum
-from _socket import AF_INET, SCM_RIGHTS, SOCK_STREAM, SOL_SOCKET, socket
+from _socket import AF_INET, AF_UNIX, SCM_RIGHTS, SOCK_STREAM, SOL_SOCKET, socket
 
 _WAITING = 128
 _PROXY = ("http_proxy", "https_proxy", "all_proxy", "HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY")
 _DIRECT = ("no_proxy", "NO_PROXY")
 
 
-def main(descriptor: int, direct: str, argv: list[str]) -> None:
+def main(place: str, direct: str, argv: list[str]) -> None:
     """Hand the socket out by a Unix socket, wait until somebody attends to it, become the command.
 
+    `place`: the descriptor of that Unix socket, or the path of one that listens.
     `direct`: the hosts that are not asked by way of the proxy.
     """
-    way = socket(fileno=descriptor)
+    if place.isdigit():
+        way = socket(fileno=int(place))
+    else:
+        way = socket(AF_UNIX, SOCK_STREAM)
+        way.connect(place)
     listener = socket(AF_INET, SOCK_STREAM)
     listener.bind(("127.0.0.1", 0))
     listener.listen(_WAITING)
@@ -41,4 +46,4 @@ def main(descriptor: int, direct: str, argv: list[str]) -> None:
         os._exit(127 if isinstance(error, (FileNotFoundError, NotADirectoryError)) else 126)
 
 
-main(int(sys.argv[1]), sys.argv[2], sys.argv[3:])
+main(sys.argv[1], sys.argv[2], sys.argv[3:])

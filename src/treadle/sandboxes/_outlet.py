@@ -22,15 +22,18 @@ logger = logging.getLogger("treadle.egress")
 
 
 class Outlet:
-    """Context of one call. The proxy runs in this process, and ends with the context."""
+    """Context of one call. The proxy runs in this process, and ends with the context.
+
+    The command makes its socket by `PROGRAM`, which it is begun with: `program ... PROGRAM, way, direct, *command`.
+    """
 
     def __init__(self, egress: Egress) -> None:
         self._proxy = Proxy(egress)
         self._allowed = egress.allowed
-        self._ours, self._theirs = socket.socketpair()
-        self._ours.setblocking(False)
-        self._listener: socket.socket | None = None
-        self._serving: asyncio.Task[None] | None = None
+        self._sockets: list[socket.socket] = []
+        self._tasks: list[asyncio.Task[None]] = []
+        self.is_open = False
+        """Whether the call came so far that it could ask for anything."""
 
     async def __aenter__(self) -> Outlet:
         return self
@@ -38,25 +41,20 @@ class Outlet:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._ours.close()
-        self._theirs.close()
-        if self._serving is not None:
-            self._serving.cancel()
-            await asyncio.wait([self._serving])
-            if not self._serving.cancelled() and (failed := self._serving.exception()) is not None:
+        for task in self._tasks:
+            task.cancel()
+        if self._tasks:
+            await asyncio.wait(self._tasks)
+        for task in self._tasks:
+            if not task.cancelled() and (failed := task.exception()) is not None:
                 logger.warning("The proxy of a sandbox failed: %s", failed)
-        if self._listener is not None:
-            self._listener.close()
+        for one in self._sockets:
+            one.close()
 
     @property
     def contacts(self) -> tuple[Contact, ...]:
-        """Whom the call asked for."""
+        """Whom the call asked for, once the context has ended."""
         return self._proxy.contacts
-
-    @property
-    def is_open(self) -> bool:
-        """Whether the call came so far that it could ask for anything."""
-        return self._serving is not None
 
     @property
     def direct(self) -> str:
@@ -65,22 +63,54 @@ class Outlet:
         return ",".join(name for name in _LOOPBACK if name not in listed)
 
     def lend(self) -> int:
-        """The descriptor that the command must inherit. The caller closes it once that runs."""
-        return self._theirs.detach()
+        """A descriptor that the command must inherit, as its way to us. The caller closes it once that runs."""
+        ours, theirs = socket.socketpair()
+        self._sockets.append(ours)
+        return theirs.detach()
 
     async def open(self) -> None:
-        """Wait until the call has made its socket, and serve it; then the command begins. Returns if it ended first.
+        """Wait until the command has made its socket, and serve it; only then it goes on. Returns if it ended first.
 
         Raises:
             SandboxUnavailable: What came is not the socket that was expected.
         """
-        await readable(self._ours.fileno())
+        way = self._sockets[-1]
+        way.setblocking(False)
+        await readable(way.fileno())
         with suppress(ConnectionError):
-            _, descriptors, _, _ = socket.recv_fds(self._ours, 16, 1, socket.MSG_CMSG_CLOEXEC)
+            _, descriptors, _, _ = socket.recv_fds(way, 16, 1, socket.MSG_CMSG_CLOEXEC)
             if descriptors:
-                self._listener = _checked(descriptors[0])
-                self._serving = asyncio.ensure_future(self._proxy.serve(self._listener))
-                self._ours.send(b"+")
+                listener = _checked(descriptors[0])
+                self._sockets.append(listener)
+                self._tasks.append(asyncio.ensure_future(self._proxy.serve(listener)))
+                self.is_open = True
+                way.send(b"+")
+
+    def open_at(self, path: Path) -> None:
+        """Do as `open`, beside the caller, for a command that inherits nothing: its way to us is a socket file.
+
+        Raises:
+            OSError: It cannot be made.
+        """
+        door = socket.socket(socket.AF_UNIX)
+        self._sockets.append(door)
+        door.bind(str(path))
+        door.listen(1)
+        door.setblocking(False)
+        self._tasks.append(asyncio.ensure_future(self._admit(door)))
+
+    async def _admit(self, door: socket.socket) -> None:
+        """The first who comes is the program that begins the command. Whoever comes later finds nobody."""
+        way, _ = await asyncio.get_running_loop().sock_accept(door)
+        door.close()
+        self._sockets.append(way)
+        await self.open()
+
+
+def no_way_out(said: str, code: int) -> SandboxUnavailable:
+    """The error of a call that ended before it had its socket."""
+    why = said.strip() or f"it ended with code {code}"
+    return SandboxUnavailable(f"The sandbox got no way out to allowed hosts: {why}. The command did not run.")
 
 
 def _checked(descriptor: int) -> socket.socket:

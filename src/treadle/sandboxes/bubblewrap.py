@@ -22,7 +22,7 @@ from treadle.sandboxes._cgroup import Controllers, call_group
 from treadle.sandboxes._disk import DiskWatch
 from treadle.sandboxes._files import WorkspaceFiles
 from treadle.sandboxes._git_mask import GitMask
-from treadle.sandboxes._outlet import PROGRAM, Outlet
+from treadle.sandboxes._outlet import PROGRAM, Outlet, no_way_out
 from treadle.sandboxes._process import Child, Command, Pipes, run_child
 from treadle.sandboxes._rlimits import limit_guarantees, rlimits
 from treadle.sandboxes._runtime import CERTIFICATES, ETC, Runtime, check_argv, environment, find_runtime
@@ -112,7 +112,7 @@ class BubblewrapSandbox:
     @property
     def guarantees(self) -> frozenset[Guarantee]:
         held = {
-            Guarantee.ALLOW_LIST,
+            Guarantee.NO_NETWORK if self._egress is None else Guarantee.ALLOW_LIST,
             Guarantee.FILES_CONFINED,
             Guarantee.GIT_PROTECTED,
             Guarantee.PROCESSES_HIDDEN,
@@ -121,8 +121,6 @@ class BubblewrapSandbox:
         }
         if self._filter is not None:
             held.add(Guarantee.SYSCALL_FILTER)
-        if self._egress is None:
-            held.add(Guarantee.NO_NETWORK)
         return frozenset(held) | limit_guarantees(self._controllers)
 
     async def exec(
@@ -205,8 +203,7 @@ class BubblewrapSandbox:
                 raise SandboxUnavailable(f"bubblewrap could not be started: {error}.") from error
             result = gate.judge(finished)
         if outlet is not None and not (outlet.is_open or finished.timed_out):
-            said = finished.stderr.strip() or f"it ended with code {finished.exit_code}"
-            raise SandboxUnavailable(f"The sandbox got no way out to allowed hosts: {said}. The command did not run.")
+            raise no_way_out(finished.stderr, finished.exit_code)
         return result
 
     def _words(self, gate: BwrapGate, call: _Call, outlet: Outlet | None) -> tuple[str, ...]:

@@ -8,7 +8,7 @@ import os
 import sys
 import tempfile
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from treadle.egress.allowed import Egress
@@ -35,6 +35,8 @@ from treadle.settings import SandboxSettings
 
 BACKENDS = ("bubblewrap", "landlock", "docker", "none")
 _ALIASES = {"bwrap": "bubblewrap", "podman": "docker", "local": "none"}
+_WITH_LIST = ("bubblewrap", "docker")
+"""Those that have a network of each call's own, which a proxy can stand in."""
 _LANDLOCK_ABI = 2
 """The first one that lets a file be moved from one folder to another."""
 _PROBE_LIMITS = Limits(wall_seconds=10.0)
@@ -72,7 +74,7 @@ async def open_sandbox(
 ) -> Sandbox:
     """A sandbox for this workspace: the named backend, or with `auto` the strongest that works. Never `none` unasked.
 
-    `egress`: the hosts that commands may reach; only backends with Guarantee.ALLOW_LIST have a way to them.
+    `egress`: the hosts that commands may reach; not every backend has a way to them.
     `image`: what containers hold; by default, this machine's own programs.
 
     Raises:
@@ -89,10 +91,7 @@ async def open_sandbox(
         _check_holds_no_runtime(workspace)
     reasons = []
     for candidate in BACKENDS[:-1] if name == "auto" else (name,):
-        found = await _find(candidate, image)
-        if found.open is not None and egress is not None and Guarantee.ALLOW_LIST not in found.availability.guarantees:
-            reasons.append(f"{candidate}: it works, but cannot hold commands to a list of allowed hosts.")
-            continue
+        found = await (_find(candidate, image) if egress is None else _find_with_list(candidate, image))
         if found.open is not None:
             return found.open(workspace, limits or Limits(), egress)
         reasons.append(f"{candidate}: {found.availability.why}")
@@ -146,8 +145,15 @@ def _check_holds_no_runtime(workspace: Path) -> None:
 
 
 async def probe(image: str = "") -> list[Availability]:
-    """Every backend with what it holds here, strongest first. A container holds `image`."""
-    return [(await _find(name, image)).availability for name in BACKENDS]
+    """Every backend with what it holds here, strongest first: without hosts that are allowed, and with some.
+
+    A container holds `image`.
+    """
+    found = []
+    for name in BACKENDS:
+        plain, listed = (await _find(name, image)).availability, (await _find_with_list(name, image)).availability
+        found.append(replace(plain, guarantees=plain.guarantees | listed.guarantees))
+    return found
 
 
 async def _find(name: str, image: str) -> _Found:
@@ -160,6 +166,19 @@ async def _find(name: str, image: str) -> _Found:
             "none": _find_none,
         }
         _found[key] = await find[name]()
+    return _found[key]
+
+
+async def _find_with_list(name: str, image: str) -> _Found:
+    """The same, tried with a list of allowed hosts."""
+    found = await _find(name, image)
+    if found.open is None:
+        return found
+    if name not in _WITH_LIST:
+        return _failed(name, "it works, but cannot hold commands to a list of allowed hosts.")
+    key = (f"{name} with a list", image)
+    if key not in _found:
+        _found[key] = await _try(name, found.open, Egress.to([]))
     return _found[key]
 
 
@@ -244,7 +263,7 @@ def _engine_with(path: str, image: str) -> Open:
 def _open_container(
     engine: Engine, image: str, of_host: bool, workspace: Path, limits: Limits, egress: Egress | None
 ) -> Sandbox:
-    return ContainerSandbox(workspace, engine=engine, image=image, of_host=of_host, limits=limits)
+    return ContainerSandbox(workspace, engine=engine, image=image, of_host=of_host, limits=limits, egress=egress)
 
 
 def _open_unconfined(
@@ -253,12 +272,12 @@ def _open_unconfined(
     return UnconfinedSandbox(workspace, limits=limits, controllers=controllers)
 
 
-async def _try(name: str, open_it: Open) -> _Found:
+async def _try(name: str, open_it: Open, egress: Egress | None = None) -> _Found:
     """Run Treadle's Python in it: that needs the walls, the runtime and the limits all at once."""
     with tempfile.TemporaryDirectory(prefix="treadle-probe-") as folder:
         workspace = Path(folder, "workspace")
         workspace.mkdir()
-        sandbox = open_it(workspace, _PROBE_LIMITS, None)
+        sandbox = open_it(workspace, _PROBE_LIMITS, egress)
         try:
             result = await sandbox.exec(["python", "-c", "open('written', 'w').close()"])
         except (TreadleError, OSError) as error:

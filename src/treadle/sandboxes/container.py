@@ -8,12 +8,14 @@ from __future__ import annotations
 import os
 import secrets
 import shlex
+import sys
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from treadle.egress.allowed import Egress
 from treadle.errors import SandboxUnavailable
 from treadle.ports.sandbox import ExecResult, Guarantee, Limits
 from treadle.sandboxes import _seccomp
@@ -23,15 +25,17 @@ from treadle.sandboxes._files import WorkspaceFiles
 from treadle.sandboxes._git_mask import GitMask
 from treadle.sandboxes._launched import Launch, launch
 from treadle.sandboxes._oci_seccomp import profile
+from treadle.sandboxes._outlet import PROGRAM, Outlet, no_way_out
 from treadle.sandboxes._process import Pipes
 from treadle.sandboxes._rlimits import RLIMIT_NAMES, Rlimits, limit_guarantees, rlimits
-from treadle.sandboxes._runtime import ETC, check_argv, environment, find_runtime
+from treadle.sandboxes._runtime import CERTIFICATES, ETC, check_argv, environment, find_runtime
 from treadle.sandboxes._spawned import Spawned, without_end
 
 WORKSPACE = "/workspace"
 _HOME = "/tmp/home"
 _ALIASES = "/.treadle/bin"
 _RUN = "/.treadle/run"
+_OUT = "/.treadle/out"
 _IMAGE_PATH = "${PATH}"
 _PROCESSES = 32768
 """Where a cgroup is the limit: by itself podman asks for more than it may have in many places, and fails."""
@@ -80,14 +84,27 @@ class ContainerSandbox:
 
     name = "docker"
 
-    def __init__(self, workspace: Path, *, engine: Engine, image: str, of_host: bool, limits: Limits) -> None:
-        """`of_host`: the image is `_engine.host_image`, and this machine's programs are mounted into it."""
+    def __init__(
+        self,
+        workspace: Path,
+        *,
+        engine: Engine,
+        image: str,
+        of_host: bool,
+        limits: Limits,
+        egress: Egress | None = None,
+    ) -> None:
+        """`of_host`: the image is `_engine.host_image`, and this machine's programs are mounted into it.
+
+        `egress`: the hosts that commands may reach; None: there is no network.
+        """
         self._workspace = workspace.resolve()
         self._files = WorkspaceFiles(self._workspace)
         self._engine = engine
         self._image = image
         self._runtime = find_runtime() if of_host else None
         self._limits = limits
+        self._egress = egress
         self._filter = profile(_seccomp.COMMON + _seccomp.OWN_NETWORK)
         self._calls = Calls()
 
@@ -102,7 +119,7 @@ class ContainerSandbox:
     @property
     def guarantees(self) -> frozenset[Guarantee]:
         held = {
-            Guarantee.NO_NETWORK,
+            Guarantee.NO_NETWORK if self._egress is None else Guarantee.ALLOW_LIST,
             Guarantee.FILES_CONFINED,
             Guarantee.GIT_PROTECTED,
             Guarantee.PROCESSES_HIDDEN,
@@ -146,12 +163,23 @@ class ContainerSandbox:
         await self._calls.close()
 
     async def _exec(self, call: _Call) -> ExecResult:
+        if self._egress is None:
+            return await self._launch(call)
+        async with Outlet(self._egress) as outlet:
+            result = await self._launch(call, outlet)
+        if not (outlet.is_open or result.timed_out or result.disk_full):
+            raise no_way_out(result.stderr, result.exit_code)
+        return replace(result, contacts=outlet.contacts)
+
+    async def _launch(self, call: _Call, outlet: Outlet | None = None) -> ExecResult:
         name, mark = new_name(), secrets.token_hex(8)
         with (
             GitMask(call.folder) if call.folder else nullcontext() as mask,
             tempfile.TemporaryDirectory(prefix="treadle-call-", ignore_cleanup_errors=True) as folder,
         ):
             private = Path(folder)
+            if outlet is not None:
+                call = self._through(outlet, call, private)
             (private / "run").write_text(self._script(call, mark))
             (private / "empty").mkdir(0o555)
             words = [*self._run(call, name, private), *self._mounts(call, private, mask.path if mask else None)]
@@ -166,6 +194,17 @@ class ContainerSandbox:
             )
             bounds = replace(call.limits, output_bytes=call.limits.output_bytes + _MARKS)
             return _judge(await launch(what, bounds, None), mark)
+
+    def _through(self, outlet: Outlet, call: _Call, private: Path) -> _Call:
+        """The call, begun by what makes the socket of its proxy."""
+        (private / "listen.py").write_bytes(PROGRAM.read_bytes())
+        try:
+            outlet.open_at(private / "way")
+        except OSError as error:
+            raise SandboxUnavailable(f"No socket can be made in {private}: {error}; the command did not run.") from None
+        python = (self._runtime.interpreter or sys.executable) if self._runtime else "python3"
+        words = (python, "-I", "-S", f"{_OUT}/listen.py", f"{_OUT}/way", outlet.direct, *call.words)
+        return replace(call, words=words)
 
     def _script(self, call: _Call, mark: str) -> str:
         aliases = (_ALIASES,) if self._runtime and self._runtime.interpreter else ()
@@ -207,9 +246,12 @@ class ContainerSandbox:
 
     def _mounts(self, call: _Call, private: Path, git: Path | None) -> list[str]:
         words = _mount(private / "run", _RUN)
+        for name in ("listen.py", "way") if self._egress is not None else ():
+            words += _mount(private / name, f"{_OUT}/{name}")
         if self._runtime is not None:
             there = [path for path in self._runtime.system if not os.path.islink(path)]
-            for path in (*there, *self._runtime.python, *filter(os.path.exists, ETC)):
+            certificates = CERTIFICATES if self._egress is not None else ()
+            for path in (*there, *self._runtime.python, *filter(os.path.exists, (*ETC, *certificates))):
                 words += _mount(Path(path), path)
         for place in call.reads:
             words += _mount(place, str(place))
