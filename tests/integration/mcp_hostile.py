@@ -35,12 +35,11 @@ def tools_of(params):
 
 def call(request):
     if MODE == "counts":
-        with open("calls.txt", "a") as file:
+        with open(os.environ["LOG"], "a+") as file:
             file.write("called\n")
-        if os.path.exists("hang"):
-            os.remove("hang")
-            with open("hanging", "w"):
-                pass
+            file.seek(0)
+            number = len(file.readlines())
+        if os.environ["HANG"] == str(number):
             time.sleep(600)
     if MODE == "dies":
         sys.stderr.write("out of cheese")

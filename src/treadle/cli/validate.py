@@ -24,7 +24,9 @@ def validate(
     files: list[Path] | None = typer.Argument(
         None, metavar="[FILES]...", help="Check these instead: servers.yaml, treadle.toml, .env, ..."
     ),
-    live: bool = typer.Option(False, "--live", help="Also ask every server whether it is there and has its models."),
+    live: bool = typer.Option(
+        False, "--live", help="Also ask every server, of models and of tools, whether it is there."
+    ),
     json: bool = JSON,
 ) -> None:
     """Check the whole configuration, and show what each tier would use now.
@@ -65,6 +67,8 @@ def _show(checked: Checked, *, live: bool) -> None:
     show_tiers(checked.tiers)
     for item in checked.reached:
         output.note(f"{item.name}{f' at {item.at}' if item.at else ''}: {item.problem or 'answers'}")
+    for view in checked.mcp_servers:
+        output.note(f"MCP server {view.name}: {view.problem or f'{len(view.offers)} tools'}")
     for note in checked.notes:
         output.note(note)
     files = ", ".join(checked.files) or "Nothing is configured; what is shipped"
@@ -104,5 +108,8 @@ def _as_json(checked: Checked) -> dict[str, object]:
         "services": sorted(inventory.services),
         "models": sorted(inventory.models),
         "infrastructure": inventory.infrastructure,
+        "mcp_servers": {
+            view.name: view.problem or [offer.definition.name for offer in view.offers] for view in checked.mcp_servers
+        },
         "settings": {item.name: {"value": item.value, "from": item.origin} for item in checked.settings},
     }

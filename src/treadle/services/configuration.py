@@ -19,6 +19,8 @@ from treadle.models.routing import Need, Obstacles, route
 from treadle.pool.agents import FILE as POOL_FILE
 from treadle.pool.agents import read_config
 from treadle.services.prompts import load_prompts
+from treadle.services.tool_sources import SourceView, ask_sources
+from treadle.services.tool_sources import obstacles as mcp_obstacles
 from treadle.services.tools import registry_of
 from treadle.settings import Settings, check_settings_file, read_settings, settings_files, without_password
 
@@ -68,6 +70,8 @@ class Checked:
     notes: tuple[str, ...] = ()
     tiers: tuple[TierView, ...] = ()
     reached: tuple[Reached, ...] = ()
+    mcp_servers: tuple[SourceView, ...] = ()
+    """Those that were asked for their tools, and those that cannot be used as they are written down."""
 
 
 async def check(folder: Path, files: Sequence[Path] = (), *, live: bool = False) -> Checked:
@@ -103,16 +107,18 @@ async def check(folder: Path, files: Sequence[Path] = (), *, live: bool = False)
     reached = await reach(inventory, settings, seconds=LIVE_SECONDS) if live and found is not None else []
     obstacles = obstacles_in(reached) if reached else Obstacles(without_keys(inventory, settings))
     tiers = () if problems else tier_views(inventory, obstacles)
+    mcp_servers = () if files or problems else await _mcp_servers(settings, live=live)
     read = [*(files or [*settings_files(settings), *pools]), *(file for file in written if file not in files)]
     return Checked(
         files=tuple(str(file) for file in read),
         inventory=inventory,
         settings=() if files else tuple(setting_views(settings)),
         problems=tuple(problems),
-        unreachable=tuple(_unreachable(reached, tiers)),
+        unreachable=(*_unreachable(reached, tiers), *(_lost(view) for view in mcp_servers if live and view.problem)),
         notes=(*notes, *(f"{name} cannot be used: {why}." for name, why in without_keys(inventory, settings).items())),
         tiers=tiers,
         reached=tuple(reached),
+        mcp_servers=mcp_servers,
     )
 
 
@@ -185,6 +191,17 @@ def _tool_problems(settings: Settings) -> list[Problem]:
     except ConfigError as error:
         return [*error.problems]
     return []
+
+
+async def _mcp_servers(settings: Settings, *, live: bool) -> tuple[SourceView, ...]:
+    """MCP servers: all that are configured if they may be asked, else those that cannot be used as they are."""
+    if live:
+        return tuple(await ask_sources(registry_of(settings), settings.project, settings))
+    return tuple(SourceView(name, problem=why) for name, why in mcp_obstacles(settings).items())
+
+
+def _lost(view: SourceView) -> Problem:
+    return Problem(view.problem, view.hint)
 
 
 def _pool_problems(file: Path, inventory: Inventory) -> list[Problem]:
