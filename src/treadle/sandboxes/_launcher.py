@@ -31,6 +31,11 @@ if TYPE_CHECKING:
     """Made by `_launched.py`: argv, env, cwd, leash, status, rlimits, groups, git_aside, confine, at_end."""
 
 _DESCRIPTORS_SPACE = 256
+_OWN = (
+    *("auxv", "cgroup", "cmdline", "comm", "environ", "fd", "fdinfo", "io", "limits", "maps", "oom_score"),
+    *("personality", "sched", "schedstat", "smaps", "smaps_rollup", "stat", "statm", "status", "wchan"),
+)
+"""What the command may read of itself. Not all of its folder: `net` shows the connections of the host."""
 _LOCK_MILLISECONDS = 10
 _REAP_MILLISECONDS = 250
 """How long an orphan may lie dead before it is reaped; until then it counts against the process limit."""
@@ -182,8 +187,8 @@ def _become_command(spec: Spec, trouble: int, questions: Any) -> NoReturn:
 
 
 def _confine(confine: dict[str, Any], questions: Any) -> None:
-    own = f"/proc/{os.getpid()}"
-    rules = _kernel.landlock_rules(confine["abi"], [*confine["read"], own], confine["write"], confine["devices"])
+    own = [f"/proc/{os.getpid()}/{name}" for name in _OWN]
+    rules = _kernel.landlock_rules(confine["abi"], [*confine["read"], *own], confine["write"], confine["devices"])
     _kernel.no_new_privileges()
     _kernel.landlock_restrict(rules)
     _kernel.drop_capabilities()

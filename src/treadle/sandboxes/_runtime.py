@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import os
-import shutil
 import sys
 import tempfile
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from treadle.errors import UsageError
+from treadle.sandboxes._removal import remove_tree
 
 SYSTEM = ("/usr", "/bin", "/sbin", "/lib", "/lib32", "/lib64", "/libx32", "/nix/store")
 ETC = (
@@ -134,14 +134,4 @@ def private_folder(runtime: Runtime) -> Iterator[tuple[str, tuple[str, ...]]]:
                 os.symlink(runtime.interpreter, f"{folder}/bin/{alias}")
             yield folder, (f"{folder}/bin", *runtime.search_path)
     finally:
-        with contextlib.suppress(OSError, RecursionError):
-            shutil.rmtree(folder, onerror=_unlock)
-
-
-def _unlock(remove: Callable[[str], object], path: str, _: object) -> None:
-    """A folder without rights keeps its content: give them back and try once more."""
-    with contextlib.suppress(OSError):
-        os.chmod(os.path.dirname(path), 0o700)
-        if not os.path.islink(path):
-            os.chmod(path, 0o700)
-        remove(path)
+        remove_tree(folder)

@@ -53,6 +53,7 @@ _SHARED_MEMORY = """
 """
 _ATTRIBUTES = """
     setxattr lsetxattr fsetxattr removexattr lremovexattr fremovexattr setxattrat removexattrat file_setattr
+    getxattr lgetxattr getxattrat listxattr llistxattr listxattrat
 """
 _MODE_AND_TIME = "chmod fchmod fchmodat fchmodat2 utimensat chown fchown lchown fchownat"
 _OLD_TIME = "utime utimes futimesat"
@@ -123,6 +124,8 @@ SHARED_WITH_HOST = (
     *(Rule(call, EPERM, Check(argument, "nonzero")) for call in ("setpriority", "ioprio_set") for argument in (0, 1)),
     # System V and POSIX message queues, semaphores and shared memory: one name space for all of the host.
     *(Rule(call, refuse(errno.ENOSYS)) for call in _SHARED_MEMORY.split()),
+    # The names of files that somebody opens in a folder which Landlock lets nobody list.
+    Rule("inotify_add_watch", refuse(errno.EACCES)),
     # Extended attributes and inode flags of files that Landlock lets nobody open. Tools accept "not supported".
     *(Rule(call, refuse(errno.EOPNOTSUPP)) for call in _ATTRIBUTES.split()),
     Rule("ioctl", EPERM, Check(1, "in", (0x40086602, 0x40046602, 0x401C5820))),  # FS_IOC_SETFLAGS (64, 32), FSSETXATTR

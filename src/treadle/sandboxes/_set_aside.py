@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import os
 
+from treadle.sandboxes._removal import remove_tree
+
 
 class SetAside:
     """`path` is renamed to `aside` at the start and back at the end; what stands in its place by then is removed."""
@@ -26,25 +28,8 @@ class SetAside:
             try:
                 os.rename(self._path, displaced)
             except OSError:  # the folder above is not ours to write; then nothing is set aside there either
-                _remove(self._path)
+                remove_tree(self._path)
         if there:
             os.rename(self._aside, self._path)
         if os.path.lexists(displaced):
-            _remove(displaced)
-
-
-def _remove(path: str) -> None:
-    """As far as it goes: the command may have made it hard, and what is left lies outside the workspace."""
-    try:
-        if os.path.islink(path) or not os.path.isdir(path):
-            os.unlink(path)
-        else:
-            for folder, folders, files in os.walk(path, topdown=False):
-                for name in files:
-                    os.unlink(os.path.join(folder, name))
-                for name in folders:
-                    inner = os.path.join(folder, name)
-                    (os.unlink if os.path.islink(inner) else os.rmdir)(inner)
-            os.rmdir(path)
-    except (OSError, RecursionError):
-        pass
+            remove_tree(displaced)

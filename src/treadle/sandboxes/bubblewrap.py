@@ -228,6 +228,7 @@ class BubblewrapSandbox:
         for place in map(str, call.reads):
             options += ["--ro-bind", place, place]
         options += ["--bind", str(call.folder), WORKSPACE, *_hidden(git)] if git else ["--dir", _EMPTY]
+        options += _masks_of_proc()
         # /proc: to the kernel's root user, whom a root caller stays in the kernel's eyes, sysctls like core_pattern are
         # writable without any capability. / and /dev: memory of the host without a bound of its own.
         options += ["--remount-ro", "/proc", "--remount-ro", "/dev", "--remount-ro", "/"]
@@ -244,6 +245,18 @@ def _memory_mounts(limits: Limits) -> list[str]:
     options += ["--size", str(max(limits.memory_bytes // 4, 4096)), "--perms", "1777", "--tmpfs", "/dev/shm"]
     options += ["--size", str(max(limits.memory_bytes // 2, 4096)), "--perms", "1777", "--tmpfs", "/tmp"]
     return [*options, "--dir", _HOME]
+
+
+def _masks_of_proc() -> list[str]:
+    """Cover what only root may read of the kernel: in its eyes a root caller stays root, without any capability too."""
+    if os.getuid() != 0:
+        return []
+    options = []
+    with os.scandir("/proc") as entries:
+        for entry in entries:
+            if not entry.name.isdigit() and entry.is_file(follow_symlinks=False) and not entry.stat().st_mode & 0o004:
+                options += ["--ro-bind", os.devnull, entry.path]
+    return options
 
 
 def _runtime_mounts(runtime: Runtime) -> list[str]:
