@@ -17,7 +17,6 @@ if TYPE_CHECKING:
 WATCH = typer.Option(False, "--watch", "-w", help="Show it again every 2 s until Ctrl-C.")
 WATCH_SECONDS = 2.0
 HELD_SHOWN = 5
-_CLEAR = "\x1b[H\x1b[2J"
 
 
 def group() -> typer.Typer:
@@ -49,7 +48,8 @@ def list_workers(json: bool = JSON, watch: bool = WATCH, store: str | None = STO
             while True:
                 found = await workers.report(application.orchestrator.store)
                 if watch and not json and sys.stdout.isatty():
-                    output.data(_CLEAR + output.clock(await application.orchestrator.store.now()))
+                    output.clear()
+                    output.data(output.clock(await application.orchestrator.store.now()))
                 _show(found, json)
                 if not watch:
                     return

@@ -40,7 +40,7 @@ class LiveView:
     """Shows a run as a tree that is redrawn in place; see `cli.watch.View`."""
 
     def __init__(self, title: str, *, console: Console | None = None, clock: Callable[[], float] = time.time) -> None:
-        self._title = title
+        self._title = output.plain(title)
         self._clock = clock
         self._timeline = Timeline()
         self._said: dict[str, str] = {}
@@ -83,7 +83,7 @@ class LiveView:
 
     def note(self, text: str) -> None:
         """Show what is being waited for."""
-        self._note = text
+        self._note = output.plain(text)
 
     def close(self) -> None:
         """Leave the last picture on the screen. Idempotent."""
@@ -103,7 +103,7 @@ class LiveView:
         tree.add(grid)
         parts: list[Any] = [tree, self._footer()]
         if self._tail and not self._closed:
-            parts.append(Text("  … " + " ".join(self._tail.split())[-90:], style="dim", no_wrap=True))
+            parts.append(Text("  … " + output.plain(" ".join(self._tail.split()))[-90:], style="dim", no_wrap=True))
         return Group(*parts)
 
     def _rows(self) -> Iterable[tuple[Text, Text, Text, Text, Text]]:

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import os
+import re
 import sys
 import time
 from collections.abc import Iterable, Sequence
 from typing import Any, TextIO
 
+_UNSAFE = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
+"""What a terminal obeys instead of showing it, what changes the order of what it shows, and what it cannot be sent."""
 _CODES = {"bold": "1", "dim": "2", "red": "31", "green": "32", "yellow": "33", "cyan": "36"}
 _STATE_STYLES = {
     "done": "green",
@@ -25,10 +28,45 @@ _STATE_STYLES = {
 }
 
 
+_OWN = re.compile("(\x1b\\[(?:0|" + "|".join(_CODES.values()) + ")m)")
+_CLEAR = "\x1b[H\x1b[2J"
+
+
+def plain(text: str) -> str:
+    """The text with what terminals obey spelt out: most of what we show was said by a model or a program.
+
+    In JSON it means the same as before.
+    """
+    text = text.replace("\r\n", "\n")
+    return _UNSAFE.sub(lambda found: _spelt(ord(found[0])), text) if _UNSAFE.search(text) else text
+
+
+def _spelt(code: int) -> str:
+    return f"\\x{code:02x}" if code < 0x20 else f"\\u{code:04x}"
+
+
+def _safe(text: str, stream: TextIO) -> str:
+    """Plain but for our own colours, where there are any."""
+    if "\x1b" not in text or not has_color(stream):
+        return plain(text)
+    return "".join(part if number % 2 else plain(part) for number, part in enumerate(_OWN.split(text)))
+
+
 def data(text: str) -> None:
     """Write one line of data, at once."""
-    sys.stdout.write(text + "\n")
+    sys.stdout.write(_safe(text, sys.stdout) + "\n")
     sys.stdout.flush()
+
+
+def clear() -> None:
+    """Empty the terminal that stdout is."""
+    sys.stdout.write(_CLEAR)
+
+
+def piece(text: str) -> None:
+    """Write a part of a line that comes in pieces, on stderr, at once."""
+    sys.stderr.write(plain(text))
+    sys.stderr.flush()
 
 
 def data_json(value: Any, *, pretty: bool = False) -> None:
@@ -41,7 +79,7 @@ def data_json(value: Any, *, pretty: bool = False) -> None:
 
 def note(text: str = "") -> None:
     """Say something about progress."""
-    sys.stderr.write(text + "\n")
+    sys.stderr.write(_safe(text, sys.stderr) + "\n")
     sys.stderr.flush()
 
 
@@ -95,7 +133,7 @@ def _line(
 
 def clip(text: str, width: int) -> str:
     """One line, no longer than so."""
-    flat = " ".join(text.split())
+    flat = plain(" ".join(text.split()))
     return flat if len(flat) <= width else flat[: width - 1].rstrip() + "…"
 
 

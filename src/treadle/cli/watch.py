@@ -88,8 +88,7 @@ class PlainView:
     def emitted(self, kind: str, value: Any) -> None:
         """With --verbose, answers are shown as they are written."""
         if self._verbose and kind == "tokens":
-            sys.stderr.write(str(value))
-            sys.stderr.flush()
+            output.piece(str(value))
             self._midline = True
 
     def note(self, text: str) -> None:
