@@ -5,7 +5,7 @@ from __future__ import annotations
 import keyword
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from treadle.agents import command
@@ -14,6 +14,7 @@ from treadle.agents.class_brief import ClassPart
 from treadle.agents.examples import Example
 from treadle.agents.goal import Reading, module_name, read_goal
 from treadle.agents.prompt import Prompts
+from treadle.agents.usage import Usage, read_usage
 
 _FILE = {"type": "string", "pattern": "^[a-z][a-z_]{1,20}\\.py$"}
 _NAME = {"type": "string", "pattern": "^[a-z][a-z_]{1,24}$"}
@@ -57,6 +58,8 @@ class Brief:
     beside: str = ""
     """What files that are there already offer, for code that may import them."""
     classes: tuple[ClassPart, ...] = ()
+    usage: Usage | None = None
+    """How a program is called, where the goal shows it."""
 
     @property
     def module(self) -> str:
@@ -81,6 +84,8 @@ class Brief:
     @property
     def noun(self) -> str:
         """What the program is about: `task` for a todo app."""
+        if self.usage:
+            return self.module.rpartition(".")[2].removesuffix("s")
         words = [word for part in self.parts for word in part.parameters]
         return next((word for word in words if word not in _NOUNS_TOO_VAGUE), "item")
 
@@ -91,6 +96,8 @@ class Brief:
 
     def function_of(self, part: Part) -> str:
         """Name the function behind a command of a program."""
+        if self.usage and len(self.parts) == 1:
+            return f"run_{self.module.rpartition('.')[2]}"
         noun = self.noun if part.parameters else f"{self.noun}s"
         return f"{part.name}_{noun}"
 
@@ -100,6 +107,7 @@ class Brief:
             "parts": [asdict(p) for p in self.parts],
             "examples": [asdict(e) for e in self.examples],
             "classes": [part.as_dict() for part in self.classes],
+            "usage": self.usage.as_dict() if self.usage else None,
         } | {"assumptions": list(self.assumptions)}
 
     @classmethod
@@ -109,7 +117,8 @@ class Brief:
         rest = {key: plain[key] for key in ("goal", "file", "is_program", "skeleton", "beside")}
         classes = tuple(ClassPart.of(part) for part in plain.get("classes", ()))
         assumptions = tuple(plain["assumptions"])
-        return cls(**rest, parts=parts, examples=examples, assumptions=assumptions, classes=classes)
+        usage = Usage.of(plain["usage"]) if plain.get("usage") else None
+        return cls(**rest, parts=parts, examples=examples, assumptions=assumptions, classes=classes, usage=usage)
 
 
 async def make_brief(goal: str, asker: Asker, prompts: Prompts, *, seed: int = 0) -> Brief:
@@ -123,7 +132,12 @@ async def make_brief(goal: str, asker: Asker, prompts: Prompts, *, seed: int = 0
     if reading.is_program and command.speaks_of_more(goal):
         file = reading.file or module_name(goal)
         said = [] if reading.file else [f"the code goes into {file}"]
-        return Brief(goal, file, True, (), assumptions=tuple(said))
+        whole = Brief(goal, file, True, (), assumptions=tuple(said))
+        usage = read_usage(goal)
+        if usage is None:
+            return whole
+        parts = tuple(Part(one.name or "run", one.parameters(usage), "") for one in usage.commands)
+        return replace(whole, parts=parts, usage=usage)
     name = "analyse_program" if reading.is_program else "analyse_module"
     schema = _program_schema() if reading.is_program else _module_schema()
     question = Question(prompts[name].render(goal=goal), max_tokens=320, seed=seed, json_schema=schema)

@@ -98,7 +98,9 @@ def _request(brief: Brief, prompts: Prompts) -> str:
         return prompts["write_command"].render(goal=brief.goal, file=brief.file)
     if brief.is_program:
         given = "\n\n".join(filter(None, [frame.storage(brief), frame.signatures(brief), frame.main(brief)]))
-        return prompts["write_program"].render(goal=brief.goal, file=brief.file, frame=given)
+        return prompts["write_usage" if brief.usage else "write_program"].render(
+            goal=brief.goal, file=brief.file, frame=given
+        )
     if any(not part.is_exception for part in brief.classes):
         interface = "\n\n".join(filter(None, [class_brief.described(brief.classes), described(brief)]))
         return prompts["write_class"].render(goal=brief.goal, file=brief.file, interface=interface)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import ast
 import re
 import shlex
+from dataclasses import replace
 
 from treadle.agents.answers import is_python
 from treadle.agents.source import mend, with_imports
@@ -81,7 +82,7 @@ def _help_case(goal: str) -> Case:
             "    assert option in said",
         ]
     lines.append('assert run(tmp_path, "--no-such-option").returncode != 0')
-    return _case("test_options_are_known" if options else "test_help", lines)
+    return replace(_case("test_options_are_known" if options else "test_help", lines), origin="form")
 
 
 def _arguments(words: str) -> list[str] | None:

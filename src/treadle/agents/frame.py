@@ -8,6 +8,7 @@ from collections.abc import Sequence
 
 from treadle.agents.answers import is_python
 from treadle.agents.brief import Brief, Part
+from treadle.agents.usage import Argument, Command, Option, Usage, identifier
 
 _WHOLE = {"index", "number", "id", "count", "n", "position", "num", "year", "quantity", "task_id", "item_id"}
 _REAL = {"amount", "price", "value", "temperature", "celsius", "fahrenheit", "kelvin", "degrees"} | {
@@ -19,6 +20,7 @@ _FILES = {"file", "filename", "path", "file_path", "filepath"}
 _LOOKING = {"list", "show", "view", "display", "ls", "all"}
 """Commands that show what is stored."""
 _SAMPLE_FILE = "some.txt"
+_SPEAKS_OF_ERRORS = re.compile(r"\b(?:error|fail|exit|invalid|unknown|missing|refus|wrong|no such)", re.IGNORECASE)
 _STORED = re.compile(r"\b(?:stor|sav|keep|persist|remember)", re.IGNORECASE)
 _IN_A_FILE = re.compile(r"\b(?:json|file)\b", re.IGNORECASE)
 _OTHER_STORAGE = re.compile(r"\b(?:sqlite|database|csv|yaml|toml|xml|pickle|ini)\b", re.IGNORECASE)
@@ -49,6 +51,19 @@ if __name__ == "__main__":
 """
 
 
+_SHOWN_END = """
+    except (LookupError, OSError, ValueError) as error:
+        parser.exit({status}, f"{{error}}\\n")
+    if result not in (None, ""):
+        print(result)
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
+"""
+
+
 def storage(brief: Brief) -> str:
     """Write the functions that load and save, or '' if the goal does not ask for a JSON file.
 
@@ -65,6 +80,8 @@ def storage(brief: Brief) -> str:
 def signatures(brief: Brief) -> str:
     """Write the functions that are to be completed."""
     begin = f"{brief.noun}s = load_{brief.noun}s()\n    ..." if storage(brief) else "..."
+    if brief.usage:
+        return "\n\n\n".join(_signature_of(brief, brief.usage, one, begin) for one in brief.usage.commands)
     return "\n\n\n".join(
         f"def {brief.function_of(part)}({', '.join(part.parameters)}):\n"
         f'    """{_sentence(part)} Return the text to print{_raised(brief, part)}."""\n    {begin}'
@@ -77,6 +94,8 @@ def main(brief: Brief) -> str:
 
     What cannot be done is what the function raises: it is said on stderr, and the exit code is 1.
     """
+    if brief.usage:
+        return _main_of(brief, brief.usage)
     lines = [
         "def main(argv=None):",
         '    """Run one command and return its exit code."""',
@@ -99,6 +118,8 @@ def main(brief: Brief) -> str:
 
 def usage(brief: Brief) -> str:
     """List the commands as a user types them."""
+    if brief.usage:
+        return "\n".join(f"- `{one.shown(brief.file)}`" for one in brief.usage.commands)
     single = len(brief.parts) == 1
     lines = []
     for part in brief.parts:
@@ -121,6 +142,8 @@ def may_miss(brief: Brief, part: Part) -> str:
 
 def cannot_fail(brief: Brief, arguments: Sequence[str]) -> bool:
     """Tell whether a command line, each word as Python source, is one that `usage` leaves no reason to fail."""
+    if brief.usage:
+        return False
     single = len(brief.parts) == 1
     named = [part for part in brief.parts if single or repr(part.name) in arguments[:1]]
     given = list(arguments) if single else list(arguments[1:])
@@ -182,6 +205,110 @@ def _arguments(part: Part, parser: str, single: bool) -> list[str]:
         kind = ", type=int" if name in _WHOLE else ", type=float" if name in _REAL else ""
         lines.append(f'    {parser}.add_argument("{name}"{kind})')
     return lines
+
+
+def _signature_of(brief: Brief, usage: Usage, command: Command, begin: str) -> str:
+    """A function to be completed: options have their defaults, and what is said is how it is called."""
+    required = _required(usage, command)
+    given = ", ".join([*required, *(f"{name}={value}" for name, value in _defaults(usage, command).items())])
+    said = f"Return the text that `{command.shown(brief.file)}` prints."
+    if usage.stdin and "text" in required:
+        said += "\n\n    `text` is what was read already."
+    if _SPEAKS_OF_ERRORS.search(brief.goal):
+        said += "\n\n    Raise ValueError with a message where the goal speaks of an error."
+    said += "\n    " if "\n" in said else ""
+    return f'def {_function(brief, command)}({given}):\n    """{said}"""\n    {begin}'
+
+
+def _required(usage: Usage, command: Command) -> list[str]:
+    return [name for name in command.parameters(usage) if name not in _defaults(usage, command)]
+
+
+def _defaults(usage: Usage, command: Command) -> dict[str, str]:
+    """Parameters that may be left out, with what they are then."""
+    found = {one.name: "None" for one in command.arguments if one.is_optional and one.name != usage.stdin}
+    return found | {option.name: option.default for option in command.options if not option.is_required}
+
+
+def _function(brief: Brief, command: Command) -> str:
+    return brief.function_of(next(part for part in brief.parts if part.name == (command.name or "run")))
+
+
+def _main_of(brief: Brief, usage: Usage) -> str:
+    """Write `main` for a usage that the goal shows."""
+    lines = [
+        "def main(argv=None):",
+        '    """Run one command and return its exit code."""',
+        "    parser = argparse.ArgumentParser()",
+    ]
+    single = len(usage.commands) == 1 and not usage.commands[0].name
+    if not single:
+        lines.append('    commands = parser.add_subparsers(dest="command", required=True)')
+    for one in usage.commands:
+        parser = "parser" if single else f"{one.name.replace('-', '_')}_parser"
+        lines += [] if single else [f'    {parser} = commands.add_parser("{one.name}")']
+        lines += [f"    {parser}.add_argument({words})" for words in _parsed(one)]
+    lines.append("    args = parser.parse_args(argv)")
+    lines += _missing(usage)
+    lines.append("    try:")
+    for number, one in enumerate(usage.commands):
+        indent = "        " if single else "            "
+        lines += [] if single else [f'        {"elif" if number else "if"} args.command == "{one.name}":']
+        lines += [f"{indent}{line}" for line in _call(brief, usage, one)]
+    return "\n".join(lines) + _SHOWN_END.format(status=usage.status)
+
+
+def _parsed(command: Command) -> list[str]:
+    """The calls of `add_argument`, without what they are called on."""
+    found = []
+    for one in command.arguments:
+        metavar = f', metavar="{one.shown}"' if one.name.endswith("_") else ""
+        found.append(f'"{one.name}"{_kind(one)}{metavar}' + (', nargs="?"' if one.is_optional else ""))
+    for option in command.options:
+        if option.value is None:
+            found.append(f'"{option.flag}", action="store_true"{_dest(option)}')
+            continue
+        rest = ", required=True" if option.is_required else f", default={option.default}"
+        rest = "" if rest == ", default=None" else rest
+        metavar = f', metavar="{option.value.shown}"'
+        found.append(f'"{option.flag}"{_kind(option.value)}{metavar}{_dest(option)}{rest}')
+    return found
+
+
+def _dest(option: Option) -> str:
+    return f', dest="{option.name}"' if option.name.endswith("_") else ""
+
+
+def _kind(argument: Argument) -> str:
+    return "" if argument.kind == "str" else f", type={argument.kind}"
+
+
+def _missing(usage: Usage) -> list[str]:
+    """Arguments that only some switch makes superfluous are asked for."""
+    needed = usage.commands[0].arguments if usage.alone else ()
+    if not needed:
+        return []
+    switches = " or ".join(f"args.{identifier(flag)}" for flag in usage.alone)
+    names = " ".join(one.shown for one in needed)
+    return [
+        f"    if not {switches if len(usage.alone) == 1 else f'({switches})'} and args.{needed[-1].name} is None:",
+        f'        parser.error("missing: {names}")',
+    ]
+
+
+def _call(brief: Brief, usage: Usage, command: Command) -> list[str]:
+    named = {one.name for one in command.arguments}
+    lines = []
+    if usage.stdin == "-":
+        lines.append("text = sys.stdin.read()")
+    elif usage.stdin in named:
+        given = f"args.{usage.stdin}"
+        value = f"Path({given}).read_text()" if usage.stdin in _FILES else given
+        lines.append(f"text = {value} if {given} is not None else sys.stdin.read()")
+    values = {name: "text" if name == "text" and lines else f"args.{name}" for name in command.parameters(usage)}
+    words = [values[name] for name in _required(usage, command)]
+    words += [f"{name}={values[name]}" for name in _defaults(usage, command)]
+    return [*lines, f"result = {_function(brief, command)}({', '.join(words)})"]
 
 
 def _raised(brief: Brief, part: Part) -> str:

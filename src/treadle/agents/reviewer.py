@@ -219,7 +219,7 @@ async def _weigh(
 ) -> None:
     """Tell the failed tests that count from those that are as likely wrong themselves."""
     for number, case in enumerate(failed):
-        counts = case.origin == "goal"
+        counts = case.is_given
         if not counts and asker is not None and number < _MAX_CONFIRMED:
             counts = await _is_confirmed(work, asker, prompts, case, f"review.confirm.{number}", seed)
         shown = f"```python\n{case.source.strip()}\n```\nfails with:\n{found.failed[case.name]}"

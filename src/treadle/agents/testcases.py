@@ -26,8 +26,8 @@ _Function = ast.FunctionDef | ast.AsyncFunctionDef
 class Case:
     """One test function.
 
-    `origin` is `goal` for what the user gave, `code` for what an answer said about its own code, `model` for tests that
-    a model was asked for.
+    `origin` is `goal` for what the user gave, `form` for what it says of the form alone (which options there are),
+    `code` for what an answer said about its own code, `model` for tests that a model was asked for.
     """
 
     name: str
@@ -35,6 +35,11 @@ class Case:
     origin: str
     votes: int = 1
     """How many answers proposed it on their own."""
+
+    @property
+    def is_given(self) -> bool:
+        """Whether it is beyond dispute."""
+        return self.origin in ("goal", "form")
 
     @property
     def body(self) -> str:

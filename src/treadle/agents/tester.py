@@ -15,15 +15,6 @@ from treadle.agents.prompt import Prompts
 from treadle.agents.source import find_flaw, has_class, interface
 from treadle.agents.testcases import Case, Header, from_assertions, from_functions
 
-_RUN = '''def run(folder, *args):
-    """Run the program in a folder and return the completed process; it must not crash."""
-    script = Path(__file__).parent / "{file}"
-    command = [sys.executable, str(script), *args]
-    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=10)
-    assert "Traceback" not in done.stderr, done.stderr[-800:]
-    return done
-'''
-
 _FAILING = re.compile(r"\b(?:fail|error|exit|refus|reject|invalid|duplicate|unique|twice|must|only if)", re.IGNORECASE)
 
 
@@ -57,8 +48,7 @@ def header(brief: Brief, names: list[str]) -> Header:
     """Say what stands above the tests in the test file."""
     if brief.is_program:
         imports = ("import pytest", "import re", "import subprocess", "import sys", "from pathlib import Path")
-        helper = command.RUN if brief.is_whole else _RUN
-        return Header(f"Tests for {brief.file}.", imports, helper.format(file=brief.file.rpartition("/")[2]))
+        return Header(f"Tests for {brief.file}.", imports, command.RUN.format(file=brief.file.rpartition("/")[2]))
     module = brief.module.rpartition(".")[2]
     return Header(
         f"Tests for {brief.file}.", ("import pytest", "import math", f"from {module} import {', '.join(names)}")
@@ -74,7 +64,7 @@ def names_to_test(brief: Brief, source: str) -> list[str]:
 
 
 def _question(brief: Brief, source: str, prompts: Prompts) -> str:
-    if brief.is_whole:
+    if brief.is_whole or brief.usage:
         return prompts["test_command"].render(goal=brief.goal, file=brief.file)
     if brief.is_program:
         values = {"goal": brief.goal, "file": brief.file, "interface": frame.usage(brief)}
@@ -90,7 +80,7 @@ def _question(brief: Brief, source: str, prompts: Prompts) -> str:
 def _read(brief: Brief, source: str, answer: str) -> list[Case]:
     names = names_to_test(brief, source)
     if brief.is_program:
-        kept = ("stdin",) if brief.is_whole else ()
+        kept = ("stdin",) if brief.is_whole or brief.usage else ()
         cases = from_functions(_without_guessed_words(brief, _without_keywords(answer, kept)), names)
         return [case for case in cases if not _wants_failure_of_what_cannot_fail(brief, case)]
     if has_class(source):

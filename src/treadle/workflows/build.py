@@ -221,7 +221,7 @@ def after_syntax(state: WorkState) -> str:
     """Unusable code goes back; usable code is tested, on what the user gave if there is anything, else on new tests."""
     if state["candidates"][-1]["flaw"]:
         return "reflect"
-    is_given = state.get("check") or any(case["origin"] == "goal" for case in state["cases"])
+    is_given = state.get("check") or any(case.is_given for case in cases_of(state))
     return "test" if state["attempts"] or is_given else "write_tests"
 
 

@@ -53,7 +53,7 @@ class NewProject:
             for case in [
                 *from_examples(brief.examples),
                 *from_sessions(sessions(brief.goal, brief.classes)),
-                *(truths(brief.goal) if brief.is_whole else ()),
+                *(truths(brief.goal) if brief.is_whole or brief.usage else ()),
             ]
         ]
         start: Update = {"candidates": [], "cases": given, "dropped": [], "round": 0, "attempts": 0}
@@ -86,8 +86,12 @@ class NewProject:
         brief, candidates = Brief.of(state["brief"]), list(state["candidates"])
         flaw = find_flaw(candidates[-1]["source"], brief.names, _modules(brief, state))
         said = flaw.message if flaw else missing_member(candidates[-1]["source"], brief.classes)
-        if candidates[-1]["source"] in [candidate["source"] for candidate in candidates[:-1]]:
+        same = next((one for one in candidates[:-1] if one["source"] == candidates[-1]["source"]), None)
+        if same and candidates[-1]["origin"] == "fix":
             said = said or SAME_AGAIN
+        elif same:
+            # Written apart and yet the same: that is agreement.
+            candidates[-1] |= {"outcome": same["outcome"], "check": same["check"]}
         candidates[-1] = candidates[-1] | {"flaw": said}
         if said:
             ctx.log(f"Not usable: {said}")

@@ -14,6 +14,10 @@ from typing import Literal
 from treadle.agents.testcases import Case
 from treadle.agents.trial import Outcome
 
+NOTHING_TOLD = "No test is left that says what the code does and fails on a stub."
+_ENOUGH = 3
+"""Versions written apart: so many that agree are believed."""
+
 Action = Literal["fix", "write", "write_tests", "settle", "stop"]
 SAME_AGAIN = "It is the same as an earlier version."
 """The flaw of a version that brings nothing new."""
@@ -61,8 +65,8 @@ def decide(standing: Standing) -> Move:
     is_last = standing.round >= standing.max_rounds
     if problem:
         return Move("stop", best, problem) if is_last else Move(_repair(standing.candidates, candidate), best, problem)
-    if not standing.cases:
-        reason = "No test could be made that fails on a stub."
+    if not telling(standing.cases):
+        reason = NOTHING_TOLD
         return Move("stop" if is_last else "write_tests", best, reason)
     disputed = _disputed(candidate, standing.cases)
     if not disputed:
@@ -71,7 +75,7 @@ def decide(standing: Standing) -> Move:
         why = f"fails on all or the most agreed-on of {_sound(standing.candidates)} versions of the code"
         return Move("settle", best, dropped=dict.fromkeys(disputed, why))
     essence = _essence(candidate, disputed, standing.cases)
-    if len(disputed) == len(standing.cases) and _sound(standing.candidates) >= 2 and not is_last:
+    if len(disputed) == len(telling(standing.cases)) and _sound(standing.candidates) >= 2 and not is_last:
         why = "no version of the code passes any test that was written with it"
         return Move("write_tests", best, essence, dict.fromkeys(disputed, why))
     if is_last:
@@ -96,8 +100,8 @@ def credible(candidate: Candidate, cases: Iterable[Case]) -> list[str]:
 
 def choose(candidates: Sequence[Candidate], cases: Sequence[Case]) -> int:
     """Return the index of the best candidate: truth first, then agreement, then the earliest."""
-    given = {case.name for case in cases if case.origin == "goal"}
-    made = {case.name for case in cases if case.origin != "goal"}
+    given = {case.name for case in cases if case.is_given}
+    made = {case.name for case in cases if not case.is_given}
     votes = {case.name: case.votes for case in cases}
     groups: dict[frozenset[str], int] = {}
     for candidate in (candidate for candidate in candidates if not candidate.flaw):
@@ -120,12 +124,17 @@ def truth_problem(candidate: Candidate, cases: Iterable[Case]) -> str:
     outcome = candidate.outcome or Outcome()
     if outcome.broken:
         return outcome.broken
-    given = [case.name for case in cases if case.origin == "goal" and case.name not in outcome.passed]
+    given = [case.name for case in cases if case.is_given and case.name not in outcome.passed]
     if given:
         return describe({name: outcome.failed.get(name, "did not run") for name in given}, cases)
     if candidate.check:
         return f"The acceptance check fails:\n{candidate.check}"
     return ""
+
+
+def telling(cases: Iterable[Case]) -> list[Case]:
+    """The tests that say what the code does, not only what form it has: a claim needs one."""
+    return [case for case in cases if case.origin != "form"]
 
 
 def describe(failed: Mapping[str, str], cases: Iterable[Case], *, most: int = 2) -> str:
@@ -164,7 +173,7 @@ def _second_opinion(candidates: Sequence[Candidate], best: Candidate, disputed: 
     failed = (best.outcome or Outcome()).failed
     crashes = [name for name in disputed if "assert" not in failed.get(name, "") or "Traceback" in failed.get(name, "")]
     written = [candidate for candidate in candidates if candidate.origin == "write"]
-    return "fix" if (crashes or len(written) > 1) and candidates[-1].origin == "write" else "write"
+    return "fix" if (crashes or len(written) >= _ENOUGH) and candidates[-1].origin == "write" else "write"
 
 
 def _may_drop(standing: Standing, disputed: Sequence[str]) -> bool:
@@ -172,10 +181,13 @@ def _may_drop(standing: Standing, disputed: Sequence[str]) -> bool:
 
     Tests that several answers proposed stay: it is likelier that the code is wrong. In the last round the bare majority
     of votes decides. Where the user gave examples and two versions were compared, the made-up tests have done their
-    part, and more versions would cost more than they bring.
+    part, and more versions would cost more than they bring. Where three versions that were written apart do the same,
+    in what they pass and in what they give instead, they are believed more than what was made up beside them.
     """
     gone = [case for case in standing.cases if case.name in disputed]
-    kept = [case for case in standing.cases if case.name not in disputed]
+    kept = [case for case in telling(standing.cases) if case.name not in disputed]
+    if kept and _is_agreed_on(standing):
+        return True
     if _sound(standing.candidates) >= 2 and any(case.origin == "goal" for case in kept):
         return True
     if any(case.votes > 1 for case in gone):
@@ -185,8 +197,27 @@ def _may_drop(standing: Standing, disputed: Sequence[str]) -> bool:
     return _sound(standing.candidates) >= 2 and len(kept) >= max(2, len(gone) + 1)
 
 
+def _is_agreed_on(standing: Standing) -> bool:
+    """Whether most of at least three written versions do the same as the best one, test by test."""
+    written = [one for one in standing.candidates if one.origin == "write" and _is_sound(one)]
+    best = _seen(standing.candidates[choose(standing.candidates, standing.cases)], standing.cases)
+    like_it = sum(1 for one in written if _seen(one, standing.cases) == best)
+    return like_it >= _ENOUGH and 2 * like_it > len(written)
+
+
+def _seen(candidate: Candidate, cases: Iterable[Case]) -> list[str | None]:
+    """What each test saw: None if it passed."""
+    outcome = candidate.outcome or Outcome()
+    return [None if case.name in outcome.passed else outcome.failed.get(case.name, "") for case in cases]
+
+
 def _sound(candidates: Iterable[Candidate]) -> int:
-    return sum(1 for candidate in candidates if not candidate.flaw and not (candidate.outcome or Outcome()).broken)
+    """Count the versions that differ and can be run."""
+    return len({candidate.source for candidate in candidates if _is_sound(candidate)})
+
+
+def _is_sound(candidate: Candidate) -> bool:
+    return not candidate.flaw and not (candidate.outcome or Outcome()).broken
 
 
 def _disputed(candidate: Candidate, cases: Iterable[Case]) -> list[str]:

@@ -20,7 +20,7 @@ from treadle.workflows.crew import Crew, WorkState
 from treadle.workflows.escalation import versions
 from treadle.workflows.new_project import candidates_of, cases_of, project_files
 from treadle.workflows.readme import readme
-from treadle.workflows.tactics import choose
+from treadle.workflows.tactics import NOTHING_TOLD, choose, telling
 from treadle.workspace import provenance_trailers
 
 Update = dict[str, Any]
@@ -201,8 +201,8 @@ def _shortcoming(cases: list[Case], proof: Mapping[str, Any]) -> str:
     found = Outcome.of(proof)
     if proof["check"]:
         return f"The acceptance check fails: {proof['check']}"
-    if not cases:
-        return "No test is left that fails on a stub and passes on the code."
+    if not telling(cases):
+        return NOTHING_TOLD
     if found.broken:
         return found.broken
     failed = [case.name for case in cases if case.name not in found.passed]

@@ -35,7 +35,7 @@ async def test_program_is_tested_through_its_command_line_and_never_shows_its_co
     assert "SECRET" not in model.requests[0].messages[-1].content
     assert "    result = run(tmp_path, 'add', 'x')\n" in cases[0].source
     text = render_tests(header(TODO, []), cases)
-    assert "def run(folder, *args):" in text
+    assert 'def run(folder, *args, stdin=""):' in text
     assert text.startswith('"""Tests for todo.py."""\n\nimport subprocess\nimport sys\nfrom pathlib import Path\n')
 
 

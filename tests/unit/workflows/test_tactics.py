@@ -54,13 +54,34 @@ def test_first_dispute_asks_for_a_second_version_and_a_crash_for_a_correction() 
     assert (move.action, "TypeError: no" in move.problem) == ("fix", True)
 
 
-def test_correction_that_came_back_unusable_is_not_asked_for_again() -> None:
+def test_correction_is_asked_for_after_three_versions_and_not_again_when_it_came_back_unusable() -> None:
     cases = [case("a"), case("b"), case("c")]
-    two = [version("a", "b c"), version("a", "b c", source="other")]
-    assert decide(Standing(two, cases, 1, 4)).action == "fix"
+    three = [version("a", "b c"), version("b", "a c", source="second"), version("", "a b c", source="third")]
+    assert decide(Standing(three[:2], cases, 1, 6)).action == "write"
+    assert decide(Standing(three, cases, 2, 6)).action == "fix"
     same = version("", origin="fix", flaw=SAME_AGAIN, outcome=None)
-    third = version("a", "b c", source="third")
-    assert decide(Standing([*two, same, third], cases, 3, 4)).action == "write"
+    fourth = version("c", "a b", source="fourth")
+    assert decide(Standing([*three, same, fourth], cases, 4, 6)).action == "write"
+
+
+def test_three_versions_written_apart_that_do_the_same_outweigh_made_up_tests() -> None:
+    cases = [case("a"), case("b", votes=2), case("c")]
+    move = decide(Standing([version("a", "b c")] * 3, cases, 2, 6))
+    assert (move.action, set(move.dropped)) == ("settle", {"b", "c"})
+    other = version("a", "c")
+    other = replace(other, outcome=Outcome(frozenset("a"), {"b": "AssertionError: assert 3 == 2", "c": "crash"}))
+    assert decide(Standing([version("a", "b c")] * 2 + [other], cases, 2, 6)).action != "settle"
+    assert decide(Standing([version("", "a b c")] * 3, cases, 2, 6)).action != "settle"
+
+
+def test_form_alone_is_never_enough_for_a_claim() -> None:
+    form = case("form", "form")
+    assert decide(Standing([version("form")], [form], 0, 6)).action == "write_tests"
+    assert decide(Standing([version("form")], [form], 6, 6)).action == "stop"
+    two = [version("form", "a b"), version("form", "a b", source="other")]
+    move = decide(Standing(two, [form, case("a"), case("b")], 1, 6))
+    assert (move.action, set(move.dropped)) == ("write_tests", {"a", "b"})
+    assert "form" in decide(Standing([version("a", "form")], [form, case("a")], 0, 6)).problem
 
 
 def test_disputed_test_goes_when_two_versions_agree_unless_others_proposed_it_too() -> None:
