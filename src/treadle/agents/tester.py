@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 from treadle.agents import command, frame
@@ -81,7 +82,7 @@ def _read(brief: Brief, source: str, answer: str) -> list[Case]:
     names = names_to_test(brief, source)
     if brief.is_program:
         kept = ("stdin",) if brief.is_whole or brief.usage else ()
-        cases = from_functions(_without_guessed_words(brief, _without_keywords(answer, kept)), names)
+        cases = from_functions(_without_guessed_words(brief, _mended(answer, kept)), names)
         return [case for case in cases if not _wants_failure_of_what_cannot_fail(brief, case)]
     if has_class(source):
         return from_functions(answer, names)
@@ -147,8 +148,12 @@ def _own_version(brief: Brief, code: str) -> str:
     return "" if find_flaw(source, brief.names) else source
 
 
-def _without_keywords(answer: str, kept: tuple[str, ...] = ()) -> str:
-    """Take from calls of `run` what only `subprocess.run` would understand; models know that one by heart."""
+def _mended(answer: str, kept: tuple[str, ...] = ()) -> str:
+    """Take from tests of a program what no program could meet, or what no goal says.
+
+    From calls of `run` goes what only `subprocess.run` would understand; models know that one by heart. Text that is
+    compared with stripped output is stripped. How an error is worded is the program's: that it is said is enough.
+    """
     try:
         tree = ast.parse(answer)
     except SyntaxError:
@@ -156,7 +161,31 @@ def _without_keywords(answer: str, kept: tuple[str, ...] = ()) -> str:
     for node in ast.walk(tree):
         if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "run":
             node.keywords = [given for given in node.keywords if given.arg in kept]
+        elif isinstance(node, ast.FunctionDef):
+            texts = {
+                one.targets[0].id: one.value
+                for one in ast.walk(node)
+                if isinstance(one, ast.Assign) and isinstance(one.targets[0], ast.Name)
+            }
+            for one in (one for one in ast.walk(node) if isinstance(one, ast.Assert)):
+                one.test = _without_wording(one.test, texts)
     return ast.unparse(tree)
+
+
+def _without_wording(test: ast.expr, texts: Mapping[str, ast.expr]) -> ast.expr:
+    if not (isinstance(test, ast.Compare) and isinstance(test.ops[0], ast.Eq | ast.In)):
+        return test
+    sides = [test.left, test.comparators[0]]
+    for side, other in (sides, sides[::-1]):
+        said = next((one for one in ast.walk(side) if isinstance(one, ast.Attribute) and one.attr == "stderr"), None)
+        value = texts.get(other.id) if isinstance(other, ast.Name) else other
+        if not (isinstance(value, ast.Constant) and isinstance(value.value, str)):
+            continue
+        if said is not None and value.value:
+            return said
+        if isinstance(test.ops[0], ast.Eq) and ast.unparse(side).endswith(".stdout.strip()"):
+            value.value = value.value.strip()
+    return test
 
 
 def _max_tokens(brief: Brief) -> int:

@@ -91,3 +91,16 @@ async def test_unusable_tests_are_asked_for_once_more() -> None:
     cases, model = await cases_from(brief, source, "No.", "```python\nassert f(1) == 1\n```")
     assert len(cases) == 1
     assert model.requests[0].seed != model.requests[1].seed
+
+
+async def test_tests_of_a_program_do_not_ask_for_what_no_program_can_meet() -> None:
+    answer = (
+        "def test_sum(tmp_path):\n    expected = '3\\n'\n    result = run(tmp_path, 'sum')\n"
+        "    assert result.stdout.strip() == expected\n    assert result.stderr == ''\n\n"
+        "def test_error(tmp_path):\n    result = run(tmp_path, 'none')\n"
+        "    assert result.stderr.strip() == 'Error: no such thing'\n    assert 'such' in result.stderr\n"
+    )
+    cases, _ = await cases_from(TODO, "SECRET = 1\n", answer)
+    assert "expected = '3'" in cases[0].source
+    assert "assert result.stderr == ''" in cases[0].source
+    assert cases[1].source.count("    assert result.stderr\n") == 2

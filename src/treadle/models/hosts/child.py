@@ -19,6 +19,9 @@ from treadle.models.hosts.locks import FileLock, last_use
 from treadle.models.hosts.place import Host, HostSpec, Place
 
 _HTTP_THREADS = 8
+_BATCH = 256
+"""Tokens of prompts that are read at once. All answers stand still meanwhile: at llama.cpp's own 2,048, on a slow
+machine with a long prompt, for minutes, until their readers give up."""
 _COUNTERS = ("prompt_tokens_total", "tokens_predicted_total", "requests_processing", "requests_deferred")
 
 
@@ -60,6 +63,7 @@ def _load(spec: HostSpec) -> Any:
     params.n_parallel = spec.parallel
     # Each slot has its own context: a long neighbour cannot take it away.
     params.kv_unified = False
+    params.n_batch = _BATCH
     params.cpuparams.n_threads = spec.threads
     params.cpuparams_batch.n_threads = spec.threads
     params.hostnames = ["127.0.0.1"]
