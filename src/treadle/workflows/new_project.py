@@ -63,7 +63,8 @@ class NewProject:
         """Write a version of the code, independent of those before."""
         asker, brief = self.crew.asker(ctx, state), Brief.of(state["brief"])
         attempt = sum(1 for candidate in of_this_tier(state) if candidate["origin"] == "write")
-        sampling, known = self._sampling(attempt), state.get("move", {}).get("known", [])
+        # Told what must hold, a small model may keep to the very mistake: each second version is written without.
+        sampling, known = self._sampling(attempt), state.get("move", {}).get("known", []) if attempt % 2 else []
         draft = await write_code(brief, asker, self.crew.prompts, key="write", sampling=sampling, known=known)
         return self._candidate(state, draft, "write", asker) | spent(asker)
 

@@ -182,12 +182,15 @@ def _may_drop(standing: Standing, disputed: Sequence[str]) -> bool:
     Tests that several answers proposed stay: it is likelier that the code is wrong. In the last round the bare majority
     of votes decides. Where the user gave examples and two versions were compared, the made-up tests have done their
     part, and more versions would cost more than they bring. Where three versions that were written apart do the same,
-    in what they pass and in what they give instead, they are believed more than what was made up beside them.
+    in what they pass and in what they give instead, they are believed more than what was made up beside them. A test
+    that none of three different versions passes says nothing about which is right (after CodeT), and does not count.
     """
     gone = [case for case in standing.cases if case.name in disputed]
     kept = [case for case in telling(standing.cases) if case.name not in disputed]
     if kept and _is_agreed_on(standing):
         return True
+    if _sound(standing.candidates) >= _ENOUGH:
+        gone = [case for case in gone if case.votes > 1 or _is_passed(case, standing.candidates)]
     if _sound(standing.candidates) >= 2 and any(case.origin == "goal" for case in kept):
         return True
     if any(case.votes > 1 for case in gone):
@@ -203,6 +206,10 @@ def _is_agreed_on(standing: Standing) -> bool:
     best = _seen(standing.candidates[choose(standing.candidates, standing.cases)], standing.cases)
     like_it = sum(1 for one in written if _seen(one, standing.cases) == best)
     return like_it >= _ENOUGH and 2 * like_it > len(written)
+
+
+def _is_passed(case: Case, candidates: Iterable[Candidate]) -> bool:
+    return any(case.name in one.outcome.passed for one in candidates if one.outcome)
 
 
 def _seen(candidate: Candidate, cases: Iterable[Case]) -> list[str | None]:

@@ -74,6 +74,20 @@ def test_three_versions_written_apart_that_do_the_same_outweigh_made_up_tests() 
     assert decide(Standing([version("", "a b c")] * 3, cases, 2, 6)).action != "settle"
 
 
+def test_test_that_none_of_three_versions_passes_does_not_count() -> None:
+    cases = [case(name) for name in "abcde"]
+    one = version("a b", "c d e")
+    other = replace(
+        version("c", "a b", source="other"), outcome=Outcome(frozenset("c"), dict.fromkeys("abde", "crash"))
+    )
+    third = version("a", "b c d e", source="third")
+    move = decide(Standing([one, other, third], cases, 2, 6))
+    assert (move.action, move.best, set(move.dropped)) == ("settle", 0, {"c", "d", "e"})
+    assert decide(Standing([one, other], cases, 1, 6)).action != "settle"
+    doubted = [*cases[:3], case("d", votes=2), cases[4]]
+    assert decide(Standing([one, other, third], doubted, 2, 6)).action != "settle"
+
+
 def test_form_alone_is_never_enough_for_a_claim() -> None:
     form = case("form", "form")
     assert decide(Standing([version("form")], [form], 0, 6)).action == "write_tests"
