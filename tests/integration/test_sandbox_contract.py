@@ -174,6 +174,18 @@ async def test_nothing_but_the_workspace_outlives_a_call(sandbox: Sandbox, works
     assert (workspace / "kept").stat().st_uid == os.getuid()
 
 
+async def test_a_workspace_goes_back_to_a_snapshot_of_it(sandbox: Sandbox, workspace: Path) -> None:
+    (workspace / "kept").write_text("before")
+    snapshot = await sandbox.snapshot()
+    await sandbox.exec(
+        ["sh", "-c", "echo after > kept; mkdir -p new/er; echo x > new/er/file; ln -s /etc link; chmod 0 new"]
+    )
+    await snapshot.restore()
+    await snapshot.close()
+    assert {path.name: path.read_text() for path in workspace.iterdir()} == {"kept": "before"}
+    assert [path.name for path in workspace.parent.iterdir()] == ["workspace"]
+
+
 async def test_many_calls_run_at_once(sandbox: Sandbox) -> None:
     results = await asyncio.gather(*(sandbox.exec(["sh", "-c", f"exit {n}"]) for n in range(12)))
     assert [result.exit_code for result in results] == list(range(12))

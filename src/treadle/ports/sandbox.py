@@ -170,6 +170,20 @@ class Files(Protocol):
         """
 
 
+class Snapshot(Protocol):
+    """What a workspace held at one time."""
+
+    async def restore(self) -> None:
+        """Make the workspace hold that, and nothing else. May be called again. No call may be running.
+
+        Contents, modes, times of files, links and empty folders come back; what is in a `.git` stays as it is. Files
+        of several names become files of their own; sockets and pipes go.
+        """
+
+    async def close(self) -> None:
+        """Give it up, with the room that it takes. Idempotent."""
+
+
 class Sandbox(Protocol):
     """One workspace folder, and a way to run commands that can reach nothing else."""
 
@@ -206,6 +220,13 @@ class Sandbox(Protocol):
 
         Raises:
             SandboxUnavailable: The backend failed to start. The command did not run.
+        """
+
+    async def snapshot(self) -> Snapshot:
+        """Keep what the workspace holds, to go back to it. A copy on disk; close it when it is of no more use.
+
+        Raises:
+            Refused: It cannot be copied.
         """
 
     async def close(self) -> None:

@@ -87,12 +87,12 @@ def _add_below(folder: int, usage: Usage, most_files: int, depth: int) -> None:
                     continue
                 usage.add(status)
                 if stat.S_ISDIR(status.st_mode):
-                    with _entered(folder, entry.name, status) as inner:
+                    with entered(folder, entry.name, status) as inner:
                         _add_below(inner, usage, most_files, depth - 1)
 
 
 @contextmanager
-def _entered(folder: int, name: str, status: os.stat_result) -> Iterator[int]:
+def entered(folder: int, name: str, status: os.stat_result) -> Iterator[int]:
     """An open folder in a folder. What it holds must not be hidden from us by taking its rights away."""
     mode = stat.S_IMODE(status.st_mode)
     if mode & stat.S_IRWXU == stat.S_IRWXU or status.st_uid != os.geteuid() or not hasattr(os, "O_PATH"):

@@ -26,6 +26,7 @@ from treadle.sandboxes._outlet import PROGRAM, Outlet, no_way_out
 from treadle.sandboxes._process import Child, Command, Pipes, run_child
 from treadle.sandboxes._rlimits import limit_guarantees, rlimits
 from treadle.sandboxes._runtime import CERTIFICATES, ETC, Runtime, check_argv, environment, find_runtime
+from treadle.sandboxes._snapshot import FolderSnapshot
 from treadle.sandboxes._spawned import Spawned, without_end
 
 WORKSPACE = "/workspace"
@@ -150,6 +151,10 @@ class BubblewrapSandbox:
         folder = self._workspace if with_workspace else None
         call = _Call(words, bounds, self._variables(env), folder=folder, reads=tuple(reads))
         return Spawned(self._calls, lambda pipes: self._exec(replace(call, pipes=pipes)))
+
+    async def snapshot(self) -> FolderSnapshot:
+        """Keep what the workspace holds; see the port."""
+        return await FolderSnapshot.take(self._workspace)
 
     async def close(self) -> None:
         """End what is still running. Idempotent."""

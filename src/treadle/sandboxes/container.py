@@ -29,6 +29,7 @@ from treadle.sandboxes._outlet import PROGRAM, Outlet, no_way_out
 from treadle.sandboxes._process import Pipes
 from treadle.sandboxes._rlimits import RLIMIT_NAMES, Rlimits, limit_guarantees, rlimits
 from treadle.sandboxes._runtime import CERTIFICATES, ETC, check_argv, environment, find_runtime
+from treadle.sandboxes._snapshot import FolderSnapshot
 from treadle.sandboxes._spawned import Spawned, without_end
 
 WORKSPACE = "/workspace"
@@ -157,6 +158,10 @@ class ContainerSandbox:
         bounds = without_end(limits or self._limits)
         call = _Call(check_argv(argv), bounds, _checked(env), folder=folder, reads=tuple(reads))
         return Spawned(self._calls, lambda pipes: self._exec(replace(call, pipes=pipes)))
+
+    async def snapshot(self) -> FolderSnapshot:
+        """Keep what the workspace holds; see the port."""
+        return await FolderSnapshot.take(self._workspace)
 
     async def close(self) -> None:
         """End what is still running. Idempotent."""

@@ -21,6 +21,7 @@ from treadle.sandboxes._files import WorkspaceFiles
 from treadle.sandboxes._launched import Launch, launch
 from treadle.sandboxes._rlimits import limit_guarantees
 from treadle.sandboxes._runtime import ETC, check_argv, environment, find_runtime, private_folder
+from treadle.sandboxes._snapshot import FolderSnapshot
 from treadle.sandboxes._spawned import ChildPipes, Spawned, without_end
 
 _DEVICES = ("/dev/null", "/dev/zero", "/dev/full")
@@ -110,6 +111,10 @@ class LandlockSandbox:
             what = "Landlock cannot keep a process away from .git of a workspace; it was not started."
             raise SandboxUnavailable(what, hint="Install bubblewrap, or let it do without the workspace.")
         return Spawned(self._calls, lambda pipes: self._aside(words, bounds, env, reads, pipes))
+
+    async def snapshot(self) -> FolderSnapshot:
+        """Keep what the workspace holds; see the port."""
+        return await FolderSnapshot.take(self._workspace)
 
     async def close(self) -> None:
         """End what is still running. Idempotent."""

@@ -11,6 +11,7 @@ from treadle.sandboxes._cgroup import Controllers
 from treadle.sandboxes._files import WorkspaceFiles
 from treadle.sandboxes._launched import Launch, launch
 from treadle.sandboxes._runtime import check_argv, environment, find_runtime, private_folder
+from treadle.sandboxes._snapshot import FolderSnapshot
 from treadle.sandboxes._spawned import ChildPipes, Spawned, without_end
 
 
@@ -62,6 +63,10 @@ class UnconfinedSandbox:
         """Start one command and return; see the port. It may read what the caller may."""
         words, bounds = check_argv(argv), without_end(limits or self._limits)
         return Spawned(self._calls, lambda pipes: self._exec(words, bounds, env, b"", pipes, with_workspace))
+
+    async def snapshot(self) -> FolderSnapshot:
+        """Keep what the workspace holds; see the port."""
+        return await FolderSnapshot.take(self._workspace)
 
     async def close(self) -> None:
         """End what is still running. Idempotent."""
