@@ -97,6 +97,8 @@ def test_a_mistyped_command_is_corrected(treadle: Commands) -> None:
         (["x", "--provider", "openai"], 2, "without openai_base_url"),
         (["x", "--provider", "acme"], 2, "'acme'"),
         (["x", "--sandbox", "gvisor"], 2, "'gvisor'"),
+        (["x", "--allow-host", "https://pypi.org/"], 2, "no host that can be allowed"),
+        (["x", "--allow-host", "pypi.org", "--sandbox", "none"], 4, "can hold commands to the allowed hosts"),
         (["x", "--budget-tokens", "0"], 2, "0"),
         (["x", "--provider", "scripted:none.json"], 2, "no script"),
     ],

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import json
+import threading
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+
 import pytest
 from commandline import Commands
 
@@ -41,3 +45,21 @@ def test_settings_limit_the_tools_and_may_name_no_other(treadle: Commands) -> No
     assert wrong.code == 2 and "Did you mean 'done'?" in wrong.err
     said = treadle("validate", TREADLE_TOOLS_ENABLED="read_file, dnoe")
     assert said.code == 2 and "There is no tool 'dnoe'" in said.err + said.out
+
+
+GET = "python -c \"import urllib.request as u; print(u.urlopen('http://127.0.0.1:PORT/').status)\""
+
+
+@pytest.mark.usefixtures("sandboxed")
+def test_command_reaches_hosts_that_are_allowed_and_tells_of_others(treadle: Commands) -> None:
+    with ThreadingHTTPServer(("127.0.0.1", 0), SimpleHTTPRequestHandler) as server:
+        threading.Thread(target=server.serve_forever).start()
+        port = str(server.server_port)
+        call = json.dumps({"command": GET.replace("PORT", port)})
+        allowed = treadle("tools", "call", "bash", call, "--allow-host", f"127.0.0.1:{port}", "--json")
+        assert allowed.json["text"].startswith("200\n"), allowed.json
+        assert allowed.json["data"]["network"][0]["received"] > 0
+        other = treadle("tools", "call", "bash", call, "--allow-host", "127.0.0.1:1", "--json").json
+        assert f"[network: 127.0.0.1:{port} is not among the hosts that may be reached" in other["text"]
+        assert treadle("tools", "call", "bash", call).code == 1
+        server.shutdown()

@@ -224,6 +224,25 @@ def test_tools_that_are_no_lists_are_refused(project, home, text):
         load(project, home)
 
 
+def test_allowed_hosts_come_from_the_user_and_from_no_project(project, home):
+    hosts = 'allow_hosts = ["pypi.org", "*.example.org:8443"]'
+    (project / "treadle.toml").write_text(f"[sandbox]\n{hosts}\n")
+    with pytest.raises(ConfigError, match=r"a project may not set sandbox\.allow_hosts"):
+        load(project, home)
+    (project / "treadle.toml").unlink()
+    assert load(project, home).sandbox.allow_hosts == ()
+    user_file(home, f"[sandbox]\n{hosts}\n")
+    assert load(project, home).sandbox.allow_hosts == ("pypi.org", "*.example.org:8443")
+    assert load(project, home, TREADLE_SANDBOX_ALLOW_HOSTS="a.example, b.example").sandbox.allow_hosts[1] == "b.example"
+
+
+@pytest.mark.parametrize("name", ["TREADLE_SANDBOX_ALLOW_HOSTS", "TREADLE_TOOLS_ALLOW"])
+def test_host_that_cannot_be_allowed_is_told_with_its_place(project, home, name):
+    with pytest.raises(ConfigError, match=f"{name} in the environment: .*'10.0.0.0/8' is no host") as wrong:
+        load(project, home, **{name: "pypi.org,10.0.0.0/8"})
+    assert "Write a host such as" in wrong.value.hint
+
+
 @pytest.mark.parametrize("text", ['allow = ["h.example"]', 'search_url = "http://127.0.0.1/{query}"'])
 def test_a_project_opens_no_network_to_tools(project, home, text):
     (project / "treadle.toml").write_text(f"[tools]\n{text}\n")

@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+import msgspec
+
 from treadle.agents.ask import Asker
 from treadle.agents.prompt import Prompts
 from treadle.agents.testcases import Case
@@ -61,7 +63,7 @@ class Desk:
             return asdict(await self.bench.run(files, argv))
 
         request = {"tool": "run", "argv": list(argv), "files": dict(files)}
-        return ExecResult(**await self.ctx.step(key, run, kind="tool", request=request))
+        return msgspec.convert(await self.ctx.step(key, run, kind="tool", request=request), ExecResult)
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 from treadle.ports.sandbox import ExecResult, Limits, Sandbox
 from treadle.tools.reports import Case, essence
+from treadle.tools.shell import refusals
 from treadle.tools.test_runs import RESULTS, run_pytest
 
 __all__ = ["RESULTS", "Outcome", "essence", "run_command", "run_tests"]
@@ -68,12 +69,13 @@ async def run_command(sandbox: Sandbox, command: str, limits: Limits) -> dict[st
     output = (result.stdout + "\n" + result.stderr).strip()
     if result.timed_out:
         output += f"\n(did not end within {limits.wall_seconds:.0f} seconds)"
-    return {
+    told: dict[str, Any] = {
         "ok": result.exit_code == 0,
         "exit_code": result.exit_code,
-        "output": output[-20_000:],
+        "output": "\n".join([output[-20_000:], *refusals(result)]),
         "seconds": result.seconds,
     }
+    return told | ({"network": [asdict(contact) for contact in result.contacts]} if result.contacts else {})
 
 
 def _outcome(cases: Sequence[Case] | None, result: ExecResult) -> Outcome:

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from treadle.agents.trial import RESULTS, essence, run_command, run_tests
+from treadle.egress.allowed import Egress
 from treadle.ports.sandbox import Limits, Sandbox
 from treadle.sandboxes.choose import open_sandbox, probe
 
@@ -96,3 +97,13 @@ def test_essence_is_short() -> None:
     assert essence(output) == "assert 1 == 2\n+  where 1 = f()"
     assert essence("Traceback:\n  File x\n====\n\nValueError: no\n") == "Traceback:\n  File x\nValueError: no"
     assert len(essence("x" * 10_000)) < 250
+
+
+async def test_command_that_asks_for_a_host_that_is_not_allowed_says_so(tmp_path: Path) -> None:
+    if not {found.name: found.ok for found in await probe()}["bubblewrap"]:
+        pytest.skip("bubblewrap does not work here")
+    listed = await open_sandbox(tmp_path, backend="bubblewrap", egress=Egress.to(["a.example"]))
+    code = "import urllib.request as u; u.urlopen('http://b.example/')"
+    told = await run_command(listed, f'python -c "{code}"', Limits(wall_seconds=30))
+    assert told["output"].endswith("Only the user can allow more.]") and not told["ok"]
+    assert [one["host"] for one in told["network"]] == ["b.example"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -47,6 +48,8 @@ def test_a_plan_comes_back_from_the_run_as_it_was() -> None:
     options = _options(PLAN, "r1", {"fork_of": "r0"})
     assert plan_of(row(dict(options.labels))) == PLAN
     assert options.budgets == {"tokens": 10.0} and options.labels["goal"] == "a goal"
+    listed = replace(PLAN, allow_hosts=("pypi.org",))
+    assert plan_of(row(dict(_options(listed, "r1", {}).labels))).allow_hosts == ("pypi.org",)
 
 
 def test_a_run_that_is_no_build_or_of_another_version_is_refused() -> None:
