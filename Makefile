@@ -2,7 +2,7 @@
 
 SHELL := /bin/sh
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-fast test-model nightly fuzz faults check check-format check-lint check-types check-imports format bench clean
+.PHONY: help setup demo test test-fast test-model nightly fuzz faults mcp-conformance check check-format check-lint check-types check-imports format bench clean
 
 PY := .venv/bin/python
 # What the tests marked `model` talk to: the smallest of the catalogue, and the smallest that writes code that works.
@@ -41,6 +41,9 @@ fuzz: ## try what models, repositories and test runs might send, guided by cover
 
 faults: setup ## bring about the faults that machines have, with real processes; 15 minutes (ARGS="cut herd": some)
 	@$(PY) -m tests.faults $(ARGS)
+
+mcp-conformance: setup ## run the MCP conformance suite and inspector on our servers (fetches Node into your cache)
+	@$(PY) -m tests.mcp_suite $(ARGS)
 
 check: check-format check-lint check-types check-imports ## check format, lint, types and import contracts
 

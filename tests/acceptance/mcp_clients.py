@@ -28,12 +28,18 @@ class Calls:
 
     def __init__(self, client: Client) -> None:
         self.client = client
+        self.progress: list[str] = []
+        """What was said while calls were under way."""
 
     async def __call__(self, tool: str, **args: Any) -> Any:
         """What a tool that succeeds tells programs."""
-        result = await self.client.call_tool(tool, args, meta={"traceparent": TRACE})
+        meta: Any = {"traceparent": TRACE}
+        result = await self.client.call_tool(tool, args, meta=meta, progress_callback=self._keep)
         assert not result.is_error, result.content
         return result.structured_content
+
+    async def _keep(self, progress: float, total: float | None, message: str | None) -> None:
+        self.progress.append(message or "")
 
     async def refused(self, tool: str, **args: Any) -> str:
         """What a tool that refuses tells a model."""

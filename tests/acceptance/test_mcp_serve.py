@@ -82,6 +82,7 @@ async def test_workflow(treadle: Commands, over: str) -> None:
         assert rests["status"] == "waiting" and rests["questions"] == [{"task": "ask", "asks": {"question": "Go on?"}}]
         assert (await call("answer_run", run=run, value="yes"))["status"] in ("running", "done")
         assert (await call("wait_for_run", run=run, seconds=60))["status"] == "done"
+        assert call.progress[-1] == "RunFinished"
         assert (await call("run_result", run=run))["result"] == {"n": 1, "seen": ["one"], "answer": "yes"}
         told = await call("run_events", run=run)
         assert [one["text"] for one in told["events"]][-1] == "finished" and told["status"] == "done"

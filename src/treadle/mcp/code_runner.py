@@ -67,6 +67,7 @@ class Outcome(BaseModel):
     out_of_memory: bool
     truncated: bool = Field(description="The middle of an output was too long, and is left out.")
     changed: list[str] = Field(description="Files that it wrote or removed.")
+    refused: list[str] = Field(description="Hosts that it asked for and did not reach, with the reasons.")
 
 
 OutcomeReply = Annotated[CallToolResult, Outcome]
@@ -131,4 +132,5 @@ def _told(ran: Ran) -> CallToolResult:
         parts.append(f"[stderr]\n{ran.stderr.rstrip()}")
     why = ", its time ran out" if ran.timed_out else ", it needed more memory than it may have" * ran.out_of_memory
     parts.append(f"[exit code {ran.exit_code}{why}]")
-    return reply("\n".join(parts), {**asdict(ran), "changed": list(ran.changed)})
+    parts += [f"[network: {why}]" for why in ran.refused]
+    return reply("\n".join(parts), {**asdict(ran), "changed": list(ran.changed), "refused": list(ran.refused)})

@@ -13,7 +13,7 @@ from typing import Any, Literal, Self
 from treadle.errors import ConfigError, Refused, UsageError
 from treadle.ports.sandbox import ExecResult, Limits, Sandbox
 from treadle.ports.tool import ToolContext
-from treadle.sandboxes.choose import limits_of, open_sandbox
+from treadle.sandboxes.choose import egress_to, limits_of, open_sandbox
 from treadle.settings import Settings
 from treadle.tools.call import call_tool
 from treadle.tools.output import head_and_tail, printable
@@ -47,6 +47,8 @@ class Ran:
     """The middle of an output was too long, and is left out."""
     changed: tuple[str, ...]
     """Files that it wrote or removed."""
+    refused: tuple[str, ...] = ()
+    """Hosts that it asked for and did not reach, with the reasons."""
 
 
 class CodeRunner:
@@ -165,8 +167,10 @@ class CodeRunner:
             if place is None:
                 place = Path(scratch, "workspace")
                 place.mkdir()
-            limits = self._limits(None)
-            sandbox = await open_sandbox(place, backend=self._settings.sandbox.backend, limits=limits)
+            chosen, egress = self._settings.sandbox, egress_to(self._settings.sandbox.allow_hosts)
+            sandbox = await open_sandbox(
+                place, backend=chosen.backend, limits=limits_of(chosen), egress=egress, image=chosen.image
+            )
             try:
                 yield sandbox
             finally:
@@ -193,4 +197,5 @@ def _ran(result: ExecResult, changed: tuple[str, ...]) -> Ran:
         out_of_memory=result.out_of_memory,
         truncated=result.truncated or shown != out or told != err,
         changed=changed,
+        refused=tuple(printable(contact.refused) for contact in result.contacts if contact.refused),
     )

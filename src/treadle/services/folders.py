@@ -22,7 +22,9 @@ LARGEST = 8 * MIB
 """Bytes of a file that is read or edited as a whole."""
 _LARGEST_SCANNED = 64 * MIB
 _MOST = 10_000
-"""Entries of a folder, and of all that is found below one."""
+"""Entries that are told: of a folder, of all below one, or found."""
+_MOST_SEEN = 500_000
+"""Entries that a search looks at."""
 _ALLOWED = "Paths lead to regular files and folders in the allowed folders: no '..', no symbolic link, no '.git'."
 _SEE = "list_directory shows what there is."
 
@@ -157,17 +159,13 @@ class Folders:
         Args:
             exclude: Globs; what has one of these forms is left out with all that it holds.
         """
-        found = []
-        async for entry in self._walk(self.place(path), list(exclude)):
-            found.append(entry)
-            if len(found) > _MOST:
-                raise _too_much(self.place(path))
-        return found
+        return await self._below(self.place(path), exclude, None, most_seen=_MOST)
 
     async def search(self, path: str, pattern: str, exclude: Sequence[str] = ()) -> list[str]:
         """Absolute paths of files and folders below a folder whose path relative to it has the form of a glob."""
-        root = self.place(path).shown.rstrip("/")
-        return [f"{root}/{entry.path}" for entry in await self.below(path, exclude) if fits(entry.path, pattern)]
+        place = self.place(path)
+        found = await self._below(place, exclude, pattern, most_seen=_MOST_SEEN)
+        return [f"{place.shown.rstrip('/')}/{entry.path}" for entry in found]
 
     def _place(self, root: Path, path: str) -> Place:
         relative = "/".join(part for part in path.split("/") if part not in ("", ".")) or "."
@@ -176,6 +174,16 @@ class Folders:
     async def _text(self, path: str, *, limit: int = LARGEST) -> FileText:
         data = await self.read(path, limit=limit)
         return await asyncio.to_thread(decode, data, self.place(path).shown)
+
+    async def _below(self, top: Place, exclude: Sequence[str], pattern: str | None, *, most_seen: int) -> list[Entry]:
+        found, seen = [], 0
+        async for entry in self._walk(top, list(exclude)):
+            seen += 1
+            if pattern is None or fits(entry.path, pattern):
+                found.append(entry)
+            if seen > most_seen or len(found) > _MOST:
+                raise _too_much(top)
+        return found
 
     async def _walk(self, top: Place, exclude: list[str]) -> AsyncIterator[Entry]:
         """Folder by folder, so that nothing below an excluded one is looked at."""
@@ -209,7 +217,7 @@ def _diff(before: FileText, after: FileText, path: str) -> str:
 
 def _too_much(place: Place) -> Refused:
     hint = "Name a folder in it, or exclude some."
-    return Refused(f"{place.shown!r} holds more than {_MOST} files and folders.", hint=hint)
+    return Refused(f"{place.shown!r} holds too many files and folders to be told of.", hint=hint)
 
 
 @contextmanager
