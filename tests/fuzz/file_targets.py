@@ -12,6 +12,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+import msgspec
 from tests.fuzz.inputs import json_of, text_of, texts_of, value_of
 
 from treadle.domain.messages import ToolDefinition
@@ -129,7 +130,7 @@ def calls(data: Any) -> None:
         result = RUNNER.run(call_tool(tool, args, context))
         assert isinstance(result, ToolResult) and len(result.text) <= context.shown
         assert SECRET not in result.text
-        result.text.encode()
+        msgspec.json.encode(result)
         after = _snapshot(workspace)
         changed = {path for path in before.keys() | after.keys() if before.get(path) != after.get(path)}
         assert changed <= set(result.changed), (changed, result.changed)

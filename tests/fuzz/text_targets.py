@@ -22,7 +22,17 @@ from treadle.tools.edits import Change, make_changes
 from treadle.tools.output import head_and_tail, printable
 from treadle.tools.pages import text_of_html
 from treadle.tools.patches import apply, read_patch
-from treadle.tools.reports import essence, read_cargo, read_go, read_junit, read_started, read_unittest
+from treadle.tools.reports import (
+    essence,
+    read_any,
+    read_cargo,
+    read_go,
+    read_jest,
+    read_junit,
+    read_started,
+    read_tap,
+    read_unittest,
+)
 from treadle.tools.text import FileText, decode
 from treadle.tools.web import findings
 
@@ -174,6 +184,8 @@ def reports(data: Any) -> None:
     for read in (read_cargo, read_go, read_unittest):
         for case in read(text):
             assert case.name and case.state in ("passed", "failed", "error", "skipped")
+    for case in (*read_tap(text), *read_jest(text), *read_any(text)):
+        assert case.state in ("passed", "failed", "error", "skipped") and len(case.told) <= 12 * 210
     with suppress(ValueError):
         read_junit(text)
     list(read_started(text))
@@ -196,4 +208,10 @@ def globs(data: Any) -> None:
     """Any glob, and any line of a .gitignore, becomes a regular expression that fits or does not."""
     glob, path = texts_of(data, 2)
     _search_inside.fits(path, glob)
+    with suppress(re.error, OverflowError, RecursionError):
+        form = re.compile(glob[:20])
+        if not re.search(r"[*+?}].*[*+?}]", glob):  # those that take for ever are stopped from outside
+            found = [one["line"] for one in _search_inside.find(form, path.replace("\r", ""), 0)]
+            lines = path.replace("\r", "").removesuffix("\n").split("\n")
+            assert found == [number for number, line in enumerate(lines, start=1) if form.search(line)]
     re.compile(_search_inside.translated(glob))

@@ -42,12 +42,7 @@ class ToolCall:
 
     def __post_init__(self) -> None:
         """JSON can name half a character, which no log can hold: it becomes a replacement character."""
-        try:
-            msgspec.json.encode(self.arguments)
-        except UnicodeEncodeError:
-            object.__setattr__(self, "arguments", _with_whole_characters(self.arguments))
-        except TypeError:  # not JSON-like: whoever records it says so
-            pass
+        object.__setattr__(self, "arguments", with_whole_characters(self.arguments))
 
 
 @dataclass(frozen=True, slots=True)
@@ -173,6 +168,17 @@ class ModelReply:
     def message(self) -> Message:
         """The reply as a message of the conversation that goes on."""
         return Message("assistant", self.text, self.tool_calls, thinking=self.thinking, opaque=self.opaque)
+
+
+def with_whole_characters(value: Any) -> Any:
+    """The JSON-like value with a replacement character for each half of one: JSON can name it, no log can hold it."""
+    try:
+        msgspec.json.encode(value)
+    except UnicodeEncodeError:
+        return _with_whole_characters(value)
+    except (TypeError, RecursionError):  # not JSON-like: whoever records it says so
+        pass
+    return value
 
 
 def _with_whole_characters(value: Any) -> Any:

@@ -147,8 +147,11 @@ def _enter(folder: int, part: str, path: str, *, make: bool) -> int:
                 raise refused_path(f"The path {path!r} goes through a symbolic link.") from None
             if error.errno == errno.ENOTDIR:
                 found = _look(folder, part, path)
-                what = "symbolic link" if found and stat.S_ISLNK(found.st_mode) else "file"
-                raise refused_path(f"The path {path!r} goes through a {what}.") from None
+                if found and stat.S_ISLNK(found.st_mode):
+                    raise refused_path(f"The path {path!r} goes through a symbolic link.") from None
+                raise Refused(
+                    f"{part!r} in {path!r} is a file, not a folder.", hint="Read it, or name a folder."
+                ) from None
             raise _unusable(path, error) from error
 
 

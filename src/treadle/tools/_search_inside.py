@@ -32,13 +32,13 @@ def search(asked: dict[str, Any], write: Any) -> None:
         if asked["glob"] and not fits(path, asked["glob"]):
             continue
         try:
-            if os.path.getsize(path) > LARGEST:
-                write({"too_large": path})
-                continue
             with open(path, "rb") as file:
-                data = file.read(LARGEST)
+                size = os.fstat(file.fileno()).st_size
+                data = file.read(size) if size <= LARGEST else b""
         except OSError:
             continue
+        if size > LARGEST:
+            write({"too_large": path})
         if b"\0" in data[:8192]:
             continue
         for finding in find(pattern, data.decode("utf-8", "replace"), int(asked["context"])):
@@ -62,12 +62,22 @@ def check(path: str) -> None:
 
 def find(pattern: re.Pattern[str], text: str, context: int) -> Iterator[dict[str, Any]]:
     """The lines that a pattern is found in, with lines around them."""
-    lines = text.splitlines()
+    text = text.replace("\r\n", "\n")
+    if not may_have(pattern, text):
+        return
+    lines = text.removesuffix("\n").split("\n")
     for number, line in enumerate(lines, start=1):
         if pattern.search(line):
             first = max(number - context, 1)
             around = lines[first - 1 : number + context]
             yield {"line": number, "first": first, "lines": [one[:_LONGEST] for one in around]}
+
+
+def may_have(pattern: re.Pattern[str], text: str) -> bool:
+    """Whether a line of a text may have a pattern: to look at all of them together is quicker."""
+    if re.search(r"\\[AZ]|\(\?<?!|\(\?\(", pattern.pattern):  # these see what stands beyond a line
+        return True
+    return re.compile(pattern.pattern, pattern.flags | re.MULTILINE).search(text) is not None
 
 
 def walk(top: str) -> Iterator[str]:
@@ -101,10 +111,32 @@ def place(folder: str, name: str) -> str:
 
 
 def fits(path: str, glob: str) -> bool:
-    """Whether a path has the form of a glob: of its name alone, if the glob has no folder."""
+    """Whether a path has the form of a glob, or has not where it begins with `!`: of its name alone, without a folder.
+
+    `{a,b}` stands for either.
+    """
+    if glob.startswith("!"):
+        return not fits(path, glob[1:])
+    return any(_fits(path, one) for one in either(glob))
+
+
+def _fits(path: str, glob: str) -> bool:
     if "/" not in glob:
         return fnmatch.fnmatch(os.path.basename(path), glob)
     return re.fullmatch(translated(glob.lstrip("/")), path) is not None
+
+
+def either(glob: str) -> list[str]:
+    """The globs that one with braces stands for; a model's thousandth is left out."""
+    waiting, found = [glob], list[str]()
+    while waiting and len(waiting) + len(found) < 1000:
+        one = waiting.pop()
+        braces = re.search(r"\{([^{}]*,[^{}]*)\}", one)
+        if braces is None:
+            found.append(one)
+        else:
+            waiting += [one[: braces.start()] + part + one[braces.end() :] for part in braces[1].split(",")]
+    return found
 
 
 def read_rules(file: str) -> list[Rule]:

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
+from treadle.domain.messages import with_whole_characters
 from treadle.errors import NotFound, Refused, SandboxUnavailable, TreadleError, UsageError
 from treadle.ports.tool import Tool, ToolContext, ToolResult
 from treadle.tools.arguments import problems_of, without_nulls
@@ -24,7 +25,7 @@ async def call_tool(tool: Tool, args: Mapping[str, Any], context: ToolContext) -
         TreadleError: Something that no other arguments would mend, such as a store that is not reached.
     """
     began = time.monotonic()
-    given = without_nulls(args, tool.definition.parameters)
+    given = with_whole_characters(without_nulls(args, tool.definition.parameters))
     problems = problems_of(given, tool.definition)
     if problems:
         return ToolResult(f"{tool.name} was not called. {problems}", is_error=True)

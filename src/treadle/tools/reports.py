@@ -7,10 +7,13 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 from typing import Literal
 from xml.etree import ElementTree
+
+_EXPLAINED = 30
+"""Lines behind a test in which TAP is read for the reason of a failure."""
 
 State = Literal["passed", "failed", "error", "skipped"]
 
@@ -82,6 +85,59 @@ def read_unittest(text: str) -> list[Case]:
     return cases
 
 
+def read_jest(text: str) -> list[Case]:
+    """Read the JSON of jest, which vitest writes too; what stands around it is passed over."""
+    cases = []
+    for suite in _objects(_json_object(text[text.find("{") :]).get("testResults")):
+        place = str(suite.get("name", ""))
+        tests = _objects(suite.get("assertionResults"))
+        for test in tests:
+            state = _JEST.get(str(test.get("status")), "skipped")
+            messages = test.get("failureMessages")
+            told = essence(_without_stack("\n".join(map(str, messages)))) if isinstance(messages, list) else ""
+            name = str(test.get("fullName") or test.get("title") or "")
+            seconds = _number(str(test.get("duration"))) / 1000
+            cases.append(Case(f"{place} > {name}", state, seconds, told if state == "failed" else "", name))
+        if not tests and suite.get("status") == "failed":
+            cases.append(Case(place, "error", told=essence(_without_stack(str(suite.get("message", ""))))))
+    return cases
+
+
+def read_tap(text: str) -> list[Case]:
+    """Read the Test Anything Protocol; of tests within tests, the innermost count."""
+    lines = text.splitlines()
+    cases: list[tuple[int, Case]] = []
+    for number, line in enumerate(lines):
+        match = _TAP.match(line)
+        if match is None:
+            continue
+        indent, result, name, word = len(match[1].expandtabs(4)), match[2], match[3], (match[4] or "").upper()
+        inner = len(cases)
+        while inner and cases[inner - 1][0] > indent:
+            inner -= 1
+        if inner < len(cases):  # it sums up those within it
+            cases[inner:] = [(indent, replace(case, name=f"{name} > {case.name}")) for _, case in cases[inner:]]
+            continue
+        state: State = "skipped" if word else "passed" if result == "ok" else "failed"
+        told = essence("\n".join(_explained(lines[number + 1 :]))) if state == "failed" else ""
+        cases.append((indent, Case(name, state, told=told, function=name)))
+    return [case for _, case in cases]
+
+
+def read_any(text: str) -> list[Case]:
+    """Read a report of whichever of these forms it has; none: no test is told of."""
+    if text.lstrip()[:1] == "<":
+        try:
+            return read_junit(text.strip())
+        except ValueError:
+            return []
+    for read in (read_jest, read_go, read_cargo, read_unittest, read_tap):
+        cases = read(text)
+        if cases:
+            return cases
+    return []
+
+
 def read_started(text: str) -> Iterator[tuple[str, State | None]]:
     """The tests that `pytest -v` has begun, with what became of them; None: it did not end."""
     for name, word in re.findall(r"^(\S+?::.+?)(?: (PASSED|FAILED|ERROR|SKIPPED)\b.*)?$", text, re.MULTILINE):
@@ -101,6 +157,8 @@ def essence(output: str, *, lines: int = 12) -> str:
 _BLOCKS = re.MULTILINE | re.DOTALL
 _GO: dict[str, State] = {"pass": "passed", "fail": "failed", "skip": "skipped"}
 _CARGO: dict[str, State] = {"ok": "passed", "FAILED": "failed", "ignored": "skipped"}
+_JEST: dict[str, State] = {"passed": "passed", "failed": "failed"}
+_TAP = re.compile(r"^([ \t]*)(ok|not ok)\b(?:[ \t]+\d+)?(?:[ \t]*-)?[ \t]*(.*?)(?:[ \t]*#[ \t]*((?i:skip|todo))\b.*)?$")
 _UNITTEST: dict[str, State] = {"ok": "passed", "FAIL": "failed", "ERROR": "error", "skipped": "skipped"}
 _PYTEST: dict[str, State] = {"PASSED": "passed", "FAILED": "failed", "ERROR": "error", "SKIPPED": "skipped"}
 
@@ -126,6 +184,27 @@ def _id(file: str, place: str, name: str) -> str:
         return f"{place}.{name}" if place and place != "test" else name
     inner = place.removeprefix(module).strip(".")
     return "::".join([file, *(inner.split(".") if inner else ()), name])
+
+
+def _explained(lines: Sequence[str]) -> list[str]:
+    """What TAP says of a test in the lines behind it: comments, or a block between `---` and `...`, without stacks."""
+    told = []
+    for line in lines[:_EXPLAINED]:
+        if _TAP.match(line) or line.strip() == "..." or line.strip().startswith("stack:"):
+            break
+        if line.strip() != "---" and not re.match(
+            r"\s*(duration_ms|location|type|failureType|code):|\s*\d+\.\.\d+$", line
+        ):
+            told.append(line.strip().removeprefix("# "))
+    return told
+
+
+def _without_stack(text: str) -> str:
+    return re.sub(r"^\s+at .*\n?", "", text, flags=re.MULTILINE)
+
+
+def _objects(value: object) -> list[dict[str, object]]:
+    return [one for one in value if isinstance(one, dict)] if isinstance(value, list) else []
 
 
 def _number(text: str | None) -> float:

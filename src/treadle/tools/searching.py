@@ -40,7 +40,7 @@ async def search(
     Args:
         pattern: A regular expression of Python.
         path: The file or folder to search; left out: the whole workspace.
-        glob: Only files whose names have this form; left out: all files.
+        glob: Only files of this form, such as `*.py`, `src/**/*.{js,ts}` or `!test_*`; left out: all files.
         ignore_case: Capital letters do not matter.
         context_lines: Lines to show before and after each; left out: none.
     """

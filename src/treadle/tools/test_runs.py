@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from treadle.errors import NotFound, Refused
@@ -12,14 +13,16 @@ from treadle.ports.sandbox import ExecResult, Files, Limits, Sandbox
 from treadle.tools.reports import (
     Case,
     essence,
+    read_any,
     read_cargo,
     read_go,
+    read_jest,
     read_junit,
     read_started,
     read_unittest,
 )
 
-Runner = Literal["pytest", "unittest", "node", "cargo", "go"]
+Runner = Literal["pytest", "unittest", "node", "jest", "vitest", "cargo", "go"]
 
 RESULTS = ".treadle-results.xml"
 """Where runners leave their report in the workspace, for as long as it takes to read it."""
@@ -38,7 +41,7 @@ class TestRun:
 
     __test__ = False  # no test of pytest's, though it is called so
 
-    runner: Runner
+    runner: Runner | Literal["other"]
     cases: tuple[Case, ...]
     broken: str = ""
     """Why no test could run at all."""
@@ -67,7 +70,24 @@ async def run_tests(sandbox: Sandbox, runner: Runner, targets: Sequence[str], li
         return await _run_pytest(sandbox, targets, limits)
     command, read = _OTHERS[runner]
     result = await sandbox.exec([*command, *targets], limits=limits, env=ENV)
-    return _run(runner, read(result), result, limits)
+    return _run(runner, _inside(read(result), sandbox), result, limits)
+
+
+async def run_command(sandbox: Sandbox, command: str, limits: Limits) -> TestRun:
+    """Run tests by a command of the shell, and read what it prints: JUnit XML, TAP, JSON of jest or go, and the like.
+
+    Raises:
+        SandboxUnavailable: The sandbox failed to start.
+    """
+    result = await sandbox.exec(["sh", "-c", command], limits=limits, env=ENV)
+    return _run("other", _inside(read_any(result.stdout) or read_any(result.stderr), sandbox), result, limits)
+
+
+def _inside(cases: Sequence[Case], sandbox: Sandbox) -> list[Case]:
+    """The cases with their files relative to the workspace."""
+    roots = [f"{root}/" for root in ("/workspace", sandbox.workspace)]
+    names = [min((case.name.removeprefix(root) for root in roots), key=len) for case in cases]
+    return [replace(case, name=name) for case, name in zip(cases, names, strict=True)]
 
 
 async def run_pytest(
@@ -91,7 +111,15 @@ async def run_pytest(
 async def find_runner(files: Files) -> Runner:
     """The runner that the files of a workspace are for: pytest, unless a file at the top says otherwise."""
     names = {entry.path for entry in (await files.list()).entries}
-    return next((runner for mark, runner in _MARKS if mark in names), "pytest")
+    found: Runner = next((runner for mark, runner in _MARKS if mark in names), "pytest")
+    if found != "node":
+        return found
+    try:
+        package = json.loads((await files.read("package.json", limit=_LARGEST_REPORT)).data)
+        known = {*package.get("devDependencies", ()), *package.get("dependencies", ())}
+    except (ValueError, RecursionError, TypeError, AttributeError, Refused, NotFound):  # it says nothing of use
+        return found
+    return "vitest" if "vitest" in known else "jest" if "jest" in known else found
 
 
 async def _run_pytest(sandbox: Sandbox, targets: Sequence[str], limits: Limits) -> TestRun:
@@ -108,7 +136,7 @@ async def _run_pytest(sandbox: Sandbox, targets: Sequence[str], limits: Limits) 
     return _run("pytest", cases or [], result, limits)
 
 
-def _run(runner: Runner, cases: Sequence[Case], result: ExecResult, limits: Limits) -> TestRun:
+def _run(runner: Runner | Literal["other"], cases: Sequence[Case], result: ExecResult, limits: Limits) -> TestRun:
     unread = [case for case in cases if not case.function and case.state == "error"]
     broken = "\n".join(case.told for case in unread)
     if not cases:
@@ -145,6 +173,8 @@ def _read_node(result: ExecResult) -> list[Case]:
 _OTHERS: dict[Runner, tuple[tuple[str, ...], Callable[[ExecResult], list[Case]]]] = {
     "unittest": (("python", "-m", "unittest", "-v"), lambda result: read_unittest(result.stderr)),
     "node": (("node", "--test", "--test-reporter=junit"), _read_node),
+    "jest": (("npx", "--no-install", "jest", "--ci", "--json"), lambda result: read_jest(result.stdout)),
+    "vitest": (("npx", "--no-install", "vitest", "run", "--reporter=json"), lambda result: read_jest(result.stdout)),
     "cargo": (("cargo", "test", "--no-fail-fast", "--offline"), lambda result: read_cargo(result.stdout)),
     "go": (("go", "test", "-json", "./..."), lambda result: read_go(result.stdout)),
 }

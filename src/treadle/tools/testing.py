@@ -12,7 +12,7 @@ from treadle.ports.tool import ToolContext, ToolResult
 from treadle.tools.define import tool
 from treadle.tools.places import relative
 from treadle.tools.shell import changed_between
-from treadle.tools.test_runs import RESULTS, TestRun, find_runner, run_tests
+from treadle.tools.test_runs import RESULTS, TestRun, find_runner, run_command, run_tests
 
 _SHOWN_FAILURES = 10
 
@@ -20,8 +20,9 @@ _SHOWN_FAILURES = 10
 @tool(name="run_tests", effects="idempotent")
 async def run_tests_tool(
     targets: list[str] | None = None,
-    runner: Literal["auto", "pytest", "unittest", "node", "cargo", "go"] = "auto",
+    runner: Literal["auto", "pytest", "unittest", "node", "jest", "vitest", "cargo", "go"] = "auto",
     *,
+    command: str | None = None,
     seconds: Annotated[float, msgspec.Meta(ge=0)] | None = None,
     context: ToolContext,
 ) -> ToolResult:
@@ -30,6 +31,7 @@ async def run_tests_tool(
     Args:
         targets: Files, folders or names of tests; left out: all tests.
         runner: What runs them; left out: what suits the files.
+        command: For other runners: runs the tests, and prints JUnit XML, TAP or JSON.
         seconds: Stop after so long; left out: as long as it may take.
     """
     limits = context.limits
@@ -44,7 +46,10 @@ async def run_tests_tool(
     chosen = await find_runner(files) if runner == "auto" else runner
     for place in places if chosen == "pytest" else ():
         await _refuse_missing(place.partition("::")[0], context)
-    run = await run_tests(context.sandbox, chosen, places, limits)
+    if command is not None:
+        run = await run_command(context.sandbox, command, limits)
+    else:
+        run = await run_tests(context.sandbox, chosen, places, limits)
     changed = changed_between(before, await files.stamps())
     data = {
         "runner": run.runner,

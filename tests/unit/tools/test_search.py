@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 from pathlib import Path
 
@@ -20,6 +21,36 @@ async def test_lines_are_found_with_path_and_number(hands: Hands) -> None:
     around = await hands("search", pattern="def", path="src/a.py", context_lines=1)
     assert around.text == "src/a.py-2-\nsrc/a.py:3:def main():\nsrc/a.py-4-    os.exit()\n--"
     assert (await hands("search", pattern="nowhere")).text == "[nothing was found]"
+
+
+@pytest.mark.parametrize(
+    ("glob", "found"),
+    [
+        ("*.py", "abc"),
+        ("*.{py,txt}", "abcd"),
+        ("src/*.py", "b"),
+        ("**/*.py", "abc"),
+        ("src/**/*.{py,js}", "bc"),
+        ("!*.py", "d"),
+        ("[!a]*", "bcd"),
+        ("{{a,b},{c", ""),
+    ],
+)
+def test_globs_have_folders_either_and_not(glob: str, found: str) -> None:
+    paths = {"a": "a.py", "b": "src/b.py", "c": "src/in/c.py", "d": "d.txt"}
+    assert "".join(name for name, path in paths.items() if _search_inside.fits(path, glob)) == found
+
+
+LINES = ["foo bar", "foo", "", " foo\x0cbar", "barfoo "]
+
+
+@pytest.mark.parametrize(
+    "pattern", ["foo$", "^foo", r"foo(?!\s)", r"\Afoo", r"o\s", r"\bbar", "(?<!r)foo", "^$", "o\x0cb"]
+)
+def test_every_line_is_searched_by_itself(pattern: str) -> None:
+    form = re.compile(pattern)
+    found = [one["line"] for one in _search_inside.find(form, "\r\n".join(LINES) + "\r\n", 0)]
+    assert found == [number for number, line in enumerate(LINES, start=1) if form.search(line)]
 
 
 async def test_what_is_no_expression_is_searched_for_as_it_is(hands: Hands) -> None:

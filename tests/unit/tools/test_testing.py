@@ -2,13 +2,25 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from tests.unit.tools.conftest import Hands
 
-from treadle.tools.reports import Case, read_cargo, read_go, read_junit, read_started, read_unittest
-from treadle.tools.test_runs import RESULTS
+from treadle.tools.reports import (
+    Case,
+    read_any,
+    read_cargo,
+    read_go,
+    read_jest,
+    read_junit,
+    read_started,
+    read_tap,
+    read_unittest,
+)
+from treadle.tools.test_runs import RESULTS, find_runner
 
 PYTEST = """\
 import pytest
@@ -52,7 +64,7 @@ async def test_no_tests_are_no_success(hands: Hands) -> None:
 async def test_test_that_never_ends_is_named_and_what_ended_before_counts(hands: Hands) -> None:
     code = "def test_a():\n    pass\n\ndef test_b():\n    while True:\n        pass\n"
     await hands("write_file", path="test_a.py", content=code)
-    result = await hands("run_tests", seconds=3)
+    result = await hands("run_tests", seconds=6)
     assert result.is_error and "1 passed, 1 failed" in result.text and "endless loop" in result.text
 
 
@@ -155,6 +167,118 @@ def test_lines_of_go_are_read() -> None:
     ]
 
 
+JEST = {
+    "testResults": [
+        {
+            "name": "/workspace/sum.test.js",
+            "assertionResults": [
+                {"fullName": "sum adds", "status": "passed", "duration": 26},
+                {
+                    "fullName": "sum fails",
+                    "status": "failed",
+                    "failureMessages": [
+                        "Error: expect(received).toBe(expected)\n\nExpected: 2\n    at Object.toBe (a.js:1:1)"
+                    ],
+                },
+                {"fullName": "sum later", "status": "pending"},
+            ],
+        },
+        {
+            "name": "/workspace/bad.test.js",
+            "status": "failed",
+            "message": "no './x'\n  at b.js",
+            "assertionResults": [],
+        },
+    ]
+}
+TAP = """\
+TAP version 13
+# Subtest: outer
+    ok 1 - in a
+      ---
+      duration_ms: 0.79158
+      ...
+    not ok 2 - in b
+      ---
+      location: 't.mjs:2:70'
+      error: '1 == 2'
+      stack: |-
+        Test.run (node:internal)
+      ...
+    1..2
+not ok 1 - outer
+  ---
+  error: '1 subtest failed'
+  ...
+ok 2 - later # SKIP not yet
+not ok 3 some day # TODO
+not ok 4 - plain
+# got 1
+ok
+1..5
+"""
+PRINTED = {
+    "jest": "npm said\n" + json.dumps(JEST),
+    "tap": TAP,
+    "go": '{"Action":"pass","Package":"shop","Test":"TestSub"}',
+    "junit": '<?xml version="1.0"?><testsuite><testcase classname="C" name="a"/></testsuite>',
+    "cargo": CARGO,
+    "unittest": "test_a (m.T.test_a) ... ok\n\nRan 1 test in 0.1s\n\nOK\n",
+}
+
+
+def test_json_of_jest_is_read() -> None:
+    cases = read_jest(PRINTED["jest"])
+    assert [(case.name, case.state) for case in cases] == [
+        ("/workspace/sum.test.js > sum adds", "passed"),
+        ("/workspace/sum.test.js > sum fails", "failed"),
+        ("/workspace/sum.test.js > sum later", "skipped"),
+        ("/workspace/bad.test.js", "error"),
+    ]
+    assert cases[1].told == "Error: expect(received).toBe(expected)\nExpected: 2" and cases[3].told == "no './x'"
+
+
+def test_innermost_tests_of_tap_are_read() -> None:
+    assert [(case.name, case.state, case.told) for case in read_tap(TAP)] == [
+        ("outer > in a", "passed", ""),
+        ("outer > in b", "failed", "error: '1 == 2'"),
+        ("later", "skipped", ""),
+        ("some day", "skipped", ""),
+        ("plain", "failed", "got 1"),
+        ("", "passed", ""),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("form", "count"), [("jest", 4), ("tap", 6), ("go", 1), ("junit", 1), ("cargo", 4), ("unittest", 1)]
+)
+async def test_what_a_command_prints_is_read_whatever_its_form(hands: Hands, form: str, count: int) -> None:
+    assert len(read_any(PRINTED[form])) == count
+    await hands("write_file", path="report", content=PRINTED[form])
+    result = await hands("run_tests", command="cat report; exit 1")
+    assert result.is_error and len(result.data["cases"]) == count and "(other)" in result.text
+    assert "/workspace" not in result.text
+
+
+async def test_command_without_a_report_is_no_success(hands: Hands) -> None:
+    result = await hands("run_tests", command="echo all is well")
+    assert result.is_error and "No test could run:\nall is well" in result.text
+
+
+@pytest.mark.parametrize(
+    ("package", "runner"),
+    [
+        ('{"devDependencies": {"jest": "1"}}', "jest"),
+        ('{"dependencies": {"vitest": "1"}}', "vitest"),
+        ("[1]", "node"),
+        ("{", "node"),
+    ],
+)
+async def test_runner_is_found_in_what_a_package_needs(hands: Hands, package: str, runner: str) -> None:
+    await hands("write_file", path="package.json", content=package)
+    assert await find_runner(hands.context.sandbox.files) == runner
+
+
 def test_started_tests_are_read_with_their_parameters() -> None:
     text = "t.py::test_a[x y] PASSED  [ 50%]\nt.py::T::test_b FAILED\nt.py::test_c "
     ended = [("t.py::test_a[x y]", "passed"), ("t.py::T::test_b", "failed")]
@@ -165,6 +289,8 @@ def test_started_tests_are_read_with_their_parameters() -> None:
 def test_reading_any_output_never_fails_and_invents_nothing(text: str) -> None:
     for read in (read_cargo, read_go, read_unittest):
         assert all(case.name in text for case in read(text))
+    assert all(case.function in text for case in read_tap(text))
+    assert isinstance(read_any(text), list)
     try:
         read_junit(text)
     except ValueError:

@@ -6,6 +6,7 @@ import asyncio
 import os
 from pathlib import Path
 
+import msgspec
 import pytest
 from tests.unit.tools.conftest import Hands
 
@@ -19,6 +20,17 @@ async def test_what_is_written_is_read_again_and_said_to_be_changed(hands: Hands
     again = await hands("write_file", path="./pkg/a.py", content="x = 1\n")
     assert (again.is_error, again.changed) == (False, ())
     assert (await hands("write_file", path=".//pkg//b.py", content="")).changed == ("pkg/b.py",)
+
+
+async def test_half_a_character_in_a_call_can_be_recorded(hands: Hands) -> None:
+    made = await hands("write_file", path="a\udce9", content="\ud800")
+    assert msgspec.json.encode(made) and made.changed == ("a\N{REPLACEMENT CHARACTER}",)
+    assert (hands.folder / made.changed[0]).read_text() == "\N{REPLACEMENT CHARACTER}"
+
+
+async def test_file_is_no_folder_to_list(hands: Hands) -> None:
+    await hands("write_file", path="a.py", content="")
+    assert "'a.py' in 'a.py' is a file, not a folder" in (await hands("ls_dir", path="a.py")).text
 
 
 async def test_path_as_the_sandbox_shows_it_is_understood(hands: Hands) -> None:
