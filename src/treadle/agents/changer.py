@@ -21,8 +21,9 @@ from treadle.agents.answers import code_block
 from treadle.agents.ask import Asker
 from treadle.agents.coder import MAX_TOKENS, Sampling
 from treadle.agents.conventions import Conventions
-from treadle.agents.edits import Edit, Room, read_edit
+from treadle.agents.edits import UNCHANGED, Edit, Room, read_edit
 from treadle.agents.examples import find_examples
+from treadle.agents.focus import Focus, fields_shown, find_focus, head_and_source, only
 from treadle.agents.goal import read_goal
 from treadle.agents.prompt import Prompts
 from treadle.agents.relevance import Failure, failing_tests, is_test
@@ -40,6 +41,7 @@ _MAX_OTHERS, _MAX_MAP = 10, 3000
 _SIZE = re.compile(r"(?<![\w.])(\d+(?:\.\d+)?)\s*b(?![a-z])", re.IGNORECASE)
 _UNDEFINED = re.compile(r"NameError: name '(\w+)'")
 _MAX_MISSING = 300
+_NOT_THERE = "The answer does not define what was asked for."
 _LARGE_BILLIONS = 7.0
 _CODE = """
 c cc cpp cs css ex exs go h hpp hs html java jl js jsx kt lua ml php pl py r rb rs scala sh sql swift ts tsx vue
@@ -180,6 +182,16 @@ async def write_change(
     known: Sequence[Case] = (),
 ) -> Edit:
     """Return a version of the change, independent of those before. It is told that the `known` tests must pass."""
+    chosen = (
+        []
+        if blocks or task.may_add
+        else _turn(
+            find_focus(task.goal, task.targets, texts, new=task.new, tests="\n".join(case.source for case in known)),
+            sampling.attempt,
+        )
+    )
+    if chosen:
+        return await _by_function(chosen, task, texts, asker, prompts, sampling=sampling, known=known)
     name = "change_blocks" if blocks else "change"
     shown = task.near + (sampling.attempt % 2 if sampling.attempt > 1 else 0)
     sources = _sources(task, texts, shown)
@@ -188,6 +200,51 @@ async def write_change(
     text = prompts[name].render(goal=task.goal + _wanted(known), notes=task.notes, sources=sources, file=task.primary)
     answer = await asker.ask("change", sampling.of(text, MAX_TOKENS))
     return await _completed(answer, task, texts, asker, prompts, sampling)
+
+
+def _turn(found: Sequence[Focus], attempt: int) -> Sequence[Focus]:
+    """Which definitions a try is about: all, then the first, then the second. Each other try sees whole files."""
+    if attempt % 2 or not found:
+        return ()
+    ways = [tuple(found), *((one,) for one in found if len(found) > 1 and not any(one.is_new for one in found))]
+    return ways[attempt // 2 % len(ways)]
+
+
+async def _by_function(
+    chosen: Sequence[Focus],
+    task: Task,
+    texts: Mapping[str, str],
+    asker: Asker,
+    prompts: Prompts,
+    *,
+    sampling: Sampling,
+    known: Sequence[Case],
+) -> Edit:
+    """Ask for one definition after the other, each over the file as the ones before left it."""
+    files: dict[str, str] = {}
+    flaw = ""
+    for number, focus in enumerate(chosen):
+        now = {**texts, **files}
+        head, source = head_and_source(now[focus.path], focus, task.goal)
+        used = {name for name in re.findall(r"\b[A-Z]\w+", head) if name != focus.name.partition(".")[0]}
+        beside = fields_shown({path: text for path, text in now.items() if path != focus.path}, used)
+        about = [case for case in known if re.search(rf"\b{re.escape(focus.last)}\b", case.source)]
+        text = prompts["change_function"].render(
+            goal=task.goal + _wanted(about),
+            notes=task.notes,
+            file=focus.path,
+            head="\n".join(filter(None, [head, beside])),
+            source=source,
+            name=focus.name,
+        )
+        key = f"change.{number}"
+        code = only(code_block(await asker.ask(key, sampling.of(text, MAX_TOKENS))), focus, now[focus.path])
+        answer = f"`{focus.path}`:\n\n```python\n{code}\n```"
+        edit = await _completed(answer, task, now, asker, prompts, sampling, key=key) if code else Edit(flaw=_NOT_THERE)
+        flaw = flaw or ("" if edit.flaw == UNCHANGED else edit.flaw)
+        files |= edit.files if not edit.flaw else {}
+    is_whole = files and not (flaw and any(focus.is_new for focus in chosen))
+    return Edit(files) if is_whole else Edit({}, flaw or UNCHANGED)
 
 
 async def correct_change(
@@ -213,7 +270,14 @@ async def correct_change(
 
 
 async def _completed(
-    answer: str, task: Task, texts: Mapping[str, str], asker: Asker, prompts: Prompts, sampling: Sampling
+    answer: str,
+    task: Task,
+    texts: Mapping[str, str],
+    asker: Asker,
+    prompts: Prompts,
+    sampling: Sampling,
+    *,
+    key: str = "change",
 ) -> Edit:
     """Read an answer. A name that it uses and forgot to define is asked for, which is a short question."""
     edit = read_edit(answer, _room(task, texts))
@@ -223,7 +287,7 @@ async def _completed(
     code, name = code_block(answer), missing[1]
     source = view(texts.get(task.primary, ""), (), max_lines=0)
     text = prompts["change_missing"].render(goal=task.goal, source=source, code=_users(code, name), name=name)
-    more = code_block(await asker.ask("change.missing", sampling.of(text, _MAX_MISSING)))
+    more = code_block(await asker.ask(f"{key}.missing", sampling.of(text, _MAX_MISSING)))
     completed = read_edit(f"```python\n{more}\n{code}\n```", _room(task, texts))
     return edit if completed.flaw else completed
 

@@ -51,9 +51,15 @@ def read_failure(output: str, files: Iterable[str]) -> Failure:
     return Failure(tuple(dict.fromkeys(tests)), tuple(dict.fromkeys(frames)), essence(output))
 
 
-def find_suspects(failure: Failure, texts: Mapping[str, str], goal: str) -> list[Suspect]:
-    """Rank the Python files that are no tests; the likeliest first. Files without any sign are left out."""
-    tested = _names_in_tests(failure, texts)
+def find_suspects(
+    failure: Failure, texts: Mapping[str, str], goal: str, hints: Mapping[str, int] | None = None
+) -> list[Suspect]:
+    """Rank the Python files that are no tests; the likeliest first. Files without any sign are left out.
+
+    `hints` adds to the score of files that have one.
+    """
+    crashed = any(not is_test(path) for path, _ in failure.frames)
+    tested, asserted = _names_in_tests(failure, texts), set() if crashed else asserted_calls(failure, texts)
     found = []
     for path, text in texts.items():
         if is_test(path):
@@ -61,13 +67,30 @@ def find_suspects(failure: Failure, texts: Mapping[str, str], goal: str) -> list
         defined = definitions(text)
         in_trace = _names_at(text, [line for file, line in failure.frames if file == path])
         called = [name for name in defined if name.rpartition(".")[2] in tested]
+        called.sort(key=lambda name: name.rpartition(".")[2] not in asserted)
         in_goal = [name for name in defined if re.search(rf"\b{re.escape(name.rpartition('.')[2])}\b", goal)]
         score = 5 * bool(in_trace) + 4 * bool(called) + 4 * len(in_goal) + 10 * (path in goal)
         score += 7 * (failure.frames[-1:] != () and failure.frames[-1][0] == path)
         score += 2 * (path.rpartition("/")[2].removesuffix(".py") in tested)
+        score += 5 * any(name.rpartition(".")[2] in asserted for name in defined)
         if score:
+            score += (hints or {}).get(path, 0)
             found.append(Suspect(path, tuple(dict.fromkeys([*reversed(in_trace), *in_goal, *called])), score))
     return sorted(found, key=lambda suspect: (-suspect.score, suspect.path))
+
+
+def asserted_calls(failure: Failure, texts: Mapping[str, str]) -> set[str]:
+    """The functions whose results the failing tests compare: of `assert Rules(Calendar()).fine(loan) == 5` it is
+    `fine`, which is likelier wrong than what only makes its arguments.
+    """
+    found: set[str] = set()
+    for path, name in failure.tests:
+        for node in (node for node in _all_definitions(texts.get(path, "")) if node.name == name):
+            for part in (part for part in ast.walk(node) if isinstance(part, ast.Assert)):
+                sides = [part.test.left, *part.test.comparators] if isinstance(part.test, ast.Compare) else [part.test]
+                calls = [side.func for side in sides if isinstance(side, ast.Call)]
+                found |= {getattr(call, "attr", "") or getattr(call, "id", "") for call in calls}
+    return found - {""}
 
 
 def failing_tests(failure: Failure, texts: Mapping[str, str], *, most: int = 2) -> str:

@@ -8,9 +8,20 @@ from dataclasses import asdict
 from typing import Any
 
 from treadle.agents.answers import code_block, complete_prefix
+from treadle.agents.changer import takes_blocks
 from treadle.agents.coder import MAX_TOKENS, Sampling
 from treadle.agents.conventions import read_conventions
-from treadle.agents.relevance import Failure, Suspect, excerpt, failing_tests, find_suspects, read_failure
+from treadle.agents.focus import Focus, head_and_source, only
+from treadle.agents.relevance import (
+    Failure,
+    Suspect,
+    definitions,
+    excerpt,
+    failing_tests,
+    find_suspects,
+    read_failure,
+)
+from treadle.agents.repo_map import RepoMap
 from treadle.agents.source import Flaw, find_flaw
 from treadle.agents.splice import recombined, splice
 from treadle.agents.suite import Suite
@@ -27,6 +38,7 @@ Update = dict[str, Any]
 _NO_SUCH_COMMAND = (126, 127)
 _ENOUGH_SECONDS = 15.0
 """What a version may take beyond five times what the check took before it."""
+_MOST_HINTED = 4
 _UNCHANGED = "The answer changes nothing."
 _MENDS = re.compile(
     r"\b(?:fix(?:e[sd]|ing)?|repair|mend|debug|bugs?|broken|fail(?:s|ing|ed|ures?)?|wrong|crash\w*|pass)\b", re.I
@@ -82,7 +94,7 @@ class Repair:
             suspect = asdict(Suspect(unfinished["path"], (), 1))
             return {"brief": {**state["brief"], "unfinished": unfinished, "suspects": [suspect]}}
         failure = read_failure(state["brief"]["output"], texts)
-        found = find_suspects(failure, texts, state["goal"])[:3]
+        found = find_suspects(failure, texts, state["goal"], _hints(state["goal"], texts))[:3]
         suspects = [suspect for suspect in found if 2 * suspect.score >= found[0].score]
         everything = await self.crew.workspace.snapshots.texts(state["tree"])
         failing = f"{state['check']}\n{failure.essence}".strip()
@@ -105,19 +117,35 @@ class Repair:
         suspect = suspects[_turn(attempt, len(suspects))]
         texts = await self._texts(ctx, state["tree"])
         asker = self.crew.asker(ctx, state)
-        failure = read_failure(state["brief"]["output"], texts)
-        text = self.crew.prompts["repair"].render(
-            goal=state["goal"],
-            notes=_notes(texts),
-            problem=_problem(failure, texts) + _reminder(state, suspect.path),
-            file=suspect.path,
-            source=excerpt(texts[suspect.path], suspect.names),
-        )
+        source, tier = texts[suspect.path], self.crew.tiers[state.get("tier", 0)]
+        focus = None if takes_blocks(tier.model_name, tier.name) else _focus(suspect, source, attempt)
+        text = self._question(state, texts, suspect, focus)
         sampling = Sampling(attempt, self.crew.settings.seed, self.crew.settings.temperature)
         answer = code_block(await asker.ask("fix", sampling.of(text, MAX_TOKENS, cold=len(suspects[:2]))))
-        source, flaw = _spliced(texts[suspect.path], answer)
+        answer = (only(answer, focus, source) or answer) if focus else answer
+        source, flaw = _spliced(source, answer)
         new = {"path": suspect.path, "source": source, "flaw": flaw} | authorship(state, asker.last_model)
         return {"candidates": [*state["candidates"], new], **spent(asker)}
+
+    def _question(self, state: WorkState, texts: dict[str, str], suspect: Suspect, focus: Focus | None) -> str:
+        """Ask for the suspect's part of a file, or, of a small model, for the one function that is likeliest wrong."""
+        failure = read_failure(state["brief"]["output"], texts)
+        problem = _problem(failure, texts) + _reminder(state, suspect.path)
+        if focus is None:
+            source = excerpt(texts[suspect.path], suspect.names)
+            return self.crew.prompts["repair"].render(
+                goal=state["goal"], notes=_notes(texts), problem=problem, file=suspect.path, source=source
+            )
+        head, source = head_and_source(texts[suspect.path], focus, state["goal"])
+        fails = f"The check of this project fails, and `{focus.name}` is likely wrong:\n\n{problem}"
+        return self.crew.prompts["repair_function"].render(
+            goal=f"Goal: {state['goal']}\n\n{fails}",
+            notes=_notes(texts),
+            file=suspect.path,
+            head=head,
+            source=source,
+            name=focus.name,
+        )
 
     async def check_syntax(self, state: WorkState, ctx: NodeContext) -> Update:
         """Go on only with a change that parses."""
@@ -223,6 +251,12 @@ class Repair:
         return {path: text for path, text in texts.items() if path.endswith(".py") or path.upper().startswith("README")}
 
 
+def _hints(goal: str, texts: dict[str, str]) -> dict[str, int]:
+    """What the words of a goal say of files: up to `_MOST_HINTED` for the one that is nearest to it."""
+    ranked = RepoMap({path: text for path, text in texts.items() if path.endswith(".py")}).rank(goal)
+    return {entry.path: round(_MOST_HINTED * entry.score / ranked[0].score) for entry in ranked}
+
+
 def _failing(failure: Failure) -> float:
     """How many tests fail; more than any number where a file of tests could not even be read."""
     return float("inf") if any(not name for _, name in failure.tests) else len(failure.tests)
@@ -250,6 +284,16 @@ def _is_about(goal: str, failed: Iterable[str], texts: dict[str, str]) -> bool:
 
 def _suspect(plain: dict[str, Any]) -> Suspect:
     return Suspect(plain["path"], tuple(plain["names"]), plain["score"])
+
+
+def _focus(suspect: Suspect, source: str, attempt: int) -> Focus | None:
+    """The function that a try is about: the likeliest one at first, later the next one; between, all of the file."""
+    if attempt % 4 > 1:
+        return None
+    there = [name for name in definitions(source) if "." in name or name[:1].islower() or name[:1] == "_"]
+    found = [full for name in suspect.names for full in there if full == name or full.endswith(f".{name}")]
+    chosen = list(dict.fromkeys(found))[: 1 + attempt // 4]
+    return Focus(suspect.path, chosen[-1]) if chosen else None
 
 
 def _turn(attempt: int, suspects: int) -> int:

@@ -38,6 +38,25 @@ def test_suspects_are_those_in_the_trace_and_the_test_and_never_tests() -> None:
     assert find_suspects(read_failure(PYTEST, TEXTS), TEXTS, "fix shop/cart.py")[0].path == "shop/cart.py"
 
 
+def test_what_a_test_compares_is_likelier_wrong_than_what_it_makes_arguments_of() -> None:
+    texts = {
+        "shop/calendar.py": "class Calendar:\n    def days(self):\n        return 1\n",
+        "shop/fines.py": (
+            "class Rules:\n    def __init__(self, calendar):\n        pass\n\n"
+            "    def fine(self, loan):\n        return 1\n"
+        ),
+        "tests/test_fines.py": (
+            "from shop.calendar import Calendar\nfrom shop.fines import Rules\n\n\n"
+            "def test_fine():\n    assert Rules(Calendar()).fine(3) == 5\n"
+        ),
+    }
+    failure = read_failure("FAILED tests/test_fines.py::test_fine - assert 1 == 5\n", texts)
+    suspect = find_suspects(failure, texts, "mend it")[0]
+    assert (suspect.path, suspect.names[0]) == ("shop/fines.py", "Rules.fine")
+    hinted = find_suspects(failure, texts, "mend it", {"shop/calendar.py": 9})
+    assert hinted[0].path == "shop/calendar.py"
+
+
 def test_plain_traceback_and_unittest_are_read_too() -> None:
     plain = 'Traceback (most recent call last):\n  File "/w/shop/prices.py", line 5, in cut\nZeroDivisionError: x\n'
     assert read_failure(plain, TEXTS).frames == (("shop/prices.py", 5),)

@@ -133,11 +133,20 @@ async def test_a_definition_that_an_answer_forgot_is_asked_for(tmp_path: Path) -
 
 async def test_a_change_that_breaks_a_test_is_not_handed_over(tmp_path: Path) -> None:
     repo = make_repo(tmp_path / "repo", FILES)
-    model = answers([fenced(MEDIAN + "\ndef mean(values):\n    return 0\n")], [fenced(TESTS)])
+    hides = "sum = max\n\n" + MEDIAN.replace("    middle", "    sum(ordered)\n    middle", 1)
+    model = answers([fenced(hides)], [fenced(TESTS)])
     report = (await build(await make_crew(tmp_path, model, repo=repo), GOAL))["report"]
     assert not report["solved"]
     assert "A test that passed before fails now: tests/test_stats.py::test_mean" in report["reason"]
     assert git(repo, "branch", "--list") == "* trunk"
+
+
+async def test_what_an_answer_changes_beside_the_goal_is_left_out(tmp_path: Path) -> None:
+    repo = make_repo(tmp_path / "repo", FILES)
+    both = MEDIAN + "\ndef mean(values):\n    return 0\n"
+    report = await solve(tmp_path, repo, [fenced(both)], [fenced(TESTS)])
+    assert (report["solved"], report["rounds"]) == (True, 0), report["reason"]
+    assert git(repo, "show", "treadle/r1:figures/stats.py") == STATS + "\n\n" + MEDIAN.strip()
 
 
 async def test_tests_that_pass_without_the_change_do_not_count(tmp_path: Path) -> None:

@@ -52,6 +52,7 @@ async def test_failing_check_becomes_a_branch_on_which_it_passes(tmp_path: Path,
     assert "def test_count" in shown
     assert "assert 1 == 0" in shown
     assert "A shop." in shown
+    assert "write `Cart.count` anew" in shown
 
 
 async def test_useless_answers_are_rounds_and_the_reason_is_said(tmp_path: Path, repo: Path) -> None:
