@@ -13,7 +13,7 @@ from dataclasses import replace
 
 from treadle.agents.ask import Question
 from treadle.agents.coder import Sampling
-from treadle.agents.desk import Desk, Made
+from treadle.agents.desk import PATIENCE, Desk, Made
 from treadle.agents.diffs import FileDiff
 from treadle.agents.file_checks import Checked, check_file, code_of
 from treadle.agents.goal_parts import named_files
@@ -102,6 +102,7 @@ def _paths(task: PlannedTask, goal: str) -> tuple[str, ...]:
 async def _made(desk: Desk, goal: str, path: str, files: Mapping[str, str], is_embedded: bool) -> tuple[str, Checked]:
     rules = rules_for(path, goal) if is_embedded else _RULES
     text, checked, wrong = "", Checked("nothing was written"), desk.sent_back
+    problems: list[str] = []
     for attempt in range(desk.rounds + 1):
         prompt = desk.prompts["write_file"].render(
             goal=goal, file=path, rules=rules, beside=_beside(path, files), wrong=wrong
@@ -115,6 +116,9 @@ async def _made(desk: Desk, goal: str, path: str, files: Mapping[str, str], is_e
         if not problem:
             break
         desk.ctx.log(f"Not usable: {problem}")
+        problems.append(problem)
+        if len(problems) > PATIENCE and len(set(problems[-PATIENCE - 1 :])) == 1:
+            break
         wrong = f"It was written like this:\n\n```\n{text}```\n\nThat is wrong:\n\n{problem}"
     return text, checked
 

@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 import msgspec
 
 from treadle.agents.ask import Asker
 from treadle.agents.prompt import Prompts
+from treadle.agents.review_rules import is_allowed
 from treadle.agents.testcases import Case
 from treadle.agents.trial import Outcome
 from treadle.agents.workbench import Files, Workbench
 from treadle.domain.messages import Image
 from treadle.ports.context import NodeContext
 from treadle.ports.sandbox import ExecResult
+
+PATIENCE = 3
+"""Versions in a row that bring nothing, after which no more are asked for."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +70,11 @@ class Desk:
         return msgspec.convert(await self.ctx.step(key, run, kind="tool", request=request), ExecResult)
 
 
+def is_stuck(ranks: Sequence[Any], *, patience: int = PATIENCE) -> bool:
+    """Tell whether the last `patience` versions brought nothing: none ranks above the best one before them."""
+    return len(ranks) > patience and max(ranks[-patience:]) <= max(ranks[:-patience])
+
+
 @dataclass(frozen=True, slots=True)
 class Made:
     """What came of a task."""
@@ -81,6 +90,13 @@ class Made:
     checked: tuple[str, ...] = ()
     """What was looked at, one sentence each; what could not be looked at is said as well."""
     assumptions: tuple[str, ...] = ()
+
+    def within(self, may_touch: Sequence[str]) -> tuple[Made, list[str]]:
+        """The same without files that a task may not write (no paths: it may write any), and which those are."""
+        left = sorted(path for path in self.files if not is_allowed(path, may_touch))
+        kept = {path: text for path, text in self.files.items() if path not in left}
+        nothing = f"Nothing was written but {', '.join(left)}, which is not of this task." if left and not kept else ""
+        return replace(self, files=kept, problem=self.problem or nothing), left
 
     def as_dict(self) -> dict[str, Any]:
         """The same in plain values, for the state of a run."""

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 
 from treadle.agents.coder import Sampling
-from treadle.agents.desk import Desk, Made
+from treadle.agents.desk import Desk, Made, is_stuck
 from treadle.agents.document_rules import Facts, find_problems
 from treadle.agents.review_rules import is_test_file
 from treadle.agents.source import interface
@@ -30,6 +30,7 @@ async def make_document(task: PlannedTask, desk: Desk) -> Made:
     facts = Facts.of({name: text for name, text in desk.files.items() if name != path} | {path: ""})
     told = _told(desk.files, path)
     text, problems, wrong = "", ["nothing was written"], desk.sent_back
+    ranks: list[int] = []
     for attempt in range(desk.rounds + 1):
         prompt = desk.prompts["write_document"].render(goal=goal, file=path, facts=told, wrong=wrong)
         sampling = Sampling(attempt, desk.seed, desk.temperature)
@@ -39,6 +40,9 @@ async def make_document(task: PlannedTask, desk: Desk) -> Made:
         if not problems:
             break
         desk.ctx.log(f"{path}: {problems[0]}", problems=problems)
+        ranks.append(-len(problems))
+        if is_stuck(ranks):
+            break
         wrong = f"It was written like this:\n\n{text}\n\nCorrect this:\n" + "\n".join(f"- {p}" for p in problems[:6])
     checked = [f"the names, commands, options, links and code blocks of {path} were checked against the files"]
     if problems:

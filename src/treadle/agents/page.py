@@ -10,7 +10,7 @@ from typing import Any
 
 from treadle.agents.ask import Question
 from treadle.agents.coder import Sampling
-from treadle.agents.desk import Desk, Made
+from treadle.agents.desk import Desk, Made, is_stuck
 from treadle.agents.file_checks import code_of
 from treadle.agents.page_rules import find_problems, mended
 from treadle.domain.messages import Image
@@ -41,6 +41,7 @@ async def make_page(task: PlannedTask, desk: Desk) -> Made:
     goal = str(task.brief.get("goal") or desk.goal or task.title)
     path = next((name for name in task.files if name.endswith((".html", ".htm"))), "index.html")
     files: dict[str, str] = {}
+    ranks: list[int] = []
     problems, wrong, looked = ["nothing was written"], desk.sent_back, ""
     for attempt in range(desk.rounds + 1):
         page = await _written(desk, goal, path, wrong, attempt)
@@ -51,6 +52,9 @@ async def make_page(task: PlannedTask, desk: Desk) -> Made:
         if not problems:
             break
         desk.ctx.log(f"{path}: {problems[0]}", problems=problems)
+        ranks.append(-len(problems))
+        if is_stuck(ranks):
+            break
         wrong = f"It was written like this:\n\n```html\n{page}```\n\nCorrect this:\n" + "\n".join(
             f"- {p}" for p in problems[:6]
         )

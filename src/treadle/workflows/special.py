@@ -24,6 +24,8 @@ Update = dict[str, Any]
 _PICTURES = {"png": "image/png", "jpg": "image/jpeg", "jpeg": "image/jpeg", "gif": "image/gif", "webp": "image/webp"}
 _MAX_BYTES = 200_000
 _MAX_PICTURES = 8
+_DEAR = 3
+"""How many times what was estimated for it a task may take before it is begun anew."""
 
 
 class Special:
@@ -36,6 +38,9 @@ class Special:
         """Have the specialist of the task do it, with all its own rounds."""
         task, asker = msgspec.convert(state["task"], PlannedTask), self.crew.asker(ctx, state)
         made = await specialists.work(task, await self._desk(state, ctx, asker))
+        made, left = (made, []) if state.get("alone") else made.within(task.files)
+        if left:
+            ctx.log(f"Left out, because the task may only write {', '.join(task.files)}: {', '.join(left)}.")
         files: dict[str, str | None] = dict(made.files)
         if state.get("alone") and "README.md" not in files and not await self._has(state["base"], "README.md"):
             files["README.md"] = readme_of_files(state["goal"], sorted(made.files), made.checked)
@@ -86,9 +91,12 @@ class Special:
         return {"move": {"action": "reflect" if problem else "review", "problem": told}}
 
     async def reflect(self, state: WorkState, ctx: NodeContext) -> Update:
-        """Have it made again with what is wrong, then by the next tier, then give up."""
+        """Have it made again with what is wrong, then by the next tier, then give up.
+
+        What took much more than a task like it does is not begun anew in the same tier.
+        """
         problem, climbed = state["move"]["problem"], Update()
-        if rounds_in_tier(state) >= 1:
+        if rounds_in_tier(state) >= 1 or _is_dear(state):
             climbed = climb(self.crew, state, ctx, problem)
             if not climbed:
                 return {"move": {"action": "stop", "problem": problem}}
@@ -125,3 +133,9 @@ class Special:
         kinds = {path: _PICTURES.get(path.rpartition(".")[2].lower()) for path in await snapshots.files(tree)}
         pictures = [(path, kind) for path, kind in kinds.items() if kind][:_MAX_PICTURES]
         return {path: Image(kind, await snapshots.read_bytes(tree, path)) for path, kind in pictures}
+
+
+def _is_dear(state: WorkState) -> bool:
+    """Tell whether a task has taken far more tokens than were estimated for it."""
+    estimated = int((state["task"].get("estimate") or {}).get("tokens", 0))
+    return bool(estimated) and state.get("tokens", 0) - state["began"]["tokens"] > _DEAR * estimated

@@ -6,7 +6,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 from treadle.agents.coder import Sampling
-from treadle.agents.desk import Desk, Made
+from treadle.agents.desk import Desk, Made, is_stuck
 from treadle.agents.service import frame
 from treadle.agents.service.brief import make_service_brief
 from treadle.agents.service.cases import cases_by_rule, header
@@ -56,6 +56,9 @@ async def make_service(task: PlannedTask, desk: Desk) -> Made:
     for number in range(1, desk.rounds + 1):
         best = _best(versions, cases)
         if not brief.for_model or not best.failed(cases) or _is_settled(versions, cases):
+            break
+        if is_stuck([version.rank(cases) for version in versions]):
+            desk.ctx.log("The last versions brought nothing; no more are asked for.")
             break
         blamed = _blamed(brief, best, cases)
         problem = _described(best.failed(cases), cases) if number % 2 and not best.flaws else ""
