@@ -217,6 +217,8 @@ def _needs(pieces: Sequence[Piece]) -> list[set[int]]:
         if not needs[number]:
             used = {n for n, wanted in enumerate(needs) if number in wanted}
             needs[number] = {n for n, other in enumerate(pieces) if n != number and _builds_on(piece, other)} - used
+        if piece.kind == "change" and piece.files[0].endswith((".md", ".rst")):
+            needs[number] |= {n for n, other in enumerate(pieces) if not other.files[0].endswith((".md", ".rst"))}
     return needs
 
 

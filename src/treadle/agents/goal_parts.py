@@ -66,6 +66,8 @@ _BOUNDARY = re.compile(
     r"(?:,\s*(?:and\s+)?|;\s*|\s+and\s+(?=(?:an?|the|its|some)\s|docs\b|documentation\b|[\w./]+\.\w{1,4}\b)"
     r"|\s+(?:with|plus)\s+(?=(?:an?|the|some)\s))"
 )
+_ITEM = re.compile(r"^[ \t]*(?:[-*+]|\d+[.)])[ \t]+(.+(?:\n[ \t]+\S.*)*)", re.MULTILINE)
+_SETTING = re.compile(r"(?<![\w/.\-:])((?:[\w.-]+/)*[\w-]+\.(?:json|ya?ml|toml|ini|cfg|sh|txt))\b(?!\()")
 _END = re.compile(r"(?<=[.!?])(?<!e\.g\.)(?<!i\.e\.)\s+(?=[A-Z`\"(]|[\w/]+\.\w{1,4}\b|\w+\()")
 _USES = re.compile(r"\b(?:uses?|using|imports?|calls?|needs?|on\s+top\s+of|from|by)\s+(?:the\s+)?`?$", re.IGNORECASE)
 _CLOSED = re.compile(r"\([^()]*\)|`[^`]*`|\"[^\"]*\"")
@@ -116,6 +118,9 @@ def read_parts(goal: str, *, is_change: bool = False) -> Parts:
     files = named_files(goal)
     specialist = specialist_of(goal, files)
     if is_change:
+        pieces, shared = _changes(goal)
+        if len(pieces) > 1:
+            return Parts("several", f"it changes {len(pieces)} things", "change", specialist, pieces, shared)
         return Parts("one", "it changes what is there", "change", specialist)
     reading = read_goal(goal)
     if reading.skeleton:
@@ -138,6 +143,31 @@ def read_parts(goal: str, *, is_change: bool = False) -> Parts:
     if not _SMALL.search(goal) and (_LARGE.search(goal) or len(goal.split()) > _LONG):
         return Parts("unsure", "it may be more than one thing", kind, specialist)
     return Parts("one", "it asks for one thing", kind, specialist)
+
+
+def _changes(goal: str) -> tuple[tuple[Piece, ...], tuple[str, ...]]:
+    """The parts of a change that can be made one by one: items of a list that are each about a file of their own, or a
+    text about the code beside the code. Anything else is one change, because what belongs together is tested together.
+    """
+    items = [" ".join(item.split()) for item in _ITEM.findall(goal)]
+    named = [_sources(item) for item in items]
+    if len(items) > 1 and all(len(files) == 1 for files in named) and len({files[0] for files in named}) == len(items):
+        pieces = tuple(Piece("change", files, (item,)) for files, item in zip(named, items, strict=True))
+        return pieces, tuple(sentences(goal[: _ITEM.search(goal).start()]))  # type: ignore[union-attr]
+    files = _sources(goal)
+    texts = [name for name in files if name.endswith((".md", ".rst"))]
+    code = [name for name in files if name not in texts]
+    said = [sentence for sentence in sentences(goal) if any(name in sentence for name in texts)]
+    rest = [sentence for sentence in sentences(goal) if sentence not in said]
+    if len(texts) == 1 and code and said and rest and not any(name in " ".join(said) for name in code):
+        return (Piece("change", tuple(code), tuple(rest)), Piece("change", tuple(texts), tuple(said))), ()
+    return (), ()
+
+
+def _sources(text: str) -> tuple[str, ...]:
+    """The files that a text names, but for tests."""
+    found = [name for name in [*_FILE.findall(text), *_SETTING.findall(text)] if not _TEST.search(name)]
+    return tuple(dict.fromkeys(found))
 
 
 def named_files(goal: str) -> tuple[str, ...]:

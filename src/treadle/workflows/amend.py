@@ -44,6 +44,12 @@ def to_amend(state: WorkState, texts: Mapping[str, str], *, is_code: bool, faili
     return {"brief": {**state["brief"], "amend": amended}, "move": {"action": "amend", "problem": ""}}
 
 
+def _whole(state: WorkState) -> str:
+    """What a task of several is a part of."""
+    whole = "" if state.get("alone") else state["task"].get("brief", {}).get("part_of", "")
+    return f"It is a part of this, of which the rest is done by others:\n\n{whole}" if whole else ""
+
+
 class Amend:
     """Nodes over one crew. A version is the new texts of the files that it touches."""
 
@@ -59,7 +65,7 @@ class Amend:
             Places(tuple(plain["paths"]), tuple(plain["new"])),
             texts,
             self._desk(state, ctx, asker),
-            read_conventions(texts).notes(),
+            "\n".join(filter(None, [read_conventions(texts).notes(), _whole(state)])),
             sampling=Sampling(len(of_this_tier(state)), settings.seed, settings.temperature),
             blocks=takes_blocks(tier.model_name, tier.name),
             problem=state["move"]["problem"],
@@ -73,7 +79,7 @@ class Amend:
         *earlier, last = state["candidates"]
         problem, checked, tree = last["flaw"], list[str](), state["base"]
         if not problem and last["files"] in [candidate["files"] for candidate in earlier]:
-            problem = SAME_AGAIN
+            problem = f"{SAME_AGAIN} {state['move']['problem'].removeprefix(SAME_AGAIN)}".strip()
         if not problem:
             problem, checked = await self._form(state, ctx, last["files"])
         if not problem:

@@ -157,6 +157,8 @@ class BuildState(TypedDict, total=False):
 
     goal: str
     check: Annotated[str, first]
+    given: str
+    """The check that the user gave; `check` may be one that a task found out."""
     queue: str
     """Where the nodes that any machine may run wait for one; empty: all wait at home."""
     approve: list[str]

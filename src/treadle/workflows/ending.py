@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import shlex
 import time
 from collections.abc import Iterable, Mapping, Sequence
@@ -10,8 +9,10 @@ from dataclasses import asdict
 from typing import Any
 
 from treadle.agents.ask import Asker
+from treadle.agents.conventions import read_conventions
 from treadle.agents.merge_plan import Branch, Merged
 from treadle.agents.merger import merge_all
+from treadle.agents.suite import Suite
 from treadle.agents.trial import essence
 from treadle.domain.plan import Plan, PlannedTask
 from treadle.ports.context import NodeContext
@@ -79,8 +80,7 @@ class Ending:
 
         async def prove(tree: str, done: Sequence[str]) -> str:
             tests = tests_of([made for made in state["outcomes"] if made["task"] in done])
-            command = f"{TESTS} {' '.join(shlex.quote(path) for path in tests)}" if tests else TESTS
-            return await self._run(tree, command)
+            return (await self._tests(state, tree, tests))["problem"]
 
         return await merge_all(
             branches, base, history=history, ctx=ctx, prompts=self.crew.prompts, prove=prove, asker=asker,
@@ -88,8 +88,10 @@ class Ending:
         )  # fmt: skip
 
     async def _with_readme(self, state: BuildState, history: History, head: dict[str, str]) -> dict[str, str]:
-        """Several tasks each knew their part; what has no README by then gets one of the whole."""
+        """Several tasks each knew their part; what is new and has no README by then gets one of the whole."""
         snapshots = self.crew.workspace.snapshots
+        if await snapshots.files(state["outcomes"][0]["base"]):
+            return head
         if any(path.upper().startswith("README") for path in await snapshots.files(head["tree"])):
             return head
         made = [outcome for outcome in state["outcomes"] if outcome["ok"]]
@@ -107,23 +109,44 @@ class Ending:
     async def verify(self, state: BuildState, ctx: NodeContext) -> Update:
         """Prove the whole: all tests, and the user's check. What one task made alone was proved as it is already.
 
-        A whole that fails though its parts passed is given to one more task.
+        Tests that failed before the build and fail still do not count. A whole that fails though its parts passed is
+        given to one more task.
         """
         outcomes, tree = state["outcomes"], state["head"]["tree"]
         if len(outcomes) == 1 and outcomes[0]["tree"] == tree:
             return {"verdict": {"action": "commit", "problem": ""}}
-        for key, command in (("tests", TESTS), ("check", state.get("check", ""))):
+        request = {"tool": "run_command", "command": TESTS, "tree": tree}
+        found = await ctx.step("tests", lambda: self._tests(state, tree), kind="tool", request=request)
+        command = state.get("given", "")
+        if command and not found["problem"]:
             request = {"tool": "run_command", "command": command, "tree": tree}
-            problem = ""
-            if command:
-                run = functools.partial(self._run, tree, command)
-                problem = await ctx.step(key, run, kind="tool", request=request)
-            if problem:
-                tried = any(outcome["task"] == WHOLE for outcome in outcomes)
-                ctx.log(f"The whole fails: {problem}")
-                action = "stop" if tried else "repair"
-                return {"verdict": {"action": action, "problem": problem, "command": command}}
-        return {"verdict": {"action": "commit", "problem": ""}}
+            problem = await ctx.step("check", lambda: self._run(tree, command), kind="tool", request=request)
+            found = {"problem": problem, "command": command}
+        if not found["problem"]:
+            return {"verdict": {"action": "commit", "problem": ""}}
+        tried = any(outcome["task"] == WHOLE for outcome in outcomes)
+        ctx.log(f"The whole fails: {found['problem']}")
+        return {"verdict": {"action": "stop" if tried else "repair", **found}}
+
+    async def _tests(self, state: BuildState, tree: str, paths: Sequence[str] = ()) -> dict[str, str]:
+        """Run tests on a tree: what fails there that did not fail before the build, and the command that shows it."""
+        command = shlex.join([*TESTS.split(), *paths])
+        problem, base = await self._run(tree, command), state["outcomes"][0]["base"]
+        if not problem or not await self.crew.workspace.snapshots.files(base):
+            return {"problem": problem, "command": command}
+        before, now = await self._suite(base), await self._suite(tree)
+        worse = now.worse_than(before)
+        if now.broken or not worse:
+            return {"problem": problem if now.broken else "", "command": command}
+        id_, said = next(iter(worse.items()))
+        command = shlex.join([*TESTS.split(), *(one for one in worse if "::" in one or one.endswith(".py"))])
+        return {"problem": f"{id_}: {said}", "command": command}
+
+    async def _suite(self, tree: str) -> Suite:
+        """Run all tests of a tree, as the repository has them run."""
+        conventions = read_conventions(await self.crew.workspace.snapshots.texts(tree))
+        await self.crew.workspace.restore(tree)
+        return await self.crew.run_suite(python_path=conventions.python_path)
 
     async def _run(self, tree: str, command: str) -> str:
         """Run a command on a tree; tells what fails, in short."""

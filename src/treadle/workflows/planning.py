@@ -38,7 +38,8 @@ class Opening:
     async def open(self, state: BuildState, ctx: NodeContext) -> Update:
         """Take what is there as it was when the build was started."""
         tree = await ctx.step("base", self.crew.publisher.base_tree, kind="tool", request={"base": True})
-        return {"head": {"tree": tree, "commit": ""}, "taken": [], "seen": 0, "left": {}}
+        given = state.get("check", "")
+        return {"head": {"tree": tree, "commit": ""}, "taken": [], "seen": 0, "left": {}, "given": given}
 
     async def analyse(self, state: BuildState, ctx: NodeContext) -> Update:
         """Say what the goal means."""

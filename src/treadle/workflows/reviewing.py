@@ -34,8 +34,9 @@ class Review:
         texts = {path: await snapshots.read(tree, path) for path in await snapshots.changed(base, tree)}
         kept = {path: text for path, text in texts.items() if text and "\0" not in text and len(text) < _MAX_BYTES}
         task, before = msgspec.convert(state["task"], PlannedTask), state.get("review") or {}
+        own = () if state.get("alone") or not task.files else (*task.files, *_test_files(state))
         work = Submission(
-            replace(task, files=()) if state.get("alone") else task,
+            replace(task, files=own),
             state["goal"],
             await snapshots.diff(base, tree),
             kept,
@@ -60,6 +61,12 @@ class Review:
         if climbed:
             return {**sent_back, **climbed, "round": state["round"] + 1}
         return {"move": {"action": "stop", "problem": f"The review does not accept it: {problem}"}}
+
+
+def _test_files(state: WorkState) -> tuple[str, ...]:
+    """Where the tests of a change go: beside those that are there, whatever they are called."""
+    layout = state["brief"].get("layout")
+    return (layout["place"]["path"],) if layout else ()
 
 
 def rejected(state: WorkState, problem: str) -> Update:
