@@ -40,6 +40,11 @@ _LEFT_OUT = re.compile(
     r"|^\s*(?:#|//|<!--|/\*|;|--).*\b(?:rest of (?:the|your)|remains? unchanged|existing code|same as before)\b.*$",
     re.IGNORECASE | re.MULTILINE,
 )
+_WRITES = re.compile(
+    r"\b(?:describ|document|mention|explain|translat|typo|spell|reword)\w*|^\s*(?:update|correct|extend)\s+(?:the\s+)?"
+    r"\S*(?:README|CHANGELOG|\.md|\.rst)\b",
+    re.IGNORECASE,
+)
 _PROSE = (".md", ".rst", ".txt")
 _QUOTED = re.compile(r"\"([^\"\n]{2,60})\"|`([^`\n]{2,60})`|“([^”\n]{2,60})”")
 _LINE = re.compile(r"\bline \d+\b")
@@ -93,6 +98,11 @@ def names_code(goal: str, texts: Mapping[str, str]) -> bool:
     names = {symbol.name.rpartition(".")[2] for file in RepoMap(code).files.values() for symbol in file.symbols}
     said = {name for name in re.findall(r"(?<![\w./-])[A-Za-z_]\w{2,}(?![\w./-])", goal) if name in names}
     return any("_" in name or not name.islower() or f"{name}(" in goal or f"`{name}`" in goal for name in said)
+
+
+def is_about_text(goal: str, places: Places) -> bool:
+    """Tell whether a goal wants something written down: then what it names of the code is what is written about."""
+    return bool(places.all) and all(path.endswith(_PROSE) for path in places.all) and bool(_WRITES.search(goal))
 
 
 async def amend(

@@ -5,7 +5,15 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from treadle.agents.amender import Places, amend, check_form, likely_places, named_places, names_code
+from treadle.agents.amender import (
+    Places,
+    amend,
+    check_form,
+    is_about_text,
+    likely_places,
+    named_places,
+    names_code,
+)
 from treadle.agents.ask import Asker
 from treadle.agents.changer import takes_blocks
 from treadle.agents.coder import Sampling
@@ -35,7 +43,8 @@ def to_amend(state: WorkState, texts: Mapping[str, str], *, is_code: bool, faili
     """
     files = tuple(state["task"].get("files", ()))
     places = named_places(state["goal"], texts, files)
-    if is_code and (not places.all or names_code(state["goal"], texts)):
+    is_elsewhere = not places.all or (names_code(state["goal"], texts) and not is_about_text(state["goal"], places))
+    if is_code and is_elsewhere:
         return None
     places = places if places.all else likely_places(state["goal"], texts)
     if not places.all:

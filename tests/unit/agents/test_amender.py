@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from treadle.agents.amender import Places, likely_places, named_places, names_code, read_answer
+from treadle.agents.amender import Places, is_about_text, likely_places, named_places, names_code, read_answer
 from treadle.agents.edits import UNCHANGED
 
 TEXTS = {
@@ -42,6 +42,13 @@ def test_a_goal_that_names_code_is_about_code() -> None:
     assert names_code("let `add_item` read the port in config/app.yaml", TEXTS)
     assert names_code("let Cart read config/app.yaml", TEXTS)
     assert not names_code("set the port in config/app.yaml", TEXTS)
+
+
+def test_a_text_may_be_about_code() -> None:
+    goal = "describe `add_item` in the README"
+    assert names_code(goal, TEXTS) and is_about_text(goal, named_places(goal, TEXTS))
+    assert not is_about_text("let `add_item` take its text from README.md", Places(("README.md",)))
+    assert not is_about_text("document the port in config/app.yaml", Places(("config/app.yaml",)))
 
 
 def test_without_a_name_words_decide_and_locks_do_not_count() -> None:
