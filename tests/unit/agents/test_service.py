@@ -203,3 +203,36 @@ async def test_sums_that_the_goal_spells_out_need_no_model(making: Making) -> No
     assert 'if product["count"] < count:\n        raise ApiError(409' in source
     assert 'return change(db, "products", product_id, {"count": product["count"] + count})' in source
     assert "test_sell_product_answers_what_is_stored" in {case.name for case in made.tests}
+
+
+SHORT = (
+    'HTTP service short.py: POST /links {"url": "https://..."} answers 201 and {"code": "..."}; the same URL gets '
+    "the same code again (then with 200). A url that does not begin with http:// or https:// is answered with 400. "
+    'GET /links/CODE answers {"code", "url"}.'
+)
+
+
+@pytest.mark.parametrize(
+    ("again", "refused", "failing"),
+    [(200, 400, set()), (201, 400, {"test_create_link_same_again"}), (200, 409, {"test_create_link_url_begins_wrong"})],
+)
+async def test_what_a_goal_says_of_asking_again_and_of_beginnings_is_held(
+    making: Making, again: int, refused: int, failing: set[str]
+) -> None:
+    brief = await making.brief(SHORT)
+    code = (
+        "def create_link(db, body):\n"
+        '    url = one_checked("url", {"type": str, "required": True}, body.get("url"))\n'
+        '    if not url.startswith("http"):\n'
+        f'        raise ApiError({refused}, "no")\n'
+        '    row = db.execute("SELECT code FROM links WHERE url = ?", (url,)).fetchone()\n'
+        "    if row:\n"
+        f'        return {again}, {{"code": row["code"]}}\n'
+        '    insert(db, "links", {"url": url, "code": "c1"})\n'
+        '    return {"code": "c1"}\n'
+    )
+    tests = render_tests(header(brief), cases_by_rule(brief))
+    outcome = await making.bench.run_tests(
+        {brief.file: assemble(brief, {"create_link": code}), brief.test_file: tests}, brief.test_file
+    )
+    assert set(outcome.failed) - {"test_create_link_without_url_is_400"} == failing

@@ -72,6 +72,10 @@ _TAKING = re.compile(
     r"(?:the\s+|its\s+)?(?:\w+'s\s+)?(\w+)",
     re.IGNORECASE,
 )
+_SAME_AGAIN = re.compile(
+    r"\bthe same \w+ (?:gets?|gives?|answers?|returns?|has) the same (\w+)(?:[^.;]{0,30}?\b(20\d)\b)?", re.IGNORECASE
+)
+_BEGINS = re.compile(r"\b(\w+) that does not (?:begin|start) with [^.;]{0,80}?\b(4\d\d)\b", re.IGNORECASE)
 
 
 def header(brief: ServiceBrief) -> Header:
@@ -186,6 +190,7 @@ def _of_custom(brief: ServiceBrief, route: Route) -> Iterator[Case]:
     name, lines = _calling(brief, route)
     yield _case(f"test_{name}_answers", [*lines, "assert status < 500, value"])
     yield from _of_stored(brief, route, lines)
+    yield from _of_words(route, lines)
     required = [field for field in route.takes if field.is_required]
     if required and route.method not in ("GET", "DELETE"):
         sent = {field.name: field.sample() for field in route.takes}
@@ -216,6 +221,26 @@ def _of_stored(brief: ServiceBrief, route: Route, lines: list[str]) -> Iterator[
         if taken is not None and into is not None:
             total = f"{then} value['{into.name}'] == {one}['{into.name}'] {sign} {taken.sample()!r}"
             yield _case(f"test_{route.function}_changes_{into.name}", [*lines, total])
+
+
+def _of_words(route: Route, lines: list[str]) -> Iterator[Case]:
+    """What a route says of being asked the same again, and of how a value must begin."""
+    same = _SAME_AGAIN.search(route.does)
+    if same and route.method == "POST":
+        again = [
+            lines[-1].replace("status, value", "status, again"),
+            f"assert again.get({same[1]!r}) == value[{same[1]!r}]",
+        ]
+        status = [f"assert status == {same[2]}, again"] if same[2] else []
+        yield _case(f"test_{route.function}_same_again", [*lines, *again, *status])
+    begins = _BEGINS.search(route.does)
+    field = next((one for one in route.takes if begins and one.name == begins[1].lower() and one.type == "text"), None)
+    if begins and field and route.method == "POST":
+        sent = {one.name: one.sample() for one in route.takes}
+        wrong = lines[-1].replace(repr(sent), repr({**sent, field.name: f"x{sent[field.name]}"}))
+        yield _case(
+            f"test_{route.function}_{field.name}_begins_wrong", [*lines[:-1], wrong, f"assert status == {begins[2]}"]
+        )
 
 
 def _calling(brief: ServiceBrief, route: Route) -> tuple[str, list[str]]:
