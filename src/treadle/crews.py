@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 import secrets
-import shutil
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -13,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from treadle.engine.lease import is_dead
 from treadle.errors import ConfigError
+from treadle.removal import remove_tree
 from treadle.settings import Settings
 
 if TYPE_CHECKING:
@@ -112,7 +112,7 @@ class Crews:
             await tier.model.close()
         place = self._guests() / crew.workspace.run_id
         if crew.workspace.folder.is_relative_to(place):
-            await asyncio.to_thread(shutil.rmtree, place, ignore_errors=True)
+            await asyncio.to_thread(remove_tree, str(place))
             with suppress(OSError):
                 place.parent.rmdir()
 
@@ -135,7 +135,7 @@ class Crews:
         folder = self._settings.project / ".treadle" / "guests"
         for left in folder.iterdir() if folder.is_dir() else ():
             if is_dead(left.name):
-                shutil.rmtree(left, ignore_errors=True)
+                remove_tree(str(left))
         return folder / self._worker
 
     async def open_sandbox(self, folder: Path, backend: str, hosts: Sequence[str]) -> Sandbox:

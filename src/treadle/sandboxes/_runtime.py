@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from treadle.errors import UsageError
-from treadle.sandboxes._removal import remove_tree
+from treadle.removal import remove_tree
 
 SYSTEM = ("/usr", "/bin", "/sbin", "/lib", "/lib32", "/lib64", "/libx32", "/nix/store")
 ETC = (

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 
-from treadle.sandboxes._removal import remove_tree
+from treadle.removal import remove_tree
 
 
 class SetAside:

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-import shutil
 from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
 
+from treadle.removal import remove_tree
 from treadle.workspace.history import branch_part
 from treadle.workspace.paths import inside
 from treadle.workspace.snapshots import Snapshots
@@ -49,7 +49,7 @@ class Workspace:
     async def remove(self) -> None:
         """Delete the folder. Idempotent; trees that were taken from it stay among the snapshots."""
         self.snapshots.forget_folder(self.folder)
-        await asyncio.to_thread(shutil.rmtree, self.folder, ignore_errors=True)
+        await asyncio.to_thread(remove_tree, str(self.folder))
 
     async def restore(self, tree: str) -> None:
         """Make the folder hold exactly the files of `tree`. Idempotent; see `Snapshots.restore`."""

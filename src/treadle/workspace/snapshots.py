@@ -6,6 +6,7 @@ result becomes (a repository, a branch) is not decided here.
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import os
 import shutil
@@ -13,10 +14,11 @@ import stat
 import tempfile
 import uuid
 from collections.abc import AsyncIterator, Iterable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 
 from treadle.errors import NotFound, TreadleError
+from treadle.removal import remove_tree
 from treadle.workspace.git import Git, split_fields
 
 # A repository's .gitattributes must not change a byte on the way in or out; info/attributes outranks it.
@@ -70,7 +72,7 @@ class Snapshots:
             # -i: what was done to the files since the last snapshot must not stand in the way.
             await git.run("read-tree", *(["-i", "-m", since] if since else ["--empty"]))
             if only is None:
-                await git.run("add", "--all", "--", ".")
+                await self._add_all(git, folder)
             for path in only or ():  # one that is neither in the tree nor in the folder matches nothing
                 await git.attempt("--literal-pathspecs", "add", "--all", "--force", "--", path)
             for path in also:
@@ -185,6 +187,15 @@ class Snapshots:
     def _kept_index(self, folder: Path) -> Path:
         return self.git_dir / "treadle" / f"{uuid.uuid5(uuid.NAMESPACE_URL, str(folder.absolute())).hex}.index"
 
+    async def _add_all(self, git: Git, folder: Path) -> None:
+        code, _, _ = await git.attempt("add", "--all", "--", ".")
+        if code == 0:
+            return
+        # A pipe in the place of a file, for one, cannot be stored: the file is gone, and the pipe is left out.
+        for path in await asyncio.to_thread(_unstorable, folder):
+            await git.run("update-index", "--force-remove", "--", path)
+        await git.run("add", "--all", "--", ".")
+
     async def _drop_nested(self, git: Git, since: str | None) -> None:
         """Take repositories that appeared inside the folder out of the index: their files would not be stored."""
         known = set(await self._links(self.git, since)) if since else set()
@@ -230,9 +241,23 @@ def _prune(folder: Path, prefix: str, files: set[str], folders: set[str]) -> Non
             if name not in files:
                 os.unlink(entry.path)
             continue
-        _prune(Path(entry.path), name + "/", files, folders)
-        if name not in folders and name not in files:
-            os.rmdir(entry.path)
+        if name in folders:
+            _prune(Path(entry.path), name + "/", files, folders)
+        elif name not in files:  # a repository that the tree names is as good as a file
+            remove_tree(entry.path)
+
+
+def _unstorable(folder: Path) -> list[str]:
+    """Paths of pipes, sockets and devices."""
+    found = []
+    for place, _, names in os.walk(folder):
+        for name in names:
+            path = os.path.join(place, name)
+            with suppress(OSError):
+                mode = os.lstat(path).st_mode
+                if not (stat.S_ISREG(mode) or stat.S_ISLNK(mode)):
+                    found.append(os.path.relpath(path, folder))
+    return found
 
 
 def _parents(path: str) -> list[str]:

@@ -1,4 +1,4 @@
-"""Removes what untrusted code left behind. Imported by the launcher, so it imports next to nothing itself."""
+"""Removes what untrusted code left behind. The launcher of the sandboxes needs it, so it imports next to nothing."""
 
 from __future__ import annotations
 
