@@ -184,7 +184,7 @@ class Outfit:
             plain: list[Any] = msgspec.to_builtins(offers)
             return plain
 
-        recorded = await ctx.step("offers", ask, request={"tools": list(self.wanted)})
+        recorded = await ctx.step("offers", ask)
         return msgspec.convert(recorded, list[Offer])
 
     def _tool(self, offer: Offer) -> Tool:

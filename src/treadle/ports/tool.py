@@ -124,8 +124,8 @@ class ToolSource(Protocol):
     def problems(self) -> Sequence[str]:
         """Why some of its tools are not offered, as of the last time it was asked."""
 
-    async def offers(self, sandbox: Sandbox) -> Sequence[Offer]:
-        """Ask for its tools. `sandbox`: where it works if it is a program.
+    async def offers(self, sandbox: Sandbox | None) -> Sequence[Offer]:
+        """Ask for its tools. `sandbox`: where it works if it is a program; None: there is none.
 
         Raises:
             McpUnavailable: It could not be started or reached, or gives no usable answer.

@@ -5,11 +5,11 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Collection
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
-from treadle.errors import TreadleError, UnknownName
+from treadle.errors import SandboxUnavailable, TreadleError, UnknownName
 from treadle.ports.sandbox import Sandbox
 from treadle.ports.tool import Offer, ToolSource
 from treadle.sandboxes.choose import egress_to, limits_of, open_sandbox
@@ -26,6 +26,7 @@ class SourceView:
     offers: tuple[Offer, ...] = ()
     problem: str = ""
     hint: str = ""
+    lacks_sandbox: bool = False
     notes: tuple[str, ...] = ()
     """Why some of its tools are not offered."""
 
@@ -48,8 +49,17 @@ async def ask_sources(registry: ToolRegistry, folder: Path, settings: Settings) 
     """Ask every source for its tools, all at once. One that cannot be had says why, and stops no other."""
     if not registry.sources:
         return []
-    async with asking(registry, folder, settings) as sandbox:
-        return list(await asyncio.gather(*(_ask(source, sandbox) for source in registry.sources.values())))
+    sources = registry.sources.values()
+    try:
+        async with asking(registry, folder, settings) as sandbox:
+            return list(await asyncio.gather(*(_ask(source, sandbox) for source in sources)))
+    except SandboxUnavailable as error:  # those on the web need none
+        try:
+            asked = await asyncio.gather(*(_ask(source, None) for source in sources))
+        finally:
+            await registry.close()
+        why = f" {error} {error.hint}".rstrip()
+        return [replace(view, problem=view.problem + why) if view.lacks_sandbox else view for view in asked]
 
 
 async def offer_of(registry: ToolRegistry, name: str, sandbox: Sandbox) -> Offer:
@@ -94,9 +104,10 @@ async def asking(registry: ToolRegistry, folder: Path, settings: Settings) -> As
         await sandbox.close()
 
 
-async def _ask(source: ToolSource, sandbox: Sandbox) -> SourceView:
+async def _ask(source: ToolSource, sandbox: Sandbox | None) -> SourceView:
     try:
         offers = await source.offers(sandbox)
     except TreadleError as error:
-        return SourceView(source.name, problem=str(error), hint=error.hint)
+        lacks = sandbox is None and isinstance(error, SandboxUnavailable)
+        return SourceView(source.name, problem=str(error), hint=error.hint, lacks_sandbox=lacks)
     return SourceView(source.name, tuple(offers), notes=tuple(source.problems))

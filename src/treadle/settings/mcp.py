@@ -22,6 +22,7 @@ _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _TYPES = ("stdio", "http", "streamable-http", "streamableHttp")
 _PASSED_OVER = ("type", "description", "disabled")
 """Of the convention, and read by themselves."""
+_MAY_BE_SECRET = ("command", "args", "env", "url", "headers", "token_env")
 _OF_COMMAND = ("args", "env", "cwd", "sandbox", "workspace", "reads", "allow_hosts")
 _OF_URL = ("headers", "token_env")
 
@@ -96,7 +97,8 @@ def read_server(name: str, table: Any, file: str, lines: Lines, problems: list[P
             try:
                 values[key] = read(value)
             except ValueError as error:
-                wrong(f"it is {value!r}; expected {error}.", key=key)
+                shown = "it cannot be used" if key in _MAY_BE_SECRET else f"it is {value!r}"
+                wrong(f"{shown}; expected {error}.", key=key)
         elif key not in _PASSED_OVER:
             wrong("there is no such setting of a server.", nearest(key, _READ), key)
     if table.get("type", "stdio") not in _TYPES:

@@ -10,12 +10,13 @@ from typing import Any, Protocol
 
 from mcp import Client, MCPError
 from mcp_types import CONNECTION_CLOSED, REQUEST_TIMEOUT, Implementation
-from pydantic import ValidationError
 
 from treadle.errors import McpUnavailable, TreadleError
 from treadle.settings import McpServer
 from treadle.tools.mcp.offers import clean
 
+IDLE_SECONDS = 1800.0
+"""A server that nobody asks for so long is left; the next call starts or reaches it again."""
 _PAGES = 50
 _TOOLS = 500
 _LEAVE_SECONDS = 5.0
@@ -53,6 +54,7 @@ class Connection:
         self._task: asyncio.Task[None] | None = None
         self._leave = asyncio.Event()
         self._connecting = asyncio.Lock()
+        self._idle: asyncio.TimerHandle | None = None
 
     async def tools(self) -> list[dict[str, Any]]:
         """All tools as they came over the wire.
@@ -71,8 +73,10 @@ class Connection:
                         break
         except TimeoutError:
             raise self._unavailable(f"it did not list its tools within {self._server.start_seconds:g} s") from None
-        except (MCPError, ValidationError) as error:
+        except Exception as error:  # noqa: BLE001  # whatever a server can make the SDK raise
             raise self._unavailable(await self._reason(error)) from None
+        finally:
+            self._rest()
         if len(found) > _TOOLS or cursor is not None:
             raise self._unavailable(f"it lists more than {min(_TOOLS, len(found))} tools, or has no end of pages")
         return found
@@ -106,17 +110,23 @@ class Connection:
             if error.code == CONNECTION_CLOSED or self._is_lost():
                 raise BrokenOff(await self._reason(error)) from None
             raise Told(await self._reason(error)) from None
-        except (ValidationError, RuntimeError) as error:
-            raise Told(f"its answer is wrong: {clean(str(error), 400)}") from None
+        except Exception as error:  # noqa: BLE001  # whatever a server can make the SDK raise
+            if self._is_lost():
+                raise BrokenOff(await self._reason(error)) from None
+            raise Told(f"its answer is wrong: {self._hide(clean(str(error), 400))}") from None
+        finally:
+            self._rest()
         return result.model_dump(mode="json", by_alias=True, exclude_none=True)
 
     async def close(self) -> None:
         """Leave it. Idempotent."""
+        self._wake()
         async with self._connecting:
             await self._drop()
 
     async def _connected(self) -> Client:
         async with self._connecting:
+            self._wake()
             if self._client is None or self._is_lost():
                 await self._drop()
                 await self._connect()
@@ -156,8 +166,20 @@ class Connection:
                 for end in ends:
                     end.cancel()
 
+    def _wake(self) -> None:
+        if self._idle is not None:
+            self._idle.cancel()
+            self._idle = None
+
+    def _rest(self) -> None:
+        """Leave it if nobody wants anything for a long time."""
+        self._wake()
+        loop = asyncio.get_running_loop()
+        self._idle = loop.call_later(IDLE_SECONDS + self._server.timeout_seconds, self._leave.set)
+
     def _is_lost(self) -> bool:
-        return self._task is None or self._task.done() or self._link is None or self._link.lost.is_set()
+        gone = self._task is None or self._task.done() or self._leave.is_set()
+        return gone or self._link is None or self._link.lost.is_set()
 
     async def _drop(self) -> None:
         task, self._task, is_up, self._client = self._task, None, self._client is not None, None

@@ -22,6 +22,8 @@ _ABOUT_CHARACTERS = 2000
 _ARGUMENT_CHARACTERS = 400
 _SCHEMA_CHARACTERS = 16_000
 _DEPTH = 24
+"""Of schemas; what is deeper is left out."""
+_MOST_NESTED = 200
 _LEFT_OUT = frozenset({"$schema", "$id", "$comment", "examples", "pattern", "patternProperties", "deprecated"})
 """Of schemas. Patterns: a hostile one takes forever to match, and the server checks what it is given anyway."""
 _WORDS = ("description", "title")
@@ -41,6 +43,9 @@ def offers_of(server: McpServer, tools: Sequence[Mapping[str, Any]]) -> tuple[li
     for tool in tools:
         own = str(tool.get("name", ""))
         if not server.has(own):
+            continue
+        if _is_nested(tool):
+            problems.append(f"A tool of the MCP server {server.name!r} cannot be used: it is nested too deeply")
             continue
         name = name_of(server.name, own)
         if name in offers:
@@ -86,6 +91,18 @@ def clean(text: str, limit: int) -> str:
     return seen if len(seen) <= limit else seen[: limit - 4].rstrip() + " ..."
 
 
+def _is_nested(value: Any) -> bool:
+    level = [value]
+    for _ in range(_MOST_NESTED):
+        level = [
+            inner
+            for one in level
+            if isinstance(one, Mapping | list)
+            for inner in (one.values() if isinstance(one, Mapping) else one)
+        ]
+    return bool(level)
+
+
 def _shortened(name: str, own: str) -> str:
     mark = hashlib.sha256(own.encode()).hexdigest()[:8]
     plain = re.sub(r"[^A-Za-z0-9_-]+", "_", name)
@@ -98,8 +115,8 @@ def _schema(given: Any) -> dict[str, Any]:
 
 
 def _cleaned(schema: Any, depth: int) -> Any:
-    if depth > _DEPTH:
-        return True
+    if depth > _DEPTH and isinstance(schema, list | Mapping):
+        return [] if isinstance(schema, list) else {}
     if isinstance(schema, list):
         return [_cleaned(one, depth + 1) for one in schema]
     if not isinstance(schema, Mapping):

@@ -45,7 +45,7 @@ class McpSource:
     def name(self) -> str:
         return self.server.name
 
-    async def offers(self, sandbox: Sandbox) -> Sequence[Offer]:
+    async def offers(self, sandbox: Sandbox | None) -> Sequence[Offer]:
         offers, self.problems = offers_of(self.server, await self.connection(sandbox).tools())
         for problem in self.problems:
             logger.warning("%s", problem)
@@ -57,10 +57,11 @@ class McpSource:
     def tool(self, offer: Offer) -> Tool:
         return McpTool(self, offer)
 
-    def connection(self, sandbox: Sandbox) -> Connection:
+    def connection(self, sandbox: Sandbox | None) -> Connection:
         """The connection for a workspace; it need not be up.
 
         Raises:
+            SandboxUnavailable: It is a program, and there is no sandbox.
             ConfigError: The server cannot be used as it is written down, or the SDK is not installed.
         """
         try:
@@ -70,13 +71,16 @@ class McpSource:
         except ImportError as error:
             what = f"MCP servers need {error.name}, which is not installed; {self.name!r} was not asked."
             raise ConfigError(what, hint="Run: pip install 'treadle[mcp]'") from None
-        key = "" if self.server.url else str(sandbox.workspace)
+        if sandbox is None and not self.server.url:
+            raise SandboxUnavailable(f"There is no sandbox for the MCP server {self.name!r}; it was not started.")
+        key = "" if sandbox is None or self.server.url else str(sandbox.workspace)
         if key not in self._connections:
             server, secrets = ready(self.server, self._settings), secrets_of(self.server, self._settings)
 
             def link() -> Link:
                 if server.url:
                     return WebLink(server)
+                assert sandbox is not None
                 return PipeLink(lambda: self._start(server, sandbox), server.command)
 
             self._connections[key] = Connection(self.server, link, lambda text: _without(secrets, text))
