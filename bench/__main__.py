@@ -17,6 +17,7 @@ NAMES = {
     "humaneval": "HumanEval with a local model, with and without the test loop",
     "merging": "three tasks at once that change one file: do they come together in a passing whole?",
     "review": "what a model's review of right and of wrong code is worth",
+    "sandbox": "what a sandbox costs beside none, and 200 at once",
     "routing": "escalation beside always the cheap and always the dear model, on recorded outcomes",
 }
 
