@@ -43,13 +43,13 @@ class Outlet:
     ) -> None:
         for task in self._tasks:
             task.cancel()
-        if self._tasks:
-            await asyncio.wait(self._tasks)
-        for task in self._tasks:
-            if not task.cancelled() and (failed := task.exception()) is not None:
-                logger.warning("The proxy of a sandbox failed: %s", failed)
-        for one in self._sockets:
-            one.close()
+        try:
+            for ended in await asyncio.gather(*self._tasks, return_exceptions=True):
+                if isinstance(ended, Exception):
+                    logger.warning("The proxy of a sandbox failed: %s", ended)
+        finally:
+            for one in self._sockets:
+                one.close()
 
     @property
     def contacts(self) -> tuple[Contact, ...]:
