@@ -14,6 +14,9 @@ from treadle.agents.answers import code_block, complete_prefix, is_python
 from treadle.agents.repo_map import module_of, parsed
 from treadle.agents.source import missing_imports, unbound
 from treadle.agents.splice import splice
+from treadle.errors import Refused
+from treadle.tools.edits import Change, make_changes
+from treadle.tools.text import FileText
 
 UNCHANGED = "The answer changes nothing."
 _BLOCK = re.compile(
@@ -89,33 +92,14 @@ def _clean(named: str) -> str:
 
 
 def _replaced(text: str, old: str, new: str) -> str | None:
-    """Replace the one place where `old` stands; blanks at the ends of lines and a common indentation do not count."""
+    """Replace the one place where `old` stands, as `edit_file` does; None: there is none, or more than one."""
     if not old.strip():
         return new if not text.strip() else None
-    if text.count(old) == 1:
-        return text.replace(old, new)
-    lines, wanted = text.splitlines(), old.rstrip("\n").splitlines()
-    while wanted and not wanted[0].strip():
-        wanted = wanted[1:]
-    places = [
-        at for at in range(len(lines) - len(wanted) + 1) if _shift(lines[at : at + len(wanted)], wanted) is not None
-    ]
-    if len(places) != 1:
-        return None
-    shift = _shift(lines[places[0] : places[0] + len(wanted)], wanted) or 0
-    fresh = [(" " * shift + line if shift > 0 else line[-shift:]) if line.strip() else "" for line in new.splitlines()]
-    return "\n".join([*lines[: places[0]], *fresh, *lines[places[0] + len(wanted) :]]) + "\n"
-
-
-def _shift(lines: list[str], wanted: list[str]) -> int | None:
-    """By how many blanks `wanted` stands further left than `lines`, if they are equal otherwise."""
-    shifts = set()
-    for line, want in zip(lines, wanted, strict=True):
-        if line.strip() != want.strip():
-            return None
-        if want.strip():
-            shifts.add(len(line) - len(line.lstrip()) - (len(want) - len(want.lstrip())))
-    return shifts.pop() if len(shifts) == 1 else None
+    try:
+        file, _ = make_changes(FileText(text), [Change(old, new)])
+    except Refused:
+        return text if old == new else None
+    return file.text
 
 
 def _from_code(answer: str, room: Room) -> Edit:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import copy
+import hashlib
 import logging
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -15,7 +17,7 @@ from treadle.domain.messages import ToolCall, ToolDefinition
 from treadle.domain.recorded import called, plain_response, response_of
 from treadle.domain.thread import Thread, ToolResponse
 from treadle.domain.trace import traceparent
-from treadle.errors import EffectInterrupted, SandboxUnavailable, TreadleError, nearest
+from treadle.errors import EffectInterrupted, NotFound, Refused, SandboxUnavailable, TreadleError, nearest
 from treadle.ports.context import NodeContext
 from treadle.ports.sandbox import Limits, Sandbox
 from treadle.ports.tool import Tool, ToolContext, ToolResult
@@ -27,6 +29,8 @@ _INTERRUPTED = (
     "This call was under way when the program was stopped, and nobody knows whether it took effect. It was not "
     "repeated. Look how things stand before you go on."
 )
+_DIGESTED = 1000
+"""Changed files of a call that are read for its digest."""
 logger = logging.getLogger("treadle.agents")
 
 _Begun = dict[str, asyncio.Task[tuple[ToolResult, dict[str, Any], float]]]
@@ -129,7 +133,7 @@ class ToolWorker:
     ) -> tuple[ToolResult, dict[str, Any], float]:
         loop = asyncio.get_running_loop()
         began = loop.time()
-        return await self._call(ctx, tool, call, memory), memory, round(loop.time() - began, 3)
+        return await self._call(ctx, tool, call, memory), memory, round(loop.time() - began, 6)
 
     async def _call(self, ctx: NodeContext, tool: Tool, call: ToolCall, memory: dict[str, Any]) -> ToolResult:
         context = ToolContext(
@@ -165,10 +169,21 @@ class ToolWorker:
                 tree = ""
             elif not changed:
                 changed = tuple(await self._workspace.snapshots.changed(before, tree))
+        digest = await self._digest(changed) if changed and self._workspace is None else ""
         return ToolResponse(
             call.id, result.text, result.is_error, result.exit_code, result.data, changed, result.full, result.ends,
-            tree=tree,
+            tree=tree, digest=digest,
         )  # fmt: skip
+
+    async def _digest(self, changed: Sequence[str]) -> str:
+        """One digest of what changed files hold now; of one that is gone, or is no file, its name."""
+        found = hashlib.sha256()
+        for path in changed[:_DIGESTED]:
+            held = b""
+            with suppress(NotFound, Refused):
+                held = hashlib.sha256((await self._sandbox.files.read(path)).data).digest()
+            found.update(path.encode() + b"\0" + held)
+        return found.hexdigest()
 
     async def _begin(self) -> str:
         assert self._workspace is not None

@@ -78,10 +78,11 @@ def response_of(call_id: str, result: Plain) -> ToolResponse:
 
 
 def plain_response(response: ToolResponse) -> dict[str, Any]:
-    """What is recorded of a result: only what says something."""
+    """What is recorded of a result: only what says something. An exit code of 0 does."""
     values: dict[str, Any] = msgspec.to_builtins(response)
     del values["call_id"]
-    return {key: value for key, value in values.items() if key == "text" or value not in ("", [], {}, None, False, 0)}
+    is_said = {"text": True, "exit_code": response.exit_code is not None}
+    return {key: value for key, value in values.items() if is_said.get(key, value not in ("", [], {}, None, False, 0))}
 
 
 def condensed(thread: Thread, request: Plain, result: Plain) -> None:

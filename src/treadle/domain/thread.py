@@ -68,6 +68,8 @@ class ToolResponse:
     """`done`, `invalid` (the arguments or the tool's name), `denied` or `interrupted`."""
     tree: str = ""
     """The files of the workspace afterwards, where the call changed them."""
+    digest: str = ""
+    """Of the changed files and what they hold, where no workspace keeps trees."""
     memory: Mapping[str, Any] = field(default_factory=dict)
     """What tools remember from now on, by tool name, as far as this call changed it."""
     seconds: float = 0.0
