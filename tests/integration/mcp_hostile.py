@@ -41,6 +41,16 @@ def call(request):
             number = len(file.readlines())
         if os.environ["HANG"] == str(number):
             time.sleep(600)
+    if MODE == "asks":
+        import urllib.request
+
+        try:
+            with urllib.request.urlopen(sys.argv[2], timeout=10) as response:
+                text = response.read().decode()
+        except OSError as error:
+            text = f"refused: {error}"
+        answer(request, {"content": [{"type": "text", "text": text}]})
+        return
     if MODE == "dies":
         sys.stderr.write("out of cheese")
         sys.exit(7)

@@ -273,3 +273,32 @@ async def test_without_a_sandbox_only_where_that_is_said(source: Make, sandbox: 
     assert os.readlink(f"/proc/{pid}/cwd") == str(project)
     await server.close()
     assert not Path(f"/proc/{pid}").exists()
+
+
+async def test_a_server_reaches_the_hosts_that_it_may_and_no_other(source: Make, sandbox: Sandbox) -> None:
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\nConnection: close\r\n\r\nhello")
+        await writer.drain()
+        writer.close()
+
+    async with await asyncio.start_server(answer, "127.0.0.1", 0) as web:
+        port = web.sockets[0].getsockname()[1]
+        table = hostile(f'asks", "http://127.0.0.1:{port}/')
+        tool = await tool_of(source(table), sandbox, "act")
+        assert (await call(tool, sandbox)).text.startswith("refused")
+        tool = await tool_of(source(f'{table}allow_hosts = ["127.0.0.1:{port}"]'), sandbox, "act")
+        assert (await call(tool, sandbox)).text == "hello"
+
+
+async def test_where_git_cannot_be_protected_a_server_does_without_the_workspace(
+    source: Make, sandbox: Sandbox, project: Path
+) -> None:
+    try:
+        landlock = await choose.open_sandbox(project, backend="landlock")
+    except SandboxUnavailable as error:
+        pytest.skip(f"landlock does not work here: {error}")
+    with pytest.raises(SandboxUnavailable, match=r"'x' was not started.*\.git"):
+        await source(hostile("plain")).offers(landlock)
+    assert await source(hostile("plain", "workspace = false")).offers(landlock)
+    await landlock.close()

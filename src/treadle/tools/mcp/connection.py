@@ -11,7 +11,7 @@ from typing import Any, Protocol
 from mcp import Client, MCPError
 from mcp_types import CONNECTION_CLOSED, REQUEST_TIMEOUT, Implementation
 
-from treadle.errors import McpUnavailable, TreadleError
+from treadle.errors import McpUnavailable, SandboxUnavailable, TreadleError
 from treadle.settings import McpServer
 from treadle.tools.mcp.offers import clean
 
@@ -148,6 +148,8 @@ class Connection:
         why = await link.why()
         await self._drop()
         error = None if not in_time or task.cancelled() else task.exception()
+        if isinstance(error, SandboxUnavailable):
+            raise SandboxUnavailable(f"The MCP server {self._server.name!r} was not started. {error}", hint=error.hint)
         if isinstance(error, TreadleError):
             raise error
         if not in_time:
