@@ -1,0 +1,76 @@
+"""The writer of the SQLite store: who shares a transaction, and who gets a turn meanwhile."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import apsw
+import pytest
+
+from treadle.errors import StoreUnavailable
+from treadle.stores.sqlite.writer import Writer
+
+
+@pytest.fixture
+async def writer(tmp_path: Path) -> AsyncIterator[Writer]:
+    made = Writer(tmp_path / "runs.db", "OFF")
+    await made.start()
+    yield made
+    await made.stop()
+
+
+def put(c: apsw.Connection) -> None:
+    c.execute("INSERT INTO limits (queue, rate_seconds) SELECT 'q' || count(*), 1 FROM limits")
+
+
+def rows(c: apsw.Connection) -> int:
+    return len(c.execute("SELECT 1 FROM limits").fetchall())
+
+
+async def test_tasks_that_write_at_the_same_time_share_transactions(writer: Writer) -> None:
+    transactions = 0
+
+    def counted() -> bool:
+        nonlocal transactions
+        transactions += 1
+        return False
+
+    await writer.submit(lambda c: c.set_commit_hook(counted), plain=True)
+
+    async def several() -> None:
+        for _ in range(10):
+            await writer.submit(put)
+
+    async with asyncio.TaskGroup() as tasks:
+        for _ in range(50):
+            tasks.create_task(several())
+    await writer.submit(lambda c: c.set_commit_hook(None), plain=True)
+    assert await writer.submit(rows) == 500
+    assert transactions < 50
+
+
+async def test_a_task_alone_in_writing_leaves_others_their_turn(writer: Writer) -> None:
+    turns = 0
+
+    async def other() -> None:
+        nonlocal turns
+        while True:
+            turns += 1
+            await asyncio.sleep(0)
+
+    running = asyncio.create_task(other())
+    for _ in range(2000):
+        await writer.submit(put)
+    running.cancel()
+    assert turns >= 2
+    assert await writer.submit(rows) == 2000
+
+
+async def test_what_cannot_be_begun_is_told_to_whoever_asked(writer: Writer) -> None:
+    await writer.submit(lambda c: c.execute("BEGIN"), plain=True)
+    with pytest.raises(StoreUnavailable, match="within a transaction"):
+        await asyncio.wait_for(writer.submit(put), 10)
+    await writer.submit(put)
+    assert await writer.submit(rows) == 1
