@@ -39,6 +39,8 @@ _NO_SUCH_COMMAND = (126, 127)
 _ENOUGH_SECONDS = 15.0
 """What a version may take beyond five times what the check took before it."""
 _MOST_HINTED = 4
+_NEAR = 0.7
+"""Share of the best suspect's score from which another file is tried in turn with it."""
 _UNCHANGED = "The answer changes nothing."
 _MENDS = re.compile(
     r"\b(?:fix(?:e[sd]|ing)?|repair|mend|debug|bugs?|broken|fail(?:s|ing|ed|ures?)?|wrong|crash\w*|pass)\b", re.I
@@ -95,7 +97,7 @@ class Repair:
             return {"brief": {**state["brief"], "unfinished": unfinished, "suspects": [suspect]}}
         failure = read_failure(state["brief"]["output"], texts)
         found = find_suspects(failure, texts, state["goal"], _hints(state["goal"], texts))[:3]
-        suspects = [suspect for suspect in found if 2 * suspect.score >= found[0].score]
+        suspects = [suspect for suspect in found if suspect.score >= _NEAR * found[0].score]
         everything = await self.crew.workspace.snapshots.texts(state["tree"])
         failing = f"{state['check']}\n{failure.essence}".strip()
         amended = to_amend(state, everything, is_code=bool(suspects), failing=failing)
