@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from treadle.agents.acceptance import (
@@ -240,7 +240,9 @@ async def _by_function(
         key = f"change.{number}"
         code = only(code_block(await asker.ask(key, sampling.of(text, MAX_TOKENS))), focus, now[focus.path])
         answer = f"`{focus.path}`:\n\n```python\n{code}\n```"
-        edit = await _completed(answer, task, now, asker, prompts, sampling, key=key) if code else Edit(flaw=_NOT_THERE)
+        others = [target for target in task.targets if target[0] != focus.path]
+        own = replace(task, goal=task.goal + _wanted(about), targets=((focus.path, ()), *others))
+        edit = await _completed(answer, own, now, asker, prompts, sampling, key=key) if code else Edit(flaw=_NOT_THERE)
         flaw = flaw or ("" if edit.flaw == UNCHANGED else edit.flaw)
         files |= edit.files if not edit.flaw else {}
     is_whole = files and not (flaw and any(focus.is_new for focus in chosen))

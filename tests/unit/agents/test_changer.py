@@ -2,8 +2,15 @@
 
 from __future__ import annotations
 
-from treadle.agents.changer import lay_out, takes_blocks
+from fakes import FakeContext
+
+from treadle.agents.ask import Asker
+from treadle.agents.changer import lay_out, takes_blocks, write_change
+from treadle.agents.coder import Sampling
 from treadle.agents.conventions import read_conventions
+from treadle.agents.prompt import Prompts
+from treadle.agents.testcases import Case
+from treadle.models.adapters.scripted import ScriptedModel
 
 TEXTS = {
     "shop/cart.py": "class Cart:\n    def total(self):\n        return 0\n",
@@ -29,6 +36,27 @@ def test_only_the_files_of_the_task_may_be_changed() -> None:
     task = lay_out("let Cart.total use discounted()", TEXTS, CONVENTIONS, ("shop/prices.py", "shop/vat.py"))
     assert task is not None
     assert set(task.allowed) == {"shop/prices.py", "shop/vat.py", task.place.path}
+
+
+async def test_small_models_are_asked_for_one_definition_after_the_other() -> None:
+    cart = "class Cart:\n    lines: list\n\n    def total(self):\n        return 0\n"
+    texts = {**TEXTS, "shop/cart.py": cart}
+    task = lay_out("`Cart.net(rate)` counts in a new field `taxes` of Cart", texts, CONVENTIONS)
+    assert task is not None
+    fields = "class Cart:\n    lines: list\n    taxes: int = 0\n\n    def total(self):\n        return 7\n"
+    method = "def net(self, rate):\n    self.taxes += 1\n    return self.total() * RATE\n"
+    model = ScriptedModel([f"```python\n{text}```" for text in (fields, method, "RATE = 2\n")])
+    test = Case("t.py::test_net", "def test_net():\n    assert Cart([]).net(1) == 0\n", "goal")
+    asker, prompts = Asker(FakeContext(), model, "m"), Prompts.load()  # type: ignore[arg-type]
+    edit = await write_change(task, texts, asker, prompts, sampling=Sampling(), blocks=False, known=[test])
+    assert edit.flaw == ""
+    made = edit.files["shop/cart.py"]
+    assert "taxes: int = 0" in made and "    def net(self, rate):\n" in made and "RATE = 2" in made
+    assert "return 0" in made and "return 7" not in made, "nothing but the fields was asked for"
+    asked = [request.messages[-1].content for request in model.requests]
+    assert "Write the `Cart` anew" in asked[0] and "Write the new `Cart.net`" in asked[1]
+    assert "taxes: int = 0" in asked[1] and "`RATE` is used in it" in asked[2]
+    assert all("def test_net" in text for text in asked)
 
 
 def test_a_task_is_plain_values() -> None:
