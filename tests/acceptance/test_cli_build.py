@@ -5,6 +5,8 @@ from __future__ import annotations
 import shutil
 import signal
 import subprocess
+import threading
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -242,3 +244,16 @@ def test_a_fork_of_a_build_has_a_place_of_its_own(treadle: Commands) -> None:
     done = treadle("fork", "--event", str(plan_done))
     assert done.code == 0, done.err
     assert (treadle.folder / "made-2" / "slug.py").exists()
+
+
+def test_check_reaches_the_hosts_that_are_allowed_and_the_log_tells_which(treadle: Commands) -> None:
+    with ThreadingHTTPServer(("127.0.0.1", 0), SimpleHTTPRequestHandler) as server:
+        threading.Thread(target=server.serve_forever).start()
+        here = f"127.0.0.1:{server.server_port}"
+        check = f"python -c \"import urllib.request as u; u.urlopen('http://{here}/')\""
+        told = ("build", GOAL, "--out", "made", "--check", check, "--provider", treadle.good_script())
+        done = treadle(*told, "--allow-host", here, "--allow-host", "pypi.org")
+        server.shutdown()
+    assert done.code == 0, done.err
+    assert f"network  {here}, pypi.org, and nothing else" in done.err
+    assert f'"host":"127.0.0.1","port":{server.server_port}' in treadle("events", "--json").out.replace(" ", "")
