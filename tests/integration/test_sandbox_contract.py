@@ -1,4 +1,4 @@
-"""What every sandbox backend must do, tried by real attacks; the host is looked at afterwards.
+"""What every sandbox backend must do; the host is looked at afterwards. `tests/escape` has the attacks.
 
 A backend that does not hold a guarantee is expected to let the attack through: `held` is compared, not skipped.
 `test_sandbox_as_user.py` runs this file again as an ordinary user.
