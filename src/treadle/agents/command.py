@@ -14,6 +14,7 @@ from dataclasses import replace
 from treadle.agents.answers import is_python
 from treadle.agents.source import mend, with_imports
 from treadle.agents.testcases import Case
+from treadle.agents.usage import Argument, Option, Usage
 
 RUN = '''def run(folder, *args, stdin=""):
     """Run the program in a folder and return the completed process; it must not crash."""
@@ -45,9 +46,12 @@ def speaks_of_more(goal: str) -> bool:
     return bool(_BEYOND_FRAME.search(goal))
 
 
-def truths(goal: str) -> list[Case]:
-    """Make tests of what the goal says in so many words: its options exist, and its examples print what it shows."""
-    cases = [_help_case(goal)]
+def truths(goal: str, usage: Usage | None = None) -> list[Case]:
+    """Make tests of what the goal says in so many words: its options exist, and its examples print what it shows.
+
+    Where its usage is known, calls with simple values may be refused, but must not crash.
+    """
+    cases = [_help_case(goal), *([_trial_case(usage)] if usage else [])]
     shown = [*_SHOWN.findall(goal), *_SESSION.findall(goal)]
     for number, (words, said) in enumerate(shown, start=1):
         arguments = _arguments(words)
@@ -83,6 +87,30 @@ def _help_case(goal: str) -> Case:
         ]
     lines.append('assert run(tmp_path, "--no-such-option").returncode != 0')
     return replace(_case("test_options_are_known" if options else "test_help", lines), origin="form")
+
+
+def _trial_case(usage: Usage) -> Case:
+    lines = ['(tmp_path / "in.txt").write_text("one two\\n3,4\\n")']
+    for one in usage.commands:
+        plain = [one.name, *map(_simple, one.arguments)]
+        plain += [word for option in one.options if option.is_required for word in _given(option)]
+        calls = [plain, *([*plain, *_given(option)] for option in one.options if not option.is_required)]
+        for words in calls:
+            shown = ", ".join(["tmp_path", *(repr(word) for word in words if word), 'stdin="one two\\n"'])
+            lines.append(f"run({shown})")
+    lines.append('assert run(tmp_path, "--no-such-option").returncode != 0')
+    return replace(_case("test_simple_calls_do_not_crash", lines), origin="form")
+
+
+def _simple(argument: Argument) -> str:
+    if argument.kind != "str":
+        return "1" if argument.kind == "int" else "1.5"
+    is_file = re.search("file|path|input|csv|log", argument.name)
+    return "in.txt" if is_file else "." if re.search("fold|dir", argument.name) else "x"
+
+
+def _given(option: Option) -> list[str]:
+    return [option.flag, *([_simple(option.value)] if option.value else [])]
 
 
 def _arguments(words: str) -> list[str] | None:

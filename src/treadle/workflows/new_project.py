@@ -53,7 +53,7 @@ class NewProject:
             for case in [
                 *from_examples(brief.examples),
                 *from_sessions(sessions(brief.goal, brief.classes)),
-                *(truths(brief.goal) if brief.is_whole or brief.usage else ()),
+                *(truths(brief.goal, brief.usage) if brief.is_whole or brief.usage else ()),
             ]
         ]
         start: Update = {"candidates": [], "cases": given, "dropped": [], "round": 0, "attempts": 0}

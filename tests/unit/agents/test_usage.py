@@ -12,7 +12,10 @@ import pytest
 from treadle.agents import frame
 from treadle.agents.brief import Brief, make_brief
 from treadle.agents.coder import finish_code
+from treadle.agents.command import truths
 from treadle.agents.prompt import Prompts
+from treadle.agents.testcases import render_tests
+from treadle.agents.tester import header
 from treadle.agents.usage import Argument, Command, Option, Usage, read_usage
 
 GREP = """A command-line tool find.py. `python find.py PATTERN FILE` prints the lines of the file that hold the pattern.
@@ -111,6 +114,12 @@ def run(program: Path, *words: str, stdin: str = "") -> tuple[int, str]:
     return done.returncode, (done.stdout + done.stderr).strip()
 
 
+def pytest_in(folder: Path) -> tuple[int, str]:
+    words = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "test_it.py"]
+    done = subprocess.run(words, cwd=folder, capture_output=True, text=True, timeout=60)
+    return done.returncode, done.stdout
+
+
 async def test_parser_that_is_made_takes_what_the_goal_shows(tmp_path: Path) -> None:
     program = await made(GREP, "return f'{pattern} {text!r} {max_} {invert}'", tmp_path)
     (tmp_path / "in.txt").write_text("a\n")
@@ -135,3 +144,16 @@ async def test_missing_arguments_are_asked_for_unless_a_switch_needs_none(tmp_pa
     assert run(program, "hi", "2") == (0, "hi 2 False")
     status, said = run(program, "hi")
     assert (status, "missing: WORD TIMES" in said) == (2, True)
+
+
+@pytest.mark.parametrize(
+    ("body", "passes"), [("return text", True), ("raise ValueError('no')", True), ("len(5)", False)]
+)
+async def test_simple_calls_may_be_refused_but_must_not_crash(tmp_path: Path, body: str, passes: bool) -> None:
+    program = await made(GREP, body, tmp_path)
+    cases = [case for case in truths(GREP, read_usage(GREP)) if "crash" in case.name]
+    brief = await make_brief(GREP, None, Prompts.load())  # type: ignore[arg-type]
+    (tmp_path / "test_it.py").write_text(render_tests(header(brief, []), cases))
+    status, said = pytest_in(program.parent)
+    assert (status == 0) == passes, said
+    assert cases[0].source.count("run(") == 4
