@@ -19,9 +19,9 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from treadle.engine.execute import Callee
 
-QUICK_SECONDS = 0.0001
+QUICK_SECONDS = 0.0002
 """A function whose calls take less, on average, is quick."""
-PATIENCE_SECONDS = 0.0003
+PATIENCE_SECONDS = 0.001
 """No call of a quick function holds up the event loop for longer."""
 SLOW_SECONDS = 4 * QUICK_SECONDS
 """What a call counts at most in the average, so that a rare slow one does not make a function slow."""
