@@ -54,6 +54,7 @@ async def test_small_models_are_asked_for_one_definition_after_the_other() -> No
     assert "taxes: int = 0" in made and "    def net(self, rate):\n" in made and "RATE = 2" in made
     assert "return 0" in made and "return 7" not in made, "nothing but the fields was asked for"
     asked = [request.messages[-1].content for request in model.requests]
+    assert all(text.count("\n```") >= 2 for text in asked), "fences stand on lines of their own"
     assert "Write the `Cart` anew" in asked[0] and "Write the new `Cart.net`" in asked[1]
     assert "taxes: int = 0" in asked[1] and "`RATE` is used in it" in asked[2]
     assert all("def test_net" in text for text in asked)
