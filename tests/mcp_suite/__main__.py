@@ -14,6 +14,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+import threading
 import venv
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -132,12 +133,13 @@ def served(name: str) -> Iterator[tuple[str, dict[str, str]]]:
         try:
             assert server.stderr is not None
             said = next((line for line in server.stderr if " answers at " in line), "")
+            threading.Thread(target=server.stderr.read, daemon=True).start()  # or it waits for us when it says much
             if not said:
                 raise SystemExit(f"{name} was not served.")
             yield said.split(" answers at ")[1].strip().rstrip("."), env | {"HOME": str(home)}
         finally:
             server.terminate()
-            server.communicate(timeout=60)
+            server.wait(60)
 
 
 def _rehearsal(project: Path) -> list[str]:

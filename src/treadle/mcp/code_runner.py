@@ -25,7 +25,7 @@ Seconds = Annotated[float | None, Field(gt=0, description="Stop after so long; l
 Stdin = Annotated[str, Field(description="What it reads from its standard input.")]
 Targets = Annotated[Sequence[str], Field(description="Files, folders or names of tests; left out: all tests.")]
 Runner = Annotated[
-    Literal["auto", "pytest", "unittest", "node", "cargo", "go"],
+    Literal["auto", "pytest", "unittest", "node", "jest", "vitest", "cargo", "go"],
     Field(description="What runs the tests; left out: what suits the files."),
 ]
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import hmac
+import logging
 import socket
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager, suppress
@@ -20,6 +21,7 @@ from treadle.errors import UsageError
 from treadle.models.loopback import is_loopback
 from treadle.services.http_server import http_server
 
+log = logging.getLogger(__name__)
 PATH = "/mcp"
 PORT = 8765
 _LOOPBACK = ("127.0.0.1", "localhost", "[::1]")
@@ -35,10 +37,13 @@ async def serve_stdio(server: MCPServer[Any], stop: asyncio.Event) -> None:
     stopped = asyncio.ensure_future(stop.wait())
     await asyncio.wait((serving, stopped), return_when=asyncio.FIRST_COMPLETED)
     stopped.cancel()
-    if serving.done():
-        serving.result()
-    else:
+    if not serving.done():
         serving.cancel()
+        return
+    try:
+        serving.result()
+    except* OSError as errors:  # nobody reads what we say any more
+        log.info("the client is gone: %s", errors.exceptions[0])
 
 
 def http_app(server: MCPServer[Any], *, path: str = PATH, hosts: Sequence[str] = (), token: str = "") -> Starlette:
