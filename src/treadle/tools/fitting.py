@@ -50,7 +50,7 @@ def _kept(place: Place, start: int, end: int) -> Sequence[str]:
     here = [number for number in place.numbers[start:end] if number >= 0]
     if not here:
         return []
-    behind = next((number for number in place.numbers[end:] if number >= 0), len(place.lines))
+    behind = next((number for number in place.numbers[end:] if number >= 0), place.last)
     return place.lines[here[0] : behind]
 
 

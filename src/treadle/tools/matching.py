@@ -42,10 +42,12 @@ class Place:
     end: int
     how: How
     alike: float = 1.0
-    lines: tuple[str, ...] = ()
-    """The whole lines that stand there, where it is not exact."""
-    numbers: tuple[int, ...] = ()
-    """For each line that the model quoted, which of these it is; -1: none, it is empty."""
+    lines: Sequence[str] = ()
+    """The lines of the whole text, where it is not exact: one sequence for all places."""
+    last: int = 0
+    """The line behind it."""
+    numbers: Sequence[int] = ()
+    """For each line that the model quoted, which line of the text it is; -1: none, it is empty."""
 
 
 def find_exact(text: str, old: str) -> list[Place]:
@@ -109,7 +111,7 @@ class _Lines:
     def place(self, at: int, old: str, how: How, alike: float = 1.0) -> Place:
         """The whole lines from `at` on that stand for `old`; with the last line's end if `old` has one."""
         size = len(quoted_lines(old))
-        return self._place(at, at + size, old, how, range(size), alike)
+        return self._place(at, at + size, old, how, range(at, at + size), alike)
 
     def without_empty_ones(self, old: str) -> list[Place]:
         """Every place where lines are the same but for white space, wherever empty ones stand between them."""
@@ -117,18 +119,20 @@ class _Lines:
         there, key = [bare(self.texts[at]) for at in known], [bare(line) for line in wanted if line.strip()]
         if len(key) < _SIMILAR_LINES:
             return []
-        places = []
+        places: list[Place] = []
         for first in range(len(there) - len(key) + 1):
             if there[first] == key[0] and there[first : first + len(key)] == key:
                 at, last = known[first], known[first + len(key) - 1]
-                own = iter(number - at for number in known[first:])
+                own = iter(known[first : first + len(key)])
                 numbers = [next(own) if line.strip() else -1 for line in wanted]
+                if len(places) * len(numbers) > _WORK:
+                    return []
                 places.append(self._place(at, last + 1, old, "white space", numbers))
         return places
 
     def _place(self, at: int, last: int, old: str, how: How, numbers: Sequence[int], alike: float = 1.0) -> Place:
         end = min(self.starts[last] - (0 if old.endswith("\n") else 1), self._length)
-        return Place(self.starts[at], end, how, alike, tuple(self.texts[at:last]), tuple(numbers))
+        return Place(self.starts[at], end, how, alike, self.texts, last, numbers)
 
 
 def _rated(lines: _Lines, wanted: Sequence[str]) -> list[tuple[float, int]]:

@@ -157,6 +157,8 @@ def test_texts_that_are_hard_to_compare_take_no_time() -> None:
         ("    return total + 1\n" * 20_000, "    return totals + 2\n" * 90),
         ("x = 1\n" * 200_000, "y = 2\nz = 3\n"),
         ("".join(f"line {number}\n" for number in range(100_000)), "no line at all, and\na long one behind it\n"),
+        ("x = 1 \n" * 50_000, "x = 1\n" * 1000),
+        ("x = 1 \n\n" * 20_000, "x = 1\n" * 1000),
     ):
         refusal(text, old)
     assert time.process_time() - began < 10
