@@ -182,14 +182,16 @@ def _may_drop(standing: Standing, disputed: Sequence[str]) -> bool:
     Tests that several answers proposed stay: it is likelier that the code is wrong. In the last round the bare majority
     of votes decides. Where the user gave examples and two versions were compared, the made-up tests have done their
     part, and more versions would cost more than they bring. Where three versions that were written apart do the same,
-    in what they pass and in what they give instead, they are believed more than what was made up beside them. A test
-    that none of three different versions passes says nothing about which is right (after CodeT), and does not count.
+    in what they pass (two tests at least) and in what they give instead, they are believed more than what was made up
+    beside them. Where two do, a test that none of three different versions passes says nothing about which is right
+    (after CodeT), and does not count.
     """
     gone = [case for case in standing.cases if case.name in disputed]
     kept = [case for case in telling(standing.cases) if case.name not in disputed]
-    if kept and _is_agreed_on(standing):
+    alike, written = _alike(standing) if len(kept) >= 2 else (0, 0)
+    if alike >= _ENOUGH and 2 * alike > written:
         return True
-    if _sound(standing.candidates) >= _ENOUGH:
+    if alike >= 2 and _sound(standing.candidates) >= _ENOUGH:
         gone = [case for case in gone if case.votes > 1 or _is_passed(case, standing.candidates)]
     if _sound(standing.candidates) >= 2 and any(case.origin == "goal" for case in kept):
         return True
@@ -200,12 +202,11 @@ def _may_drop(standing: Standing, disputed: Sequence[str]) -> bool:
     return _sound(standing.candidates) >= 2 and len(kept) >= max(2, len(gone) + 1)
 
 
-def _is_agreed_on(standing: Standing) -> bool:
-    """Whether most of at least three written versions do the same as the best one, test by test."""
+def _alike(standing: Standing) -> tuple[int, int]:
+    """How many written versions do the same as the best one, test by test; of how many."""
     written = [one for one in standing.candidates if one.origin == "write" and _is_sound(one)]
     best = _seen(standing.candidates[choose(standing.candidates, standing.cases)], standing.cases)
-    like_it = sum(1 for one in written if _seen(one, standing.cases) == best)
-    return like_it >= _ENOUGH and 2 * like_it > len(written)
+    return sum(1 for one in written if _seen(one, standing.cases) == best), len(written)
 
 
 def _is_passed(case: Case, candidates: Iterable[Candidate]) -> bool:

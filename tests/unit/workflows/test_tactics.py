@@ -65,13 +65,13 @@ def test_correction_is_asked_for_after_three_versions_and_not_again_when_it_came
 
 
 def test_three_versions_written_apart_that_do_the_same_outweigh_made_up_tests() -> None:
-    cases = [case("a"), case("b", votes=2), case("c")]
-    move = decide(Standing([version("a", "b c")] * 3, cases, 2, 6))
+    cases = [case("a"), case("b", votes=2), case("c"), case("d")]
+    move = decide(Standing([version("a d", "b c")] * 3, cases, 2, 6))
     assert (move.action, set(move.dropped)) == ("settle", {"b", "c"})
-    other = version("a", "c")
-    other = replace(other, outcome=Outcome(frozenset("a"), {"b": "AssertionError: assert 3 == 2", "c": "crash"}))
-    assert decide(Standing([version("a", "b c")] * 2 + [other], cases, 2, 6)).action != "settle"
-    assert decide(Standing([version("", "a b c")] * 3, cases, 2, 6)).action != "settle"
+    other = version("a d", "c")
+    other = replace(other, outcome=Outcome(frozenset("ad"), {"b": "AssertionError: assert 3 == 2", "c": "crash"}))
+    assert decide(Standing([version("a d", "b c")] * 2 + [other], cases, 2, 6)).action != "settle"
+    assert decide(Standing([version("a", "b c d")] * 3, cases, 2, 6)).action != "settle"
 
 
 def test_test_that_none_of_three_versions_passes_does_not_count() -> None:
@@ -81,11 +81,12 @@ def test_test_that_none_of_three_versions_passes_does_not_count() -> None:
         version("c", "a b", source="other"), outcome=Outcome(frozenset("c"), dict.fromkeys("abde", "crash"))
     )
     third = version("a", "b c d e", source="third")
-    move = decide(Standing([one, other, third], cases, 2, 6))
+    move = decide(Standing([one, other, one, third], cases, 2, 6))
     assert (move.action, move.best, set(move.dropped)) == ("settle", 0, {"c", "d", "e"})
-    assert decide(Standing([one, other], cases, 1, 6)).action != "settle"
+    assert decide(Standing([one, other, third], cases, 2, 6)).action != "settle"
+    assert decide(Standing([one, other, one], cases, 1, 6)).action != "settle"
     doubted = [*cases[:3], case("d", votes=2), cases[4]]
-    assert decide(Standing([one, other, third], doubted, 2, 6)).action != "settle"
+    assert decide(Standing([one, other, one, third], doubted, 2, 6)).action != "settle"
 
 
 def test_form_alone_is_never_enough_for_a_claim() -> None:
