@@ -52,6 +52,8 @@ class Known:
     new: Collection[str]
     """Names that the goal brings in."""
     fixtures: Collection[str] = ()
+    goal: str = ""
+    """What is asked for. Where it brings in names, tests that use nothing it speaks of have no vote."""
 
 
 def place_for(test_files: Iterable[str], texts: Mapping[str, str], target: str, folder: str, unittest: bool) -> Place:
@@ -107,7 +109,7 @@ def read_cases(answer: str, place: Place, known: Known) -> list[Case]:
             name += "_again"
         text = "\n".join(_as_case(node, lines, needed, name, place))
         if text.partition("\n")[2] not in {case.source.partition("\n")[2] for case in found.values()}:
-            found[name] = Case(name, text + "\n", "model")
+            found[name] = Case(name, text + "\n", "model", votes=0 if _is_about_others(node, known) else 1)
             taken.add(name)
     return consistent(list(found.values())[:MAX_CASES])
 
@@ -164,6 +166,12 @@ def _head_of_new(place: Place) -> str:
     if place.is_unittest:
         return f"import unittest\n\nimport {place.module}\n\n\nclass {place.owner}(unittest.TestCase):\n    pass\n"
     return "import pytest\n"
+
+
+def _is_about_others(node: _Function, known: Known) -> bool:
+    """Whether a test uses names of the repository, and none that the goal brings in or speaks of."""
+    used = _free_names(node) & {*known.symbols, *known.new}
+    return bool(known.goal and known.new and used) and not used & {*known.new, *re.findall(r"\w+", known.goal)}
 
 
 def _as_case(node: _Function, lines: list[str], needed: list[str], name: str, place: Place) -> list[str]:

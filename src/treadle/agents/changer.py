@@ -161,7 +161,7 @@ async def write_tests(
         test_file=task.place.path,
         example=manner(task.place, task.goal),
     )
-    allowed = Known(task.symbols, task.modules, (*task.new, *known), task.fixtures)
+    allowed = Known(task.symbols, task.modules, (*task.new, *known), task.fixtures, task.goal)
     for again in range(2):
         varied = Sampling(2 * sampling.attempt + again, sampling.seed, sampling.first)
         answer = await asker.ask(f"tests.{again}" if again else "tests", varied.of(text, MAX_TOKENS))

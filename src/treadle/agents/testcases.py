@@ -34,7 +34,7 @@ class Case:
     source: str
     origin: str
     votes: int = 1
-    """How many answers proposed it on their own."""
+    """How many answers proposed it on their own. None: it is likely about something else, and goes when it fails."""
 
     @property
     def is_given(self) -> bool:

@@ -188,6 +188,8 @@ def _may_drop(standing: Standing, disputed: Sequence[str]) -> bool:
     """
     gone = [case for case in standing.cases if case.name in disputed]
     kept = [case for case in telling(standing.cases) if case.name not in disputed]
+    if kept and not any(case.votes for case in gone):
+        return True
     alike, written = _alike(standing) if len(kept) >= 2 else (0, 0)
     if alike >= _ENOUGH and 2 * alike > written:
         return True

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+from dataclasses import replace
 
 from treadle.agents.acceptance import Known, Place, consistent, from_assertions, manner, place_for, read_cases, render
 from treadle.agents.testcases import Case
@@ -107,3 +108,17 @@ def test_the_manner_shows_the_head_and_the_nearest_tests() -> None:
     assert manner(PLACE, "a mean of nothing") == TEXT.replace("\n\n\ndef rows", "\ndef rows").replace(
         "import json\n\n", "import json\n"
     )
+
+
+def test_tests_of_what_a_goal_does_not_speak_of_have_no_vote() -> None:
+    answer = (
+        "from figures.stats import mean, median\n\n"
+        "def test_mean_again():\n    assert mean([1, 2, 3]) == 2.5\n\n"
+        "def test_median():\n    assert median([1, 2, 9]) == 2\n"
+    )
+    known = replace(KNOWN, goal="add median(values) to figures/stats.py")
+    place = Place("tests/test_stats.py", "import pytest\n", "", "figures.stats")
+    votes = {"test_mean_again": 0, "test_median": 1}
+    assert {case.name: case.votes for case in read_cases(answer, place, known)} == votes
+    known = replace(known, goal="add median(values) beside mean")
+    assert {case.votes for case in read_cases(answer, place, known)} == {1}

@@ -51,8 +51,10 @@ async def a_host(answer: bytes = ANSWER, address: str = "127.0.0.1") -> AsyncIte
     host = Host(0, answer)
     server = await asyncio.start_server(host.attend, address, 0)
     host.port = server.sockets[0].getsockname()[1]
-    yield host
-    server.close()
+    try:
+        yield host
+    finally:
+        server.close()
 
 
 @dataclass

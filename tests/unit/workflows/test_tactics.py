@@ -183,3 +183,9 @@ def test_success_never_stands_on_a_failed_test(
         assert not {c.name for c in cases if c.origin == "goal"} & set(move.dropped)
     if round >= 4:
         assert move.action in ("settle", "stop")
+
+
+def test_test_without_a_vote_goes_when_it_fails() -> None:
+    move = decide(Standing([version("a", "b")], [case("a"), case("b", votes=0)], 0, 6))
+    assert (move.action, set(move.dropped)) == ("settle", {"b"})
+    assert decide(Standing([version("", "b")], [case("b", votes=0)], 0, 6)).action != "settle"
