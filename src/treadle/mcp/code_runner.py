@@ -59,12 +59,15 @@ class TestReport(BaseModel):
 class Outcome(BaseModel):
     """What became of a snippet or a command."""
 
-    exit_code: int = Field(description="128 + signal if a signal ended it; 124 if its time ran out.")
+    exit_code: int = Field(
+        description="128 + signal if a signal ended it; 124 if its time ran out; 122 if it wrote too much."
+    )
     stdout: str
     stderr: str
     seconds: float
     timed_out: bool
     out_of_memory: bool
+    disk_full: bool = Field(description="It added more to its folder than it may, and was stopped.")
     truncated: bool = Field(description="The middle of an output was too long, and is left out.")
     changed: list[str] = Field(description="Files that it wrote or removed.")
     refused: list[str] = Field(description="Hosts that it asked for and did not reach, with the reasons.")
@@ -130,7 +133,14 @@ def _told(ran: Ran) -> CallToolResult:
     parts = [ran.stdout.rstrip("\n")] if ran.stdout.strip() else []
     if ran.stderr.strip():
         parts.append(f"[stderr]\n{ran.stderr.rstrip()}")
-    why = ", its time ran out" if ran.timed_out else ", it needed more memory than it may have" * ran.out_of_memory
-    parts.append(f"[exit code {ran.exit_code}{why}]")
+    parts.append(f"[exit code {ran.exit_code}{_why(ran)}]")
     parts += [f"[network: {why}]" for why in ran.refused]
     return reply("\n".join(parts), {**asdict(ran), "changed": list(ran.changed), "refused": list(ran.refused)})
+
+
+def _why(ran: Ran) -> str:
+    if ran.timed_out:
+        return ", its time ran out"
+    if ran.disk_full:
+        return ", it added more to its folder than it may; remove what is not needed"
+    return ", it needed more memory than it may have" * ran.out_of_memory

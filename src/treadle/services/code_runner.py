@@ -43,6 +43,8 @@ class Ran:
     seconds: float
     timed_out: bool
     out_of_memory: bool
+    disk_full: bool
+    """It added more to its folder than it may, and was stopped."""
     truncated: bool
     """The middle of an output was too long, and is left out."""
     changed: tuple[str, ...]
@@ -195,6 +197,7 @@ def _ran(result: ExecResult, changed: tuple[str, ...]) -> Ran:
         seconds=round(result.seconds, 3),
         timed_out=result.timed_out,
         out_of_memory=result.out_of_memory,
+        disk_full=result.disk_full,
         truncated=result.truncated or shown != out or told != err,
         changed=changed,
         refused=tuple(printable(contact.refused) for contact in result.contacts if contact.refused),

@@ -58,13 +58,18 @@ def told(result: ExecResult, wall_seconds: float) -> str:
     parts = [result.stdout.rstrip("\n")] if result.stdout.strip() else []
     if result.stderr.strip():
         parts.append(f"[stderr]\n{result.stderr.rstrip()}")
+    why = limit_of(result)
+    end = f"exit code {result.exit_code}{f': {why}' if why else ''}"
     if result.timed_out:
         end = f"it did not end within {wall_seconds:g} seconds and was stopped"
-    elif result.out_of_memory:
-        end = f"exit code {result.exit_code}: it needed more memory than it may have"
-    else:
-        end = f"exit code {result.exit_code}"
     return "\n".join([*parts, *refusals(result), f"[{end}]"])
+
+
+def limit_of(result: ExecResult) -> str:
+    """Which limit but that of time a call ran into, for a model; empty if into none that is known."""
+    if result.disk_full:
+        return "it added more to the workspace than it may, and was stopped; remove what is not needed of it"
+    return "it needed more memory than it may have" if result.out_of_memory else ""
 
 
 def refusals(result: ExecResult) -> list[str]:

@@ -21,6 +21,7 @@ from treadle.tools.reports import (
     read_started,
     read_unittest,
 )
+from treadle.tools.shell import limit_of
 
 Runner = Literal["pytest", "unittest", "node", "jest", "vitest", "cargo", "go"]
 
@@ -143,6 +144,8 @@ def _run(runner: Runner | Literal["other"], cases: Sequence[Case], result: ExecR
         broken = essence(result.stdout + "\n" + result.stderr) or f"Exit code {result.exit_code}, and no test ran."
         if result.timed_out:
             broken = f"Nothing ended within {limits.wall_seconds:g} seconds. {broken}"
+        elif why := limit_of(result):
+            broken = f"No test came to its end: {why}. {broken}"
     return TestRun(runner, tuple(cases), broken, result)
 
 

@@ -11,7 +11,7 @@ from treadle.errors import NotFound, Refused
 from treadle.ports.tool import ToolContext, ToolResult
 from treadle.tools.define import tool
 from treadle.tools.places import relative
-from treadle.tools.shell import changed_between
+from treadle.tools.shell import changed_between, limit_of
 from treadle.tools.test_runs import RESULTS, TestRun, find_runner, run_command, run_tests
 
 _SHOWN_FAILURES = 10
@@ -90,7 +90,9 @@ def told(run: TestRun) -> str:
     parts += [f"{case.state.upper()} {case.name}\n{case.told}" for case in wrong[:_SHOWN_FAILURES]]
     if len(wrong) > _SHOWN_FAILURES:
         parts.append("Also failed: " + ", ".join(case.name for case in wrong[_SHOWN_FAILURES:]))
-    if not wrong and not run.broken and not run.is_passed and run.result is not None:
+    if run.cases and run.result is not None and not run.result.timed_out and (why := limit_of(run.result)):
+        parts.append(f"The run did not come to its end: {why}.")
+    elif not wrong and not run.broken and not run.is_passed and run.result is not None:
         parts.append(
             f"The runner ended with exit code {run.result.exit_code} all the same:\n{run.result.stderr[-1000:]}"
         )

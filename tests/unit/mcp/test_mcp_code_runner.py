@@ -15,14 +15,15 @@ from treadle.mcp.code_runner import code_runner_server
 from treadle.mcp.transport import serving_http
 from treadle.sandboxes.choose import probe
 from treadle.services.code_runner import CodeRunner
-from treadle.settings import Settings
+from treadle.settings import SandboxSettings, Settings
 
 
 @asynccontextmanager
-async def serving(folder: Path) -> AsyncIterator[Client]:
+async def serving(folder: Path, limits: SandboxSettings | None = None) -> AsyncIterator[Client]:
     if not any(found.ok for found in await probe() if found.name != "none"):
         pytest.skip("no sandbox works here")
-    async with CodeRunner(Settings(folder), folder) as runner, Client(code_runner_server(runner)) as client:
+    settings = Settings(folder, sandbox=limits or SandboxSettings())
+    async with CodeRunner(settings, folder) as runner, Client(code_runner_server(runner)) as client:
         yield client
 
 
@@ -45,6 +46,14 @@ async def test_long_output_is_told_head_and_tail_and_without_escapes(tmp_path: P
         ran = await call(client, "run_snippet", code="print('\\x1b[31mfirst', 'x' * 300_000, 'last')")
         assert ran["truncated"] and ran["stdout"].startswith("first x") and ran["stdout"].endswith("x last\n")
         assert len(ran["stdout"]) < 61_000
+
+
+async def test_who_wrote_too_much_is_told_so(tmp_path: Path) -> None:
+    async with serving(tmp_path, SandboxSettings(files=20)) as client:
+        code = "for n in range(500): open(f'f{n}', 'w')\nimport time; time.sleep(60)"
+        ran = await client.call_tool("run_snippet", {"code": code})
+        assert ran.structured_content and ran.structured_content["disk_full"]
+        assert ran.structured_content["exit_code"] == 122 and "added more to its folder" in str(ran.content)
 
 
 async def test_what_is_too_long_or_no_text_is_refused(tmp_path: Path) -> None:
