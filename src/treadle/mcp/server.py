@@ -10,10 +10,11 @@ from contextvars import ContextVar
 from importlib.metadata import version
 from typing import Any
 
+from mcp import MCPError
 from mcp.server import MCPServer
 from mcp.server.context import CallNext, HandlerResult, ServerRequestContext
 from mcp.server.mcpserver.exceptions import ToolError
-from mcp_types import CallToolResult, ContentBlock, TextContent, ToolAnnotations
+from mcp_types import INVALID_PARAMS, CallToolResult, ContentBlock, TextContent, ToolAnnotations
 
 from treadle.errors import TreadleError
 
@@ -29,7 +30,7 @@ def new_server(name: str, instructions: str) -> MCPServer[Any]:
         instructions=instructions,
         version=version("treadle"),
         log_level="WARNING",
-        middleware=[_keep_trace],
+        middleware=[_keep_trace, _know_no_prompt],
     )
 
 
@@ -60,7 +61,7 @@ def offer(
         try:
             return await function(*args, **kwargs)
         except TreadleError as error:
-            raise ToolError(f"{error} {error.hint}".strip()) from error
+            raise ToolError(error.with_hint) from error
 
     annotations = ToolAnnotations(
         read_only_hint=reads,
@@ -93,3 +94,10 @@ async def _keep_trace(ctx: ServerRequestContext[Any, Any], call_next: CallNext) 
         return await call_next(ctx)
     finally:
         _trace.reset(kept)
+
+
+async def _know_no_prompt(ctx: ServerRequestContext[Any, Any], call_next: CallNext) -> HandlerResult:
+    """Say that a prompt is not there, which the SDK tells clients of newer versions as an error of the server's."""
+    if ctx.method == "prompts/get":
+        raise MCPError(INVALID_PARAMS, f"Unknown prompt: {(ctx.params or {}).get('name')}")
+    return await call_next(ctx)

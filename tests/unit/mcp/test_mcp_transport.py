@@ -9,7 +9,7 @@ from typing import Any
 
 import httpx2
 import pytest
-from mcp import Client
+from mcp import Client, MCPError
 from mcp.client.streamable_http import streamable_http_client
 from starlette.applications import Starlette
 from starlette.responses import PlainTextResponse
@@ -46,6 +46,8 @@ async def test_both_protocols_are_spoken(tmp_path: Path, mode: str, version: str
         read = await client.call_tool("read_text_file", {"path": "a.txt"})
         assert read.structured_content == {"content": "a"}
         assert (await client.call_tool("no_such_tool", {})).is_error
+        with pytest.raises(MCPError, match="Unknown prompt: none"):
+            await client.get_prompt("none")
 
 
 async def test_only_who_knows_the_token_is_let_in(tmp_path: Path) -> None:
