@@ -41,6 +41,13 @@ def test_settings_limit_the_tools_and_may_name_no_other(treadle: Commands) -> No
     treadle.write("treadle.toml", '[tools]\nenabled = ["read_file", "done"]\n[tools.agents]\nwriter = ["done"]\n')
     enabled = [view["name"] for view in treadle("tools", "list", "--json").lines if view["enabled"]]
     assert enabled == ["read_file", "done"]
+    of_one = treadle("tools", "list", "--agent", "writer", "--json").lines
+    assert [view["name"] for view in of_one if view["enabled"]] == ["done"]
+    assert "says nothing of 'reader'" in treadle("tools", "list", "--agent", "reader").err
+    assert "names 'writer', which is no agent of this project" in treadle("validate").err
+    by_hand = treadle("tools", "call", "write_file", '{"path": "a", "content": ""}')
+    assert by_hand.code == 0 and "No agent has write_file" in by_hand.err
+    assert "No agent" not in treadle("tools", "call", "read_file", '{"path": "a"}').err
     wrong = treadle("tools", "list", TREADLE_TOOLS_ENABLED="read_file, dnoe")
     assert wrong.code == 2 and "Did you mean 'done'?" in wrong.err
     said = treadle("validate", TREADLE_TOOLS_ENABLED="read_file, dnoe")

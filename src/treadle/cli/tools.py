@@ -27,7 +27,10 @@ def add_to(app: typer.Typer) -> None:
     app.add_typer(group, name="tools")
 
 
-def list_tools(json: bool = JSON) -> None:
+def list_tools(
+    agent: str = typer.Option("", "--agent", metavar="NAME", help="Say which [tools] lets this agent have."),
+    json: bool = JSON,
+) -> None:
     """List the tools, and say which are enabled. Starts or asks the MCP servers that are configured."""
 
     async def work() -> int:
@@ -40,9 +43,11 @@ def list_tools(json: bool = JSON) -> None:
             output.note(f"The tool {name!r} cannot be used: {why}")
         asked = await ask_sources(registry, settings.project, settings)
         offers = [offer for source in asked for offer in source.offers]
-        _list([*views(registry), *(offer_view(registry, offer) for offer in offers)], json)
+        _list([*views(registry, agent), *(offer_view(registry, offer, agent) for offer in offers)], json)
         for source in asked:
             _show_source(source)
+        if agent and agent not in settings.tools.agents:
+            output.note(f"[tools.agents] says nothing of {agent!r}: it may have what any agent may.")
         return 0
 
     session.run(work)
@@ -138,7 +143,10 @@ def call(
 
         settings = session.settings_of(sandbox=session.sandbox_name(sandbox), allow_host=allow_host or None)
         args = parse_object(arguments, "The second argument")
-        result = await try_tool(registry_of(settings), name, args, folder.absolute(), settings, output.note)
+        registry = registry_of(settings)
+        result = await try_tool(registry, name, args, folder.absolute(), settings, output.note)
+        if not registry.is_enabled(name):
+            output.note(f"No agent has {name}: [tools] enabled does not name it.")
         if json:
             output.data_json(result)
         else:

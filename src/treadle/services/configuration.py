@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
@@ -18,6 +18,7 @@ from treadle.models.inventory.yaml_tree import read_yaml
 from treadle.models.routing import Need, Obstacles, route
 from treadle.pool.agents import FILE as POOL_FILE
 from treadle.pool.agents import read_config
+from treadle.services.agents import agents_of
 from treadle.services.prompts import load_prompts
 from treadle.services.tool_sources import SourceView, ask_sources
 from treadle.services.tool_sources import obstacles as mcp_obstacles
@@ -115,7 +116,11 @@ async def check(folder: Path, files: Sequence[Path] = (), *, live: bool = False)
         settings=() if files else tuple(setting_views(settings)),
         problems=tuple(problems),
         unreachable=(*_unreachable(reached, tiers), *(_lost(view) for view in mcp_servers if live and view.problem)),
-        notes=(*notes, *(f"{name} cannot be used: {why}." for name, why in without_keys(inventory, settings).items())),
+        notes=(
+            *notes,
+            *(f"{name} cannot be used: {why}." for name, why in without_keys(inventory, settings).items()),
+            *(() if files else _unknown_agents(settings)),
+        ),
         tiers=tiers,
         reached=tuple(reached),
         mcp_servers=mcp_servers,
@@ -191,6 +196,14 @@ def _tool_problems(settings: Settings) -> list[Problem]:
     except ConfigError as error:
         return [*error.problems]
     return []
+
+
+def _unknown_agents(settings: Settings) -> Iterator[str]:
+    """Agents that tools are limited for, and that nothing here describes: mistyped, or of a program."""
+    known = [found.agent.name for found in agents_of(settings)] if settings.tools.agents else []
+    for name in settings.tools.agents:
+        if name not in known:
+            yield f"[tools.agents] names {name!r}, which is no agent of this project. {nearest(name, known)}".rstrip()
 
 
 async def _mcp_servers(settings: Settings, *, live: bool) -> tuple[SourceView, ...]:

@@ -61,15 +61,15 @@ def registry_of(settings: Settings, servers: Collection[McpServer] = ()) -> Tool
     return registry
 
 
-def views(registry: ToolRegistry) -> list[ToolView]:
-    """Every tool, ours first."""
+def views(registry: ToolRegistry, agent: str = "") -> list[ToolView]:
+    """Every tool, ours first, with whether this agent may have it; without an agent, whether any may."""
     found = []
     for origin in registry:
         tool, definition = origin.tool, origin.tool.definition
         found.append(
             ToolView(
                 tool.name,
-                registry.is_enabled(tool.name),
+                registry.is_enabled(tool.name, agent),
                 tool.effects,
                 origin.package,
                 definition.description,
@@ -80,12 +80,12 @@ def views(registry: ToolRegistry) -> list[ToolView]:
     return found
 
 
-def offer_view(registry: ToolRegistry, offer: Offer) -> ToolView:
+def offer_view(registry: ToolRegistry, offer: Offer, agent: str = "") -> ToolView:
     """A tool of a source as it is shown."""
     name, definition = offer.definition.name, offer.definition
     return ToolView(
         name,
-        registry.is_enabled(name),
+        registry.is_enabled(name, agent),
         offer.effects,
         f"mcp:{offer.source}",
         definition.description,
