@@ -59,6 +59,12 @@ class TreadleError(Exception):
         if hint is not None:
             self.hint = hint
 
+    @property
+    def with_hint(self) -> str:
+        """The message, and what to do; on a line of its own if the message has several."""
+        said = str(self).rstrip()
+        return f"{said}{chr(10) if chr(10) in said else ' '}{self.hint}".strip()
+
 
 class UsageError(TreadleError):
     """The request is wrong: nothing was done."""

@@ -165,6 +165,8 @@ def test_the_servers_are_listed_and_told_to_clients(treadle: Commands) -> None:
     assert started["args"][-1] == str(treadle.folder) and Path(started["command"]).exists()
     reached = treadle("mcp", "config", "workflow", "--url", "http://127.0.0.1:8765/mcp").json
     assert reached["mcpServers"]["treadle-workflow"]["type"] == "http"
+    wrong = treadle("mcp", "config", "workflow", "--url", "127.0.0.1:8765")
+    assert wrong.code == 2 and "is no URL of a server" in wrong.err and "hint: Such as http" in wrong.err
 
 
 _HELLO = {

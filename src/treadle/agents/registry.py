@@ -121,4 +121,4 @@ def _load(file: Path) -> ModuleType:
 
 
 def _told(error: Exception) -> str:
-    return f"{error} {error.hint}".strip() if isinstance(error, TreadleError) else f"{type(error).__name__}: {error}"
+    return error.with_hint if isinstance(error, TreadleError) else f"{type(error).__name__}: {error}"

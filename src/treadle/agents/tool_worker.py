@@ -151,7 +151,7 @@ class ToolWorker:
         except SandboxUnavailable:
             raise
         except TreadleError as error:
-            return ToolResult(f"{error} {error.hint}".strip(), is_error=True)
+            return ToolResult(error.with_hint, is_error=True)
         except Exception as error:
             if isinstance(error, TimeoutError) and bound.expired():
                 return ToolResult(f"It took longer than {self._seconds:g} s and was stopped.", is_error=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -23,6 +24,7 @@ PLACES = typer.Argument(
     None, metavar="[WHAT]...", help="Folders; or for workflow graphs, pkg.module:graph. See `treadle mcp list`."
 )
 TOKEN = "TREADLE_MCP_TOKEN"
+_EXAMPLE = "http://127.0.0.1:8765/mcp, which `treadle mcp serve NAME --http` says"
 
 
 def add_to(app: typer.Typer) -> None:
@@ -125,6 +127,8 @@ def config(
     refuse_unknown(name)
     entry: dict[str, Any]
     if url is not None:
+        if not re.match(r"https?://[^/\s]", url):
+            raise UsageError(f"{url!r} is no URL of a server; nothing was printed.", hint=f"Such as {_EXAMPLE}.")
         entry = {"type": "http", "url": url, "headers": {"Authorization": f"Bearer ${{{TOKEN}}}"}}
     else:
         places = [place if ":" in place else str(Path(place).absolute()) for place in what or ()]

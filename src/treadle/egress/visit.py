@@ -63,7 +63,7 @@ class Visit:
             else:
                 await self._exchange(request, self.target, server)
         except Refused as error:
-            await self._refuse(_REFUSED, f"{error} {error.hint}".strip())
+            await self._refuse(_REFUSED, error.with_hint)
         except (ValueError, h11.ProtocolError) as error:
             await self._refuse(_WRONG, f"Refused: {error}.")
         except TimeoutError:

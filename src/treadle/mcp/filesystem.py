@@ -90,7 +90,7 @@ class Filesystem:
                 room -= len(text)
                 parts.append(f"{path}:\n{text}\n")
             except TreadleError as error:
-                parts.append(f"{path}: Error - {error} {error.hint}".rstrip())
+                parts.append(f"{path}: Error - {error.with_hint}")
         return reply("\n---\n".join(parts))
 
     async def write_file(

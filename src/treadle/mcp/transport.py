@@ -85,7 +85,9 @@ async def serving_http(
         ConfigError: The address cannot be had.
     """
     if not path.startswith("/"):
-        raise UsageError(f"The path {path!r} does not begin with a slash; nothing is served.")
+        raise UsageError(
+            f"The path {path!r} does not begin with a slash; nothing is served.", hint=f"Write {'/' + path!r}."
+        )
     if not token and not is_loopback(f"http://{f'[{host}]' if ':' in host else host}"):
         raise UsageError(
             f"Others could reach {host!r}, and no token is set; nothing is served.",

@@ -131,7 +131,7 @@ def failure(error: TreadleError) -> tuple[int, dict[str, Any], dict[str, str]]:
     headers = {}
     if isinstance(error, ModelUnavailable) and error.retry_after_seconds is not None:
         headers["Retry-After"] = str(max(1, round(error.retry_after_seconds)))
-    message = f"{error} {error.hint}".strip()
+    message = error.with_hint
     return status, {"error": {"message": message, "type": kind, "code": error.code, "param": None}}, headers
 
 

@@ -83,7 +83,8 @@ def _sandboxes(found: list[Availability], configured: str) -> list[Finding]:
         if item.ok:
             findings.append(Finding(f"sandbox {item.name}", "ok", _held(item)))
         else:
-            todo = "" if works else "pip install 'treadle[sandbox]', or apt install bubblewrap; see the reason."
+            todo = "pip install 'treadle[sandbox]', or apt install bubblewrap; see the reason."
+            todo = f"Nothing, if {works[0]} will do; else mend the reason." if works else todo
             findings.append(Finding(f"sandbox {item.name}", "warn" if works else "bad", item.why, todo))
     if configured == "none":
         what = "switched off by the configuration: generated code runs as you"

@@ -58,7 +58,7 @@ async def ask_sources(registry: ToolRegistry, folder: Path, settings: Settings) 
             asked = await asyncio.gather(*(_ask(source, None) for source in sources))
         finally:
             await registry.close()
-        why = f" {error} {error.hint}".rstrip()
+        why = f" {error.with_hint}"
         return [replace(view, problem=view.problem + why) if view.lacks_sandbox else view for view in asked]
 
 

@@ -40,7 +40,7 @@ async def call_tool(tool: Tool, args: Mapping[str, Any], context: ToolContext) -
 
 def failed(error: TreadleError) -> ToolResult:
     """An error as a model is told of it."""
-    return ToolResult(f"{error} {error.hint}".strip(), is_error=True)
+    return ToolResult(error.with_hint, is_error=True)
 
 
 async def _bounded(result: ToolResult, context: ToolContext) -> ToolResult:

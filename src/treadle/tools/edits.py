@@ -53,7 +53,7 @@ class Made:
             "white space": "found with other white space than quoted; indented as it was there",
             "characters": "found with other quotation marks or dashes than quoted; written as they were there",
         }
-        how = told.get(self.how, f"not as quoted but {self.alike:.0%} alike")
+        how = told.get(self.how, f"not as quoted but {percent(self.alike)} alike")
         return f"{at}, {how}{f', without {self.without}' if self.without else ''}"
 
 
@@ -172,7 +172,7 @@ def _not_found(text: str, old: str, near: Sequence[Place], which: str) -> Refuse
     others = ", ".join(str(_lines_of(text, place.start, place.end)[0]) for place in near[1:])
     also = f" Others begin at line {others}." if others else ""
     return Refused(
-        f"{which} fits no place, so nothing was changed. The nearest is {best.alike:.0%} alike, "
+        f"{which} fits no place, so nothing was changed. The nearest is {percent(best.alike)} alike, "
         f"lines {first}-{last}:\n{shown}\n",
         hint=f"Quote these lines as they stand there, if they are meant.{also}",
     )
@@ -185,6 +185,11 @@ def _around(text: str, place: Place) -> str:
     before = [f"{first - 1}: {lines[first - 2]}"] if first > 1 else []
     shown = [f"{number}: {lines[number - 1]}" for number in range(first, min(last, first + 1) + 1)]
     return "\n".join(line[:200] for line in ["--", *before, *shown])
+
+
+def percent(share: float) -> str:
+    """Rounded down: what is not the same is not 100% alike."""
+    return f"{int(share * 100)}%"
 
 
 def _lines_of(text: str, start: int, end: int) -> tuple[int, int]:

@@ -62,8 +62,9 @@ async def write_file(path: str, content: str, *, context: ToolContext) -> ToolRe
     if before is not None and before.data == data:
         return ToolResult(f"{place} holds this already.")
     await context.sandbox.files.write(place, data)
+    lines = len(content.splitlines())
     made = "made" if before is None else "written anew"
-    return ToolResult(f"{place} was {made}: {len(content.splitlines())} lines.", changed=(place,))
+    return ToolResult(f"{place} was {made}: {lines} line{'s' * (lines != 1)}.", changed=(place,))
 
 
 @tool(effects="idempotent", resources=path_touched)

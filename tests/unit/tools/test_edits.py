@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 
 import pytest
 from hypothesis import given
@@ -75,6 +76,7 @@ def test_nearly_the_same_piece_is_taken_and_shown() -> None:
     assert made.how == "similar" and made.alike > 0.9
     assert text == SOURCE[: SOURCE.index("def second")] + "def second():\n    return 0\n"
     assert str(made) == "lines 6-8, not as quoted but 96% alike"
+    assert str(replace(made, alike=0.998)).endswith("but 99% alike")
 
 
 def test_lines_that_are_only_repeated_stay_as_they_are_in_the_file() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import msgspec
@@ -100,6 +101,12 @@ async def test_refused_edit_changes_nothing(hands: Hands) -> None:
     assert (hands.folder / "a").read_text() == "x\nx\n"
 
 
+async def test_what_to_do_stands_below_the_candidates(hands: Hands) -> None:
+    await hands("write_file", path="a.py", content="a\nx = 1\nb\nx = 1\n")
+    refused = await hands("edit_file", path="a.py", changes=[{"old": "x = 1", "new": "x = 2"}])
+    assert refused.text.splitlines()[-1].startswith("Quote more lines around the one that is meant")
+
+
 async def test_removed_file_is_gone_and_a_folder_is_not_removed(hands: Hands) -> None:
     await hands("write_file", path="d/a", content="x")
     assert (await hands("rm_file", path="d")).is_error
@@ -119,6 +126,16 @@ async def test_command_tells_output_exit_code_and_every_path_it_changed(hands: H
 async def test_command_is_stopped_at_its_time(hands: Hands) -> None:
     result = await hands("bash", command="echo begun; sleep 60", seconds=0.5)
     assert result.exit_code == 124 and "begun" in result.text and "0.5 seconds" in result.text
+
+
+async def test_limit_that_a_command_or_a_test_ran_into_is_named(hands: Hands) -> None:
+    hands.context.limits = replace(hands.context.limits, files=20)
+    made = await hands("bash", command="for n in $(seq 500); do : > f$n; done; sleep 60; echo on")
+    assert made.exit_code == 122 and "added more to the workspace than it may" in made.text
+    tests = "import time\ndef test_it():\n    for n in range(500): open(f'g{n}', 'w')\n    time.sleep(60)\n"
+    await hands("write_file", path="test_it.py", content=tests)
+    ran = await hands("run_tests", targets=["test_it.py"])
+    assert "No test came to its end: it added more to the workspace than it may" in ran.text
 
 
 async def test_command_reaches_neither_git_nor_the_host(hands: Hands, tmp_path: Path) -> None:
