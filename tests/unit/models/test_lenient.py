@@ -80,6 +80,17 @@ def test_what_is_no_call_stays_text(text: str) -> None:
     assert calls_in(text, REQUEST.tools) == (text, ())
 
 
+def test_call_in_tags_with_wrong_arguments_is_one_whoever_makes_it_tells_why() -> None:
+    wrong = '<tool_call>{"name": "get_weather", "arguments": {"town": "Brno"}}</tool_call>'
+    assert calls_in(f"So: {wrong}", REQUEST.tools) == ("So:", (ToolCall("call_0", "get_weather", {"town": "Brno"}),))
+    assert [call.name for call in calls_in(f"{wrong}\nnow()", REQUEST.tools)[1]] == ["now"]
+    both = calls_in(f"{wrong}<tool_call>now()</tool_call>", REQUEST.tools)[1]
+    assert [call.name for call in both] == ["get_weather", "now"]
+    other = calls_in('<tool_call>{"name": "rain", "arguments": {}}</tool_call>', REQUEST.tools)[1]
+    assert [call.name for call in other] == ["rain"]
+    assert calls_in('<tool_call>{"name": "no name", "arguments": {}}</tool_call>', REQUEST.tools)[1] == ()
+
+
 def test_several_calls_are_all_found() -> None:
     lines = '{"name": "now", "arguments": {}}\n{"name": "get_weather", "arguments": {"city": "Brno"}}'
     tags = '<tool_call>{"name": "now"}</tool_call>'

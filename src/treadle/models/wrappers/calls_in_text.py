@@ -19,6 +19,8 @@ _TAGS = re.compile(
 )
 _FENCE = re.compile(r"^[ \t]*```[ \t]*([\w-]*)[ \t]*\n(.*?)(?:^[ \t]*```|\Z)", re.MULTILINE | re.DOTALL)
 _PARAMETER = re.compile(r"<parameter=([\w.-]+)>\n?(.*?)\n?</parameter>", re.DOTALL)
+_NAME = re.compile("[A-Za-z0-9_-]{1,64}")
+"""What servers take for the name of a tool when they are shown the call again."""
 _DEPTH = 4
 """Tags within tags. A model that has lost its way writes thousands."""
 _NAMES = ("name", "tool", "tool_name", "function", "function_name")
@@ -30,15 +32,26 @@ Call = tuple[str, dict[str, Any]]
 def calls_in(text: str, tools: Sequence[ToolDefinition]) -> tuple[str, tuple[ToolCall, ...]]:
     """Return the text before the calls, and the calls of tools that are in it.
 
-    Only calls of the given tools count, whose arguments fit their schema: everything else is text.
+    Only calls of the given tools count, whose arguments fit their schema: everything else is text. In tags they need
+    not fit, nor be of these tools: those are meant as calls, and whoever makes them tells what is wrong.
     """
     known = {tool.name: tool.parameters for tool in tools}
-    for start, found in (_in_tags(text, known), _in_fences(text, known), _in_the_open(text, known)):
-        fitting = [call for call in found if call[0] in known and not problem_with(call[1], known[call[0]])]
-        if fitting:
-            calls = (ToolCall(f"call_{number}", name, given) for number, (name, given) in enumerate(fitting))
-            return text[:start].rstrip(), tuple(calls)
-    return text, ()
+    tagged, found = _in_tags(text, known)
+    meant = [call for call in found if call[0] in known or _NAME.fullmatch(call[0])]
+    if _fitting(meant, known):
+        return text[:tagged].rstrip(), _numbered(meant)
+    for start, found in (_in_fences(text, known), _in_the_open(text, known)):
+        if fitting := _fitting(found, known):
+            return text[:start].rstrip(), _numbered(fitting)
+    return (text[:tagged].rstrip() if meant else text), _numbered(meant)
+
+
+def _fitting(calls: Sequence[Call], known: Mapping[str, Any]) -> list[Call]:
+    return [call for call in calls if call[0] in known and not problem_with(call[1], known[call[0]])]
+
+
+def _numbered(calls: Sequence[Call]) -> tuple[ToolCall, ...]:
+    return tuple(ToolCall(f"call_{number}", name, given) for number, (name, given) in enumerate(calls))
 
 
 def _in_tags(text: str, known: Mapping[str, Any], depth: int = _DEPTH) -> tuple[int, list[Call]]:
