@@ -95,7 +95,7 @@ def main() -> int:
     for name in servers:
         with served(name) as (url, env):
             env["PATH"] = f"{bin_dir}{os.pathsep}{env['PATH']}"
-            failed += [f"{name}: {what}" for what in [*conformance(url, env), *inspection(name, url, env)]]
+            failed += [f"{name}: {what}" for what in [*conformance(name, url, env), *inspection(name, url, env)]]
     print("\n".join(["", "FAILED", *failed] if failed else ["", "All as expected."]))
     return 1 if failed else 0
 
@@ -148,15 +148,18 @@ def _rehearsal(project: Path) -> list[str]:
     return ["--provider", "scripted:script.json"]
 
 
-def conformance(url: str, env: Mapping[str, str]) -> Iterator[str]:
+def conformance(name: str, url: str, env: Mapping[str, str]) -> Iterator[str]:
     """Run the suite for each version of the protocol; yields what did not go as expected."""
     for version in VERSIONS:
         expected = HERE / f"expected-{version}.yml"
         command = ["conformance", "server", "--url", url, "--requirements", version, "--expected-failures", expected]
         done = _run(command, env)
-        summary = done.stdout.partition("=== SUMMARY ===")[2]
-        passed = [line for line in summary.splitlines() if line.startswith("✓")]
-        print(f"{url} {version}: {len(passed)} scenarios pass, exit code {done.returncode}", flush=True)
+        summary = done.stdout.partition("=== SUMMARY ===")[2].partition("Not scored for")[0]
+        count = {mark: sum(line.startswith(mark) for line in summary.splitlines()) for mark in "✓✗"}
+        checks = next((line for line in summary.splitlines() if line.startswith("Total:")), "no total")
+        shown = f"{sum(count.values())} scenarios, {count['✓']} pass, {count['✗']} fail"
+        is_expected = "as" if done.returncode == 0 else "NOT as"
+        print(f"{name} {version}: {shown} {is_expected} expected; checks: {checks.removeprefix('Total: ')}", flush=True)
         if done.returncode != 0:
             yield f"conformance {version}\n{summary or done.stdout + done.stderr}"
 
@@ -182,7 +185,7 @@ def inspection(name: str, url: str, env: Mapping[str, str]) -> Iterator[str]:
     missed = tools - {tool for tool, _ in CALLS[name]}
     if missed:
         yield f"tools that were not called: {', '.join(sorted(missed))}"
-    print(f"{url} inspector: {len(tools)} tools listed, {len(CALLS[name])} calls", flush=True)
+    print(f"{name} inspector: {len(tools)} tools listed, {len(CALLS[name])} calls", flush=True)
 
 
 def _plain(value: Any) -> str:
