@@ -227,8 +227,9 @@ def test_tools_that_are_no_lists_are_refused(project, home, text):
 def test_allowed_hosts_come_from_the_user_and_from_no_project(project, home):
     hosts = 'allow_hosts = ["pypi.org", "*.example.org:8443"]'
     (project / "treadle.toml").write_text(f"[sandbox]\n{hosts}\n")
-    with pytest.raises(ConfigError, match=r"a project may not set sandbox\.allow_hosts"):
+    with pytest.raises(ConfigError, match=r"may not set sandbox\.allow_hosts to \['pypi\.org', ") as told:
         load(project, home)
+    assert "the flag --allow-host, as TREADLE_SANDBOX_ALLOW_HOSTS in the environment" in told.value.hint
     (project / "treadle.toml").unlink()
     assert load(project, home).sandbox.allow_hosts == ()
     user_file(home, f"[sandbox]\n{hosts}\n")
@@ -246,8 +247,9 @@ def test_host_that_cannot_be_allowed_is_told_with_its_place(project, home, name)
 @pytest.mark.parametrize("text", ['allow = ["h.example"]', 'search_url = "http://127.0.0.1/{query}"'])
 def test_a_project_opens_no_network_to_tools(project, home, text):
     (project / "treadle.toml").write_text(f"[tools]\n{text}\n")
-    with pytest.raises(ConfigError, match="a project may not set"):
+    with pytest.raises(ConfigError, match="a project may not set") as told:
         load(project, home)
+    assert "flag" not in told.value.hint
     (project / "treadle.toml").unlink()
     user_file(home, f"[tools]\n{text}\n")
     assert load(project, home).tools.allow or load(project, home).tools.search_url

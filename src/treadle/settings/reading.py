@@ -279,8 +279,10 @@ def _without_personal(
     for path, (value, where) in values.items():
         personal = KEYS[path].personal
         if personal in ("*", value) and personal:
-            what = f"a project may not set {path} to {value!r}, because a cloned repository could."
-            hint = f"Give it as a flag, as {KEYS[path].env} in the environment, or in your own {FILE}."
+            shown = list(value) if isinstance(value, tuple) else value
+            what = f"a project may not set {path} to {shown!r}, because a cloned repository could."
+            flag = f"as the flag --{KEYS[path].flag.replace('_', '-')}, " if KEYS[path].flag else ""
+            hint = f"Give it {flag}as {KEYS[path].env} in the environment, or in your own {FILE} (~/.config/treadle/)."
             problems.append(Problem(what, hint, where))
         else:
             kept[path] = (value, where)

@@ -100,11 +100,12 @@ class Reach:
 
 
 def _target(url: str) -> _Target:
+    hint = "Write https://HOST/PATH, without a password."
     try:
         parts = urlsplit(url)
+        if parts.scheme not in _PORTS or "@" in parts.netloc or any(ord(char) <= 32 for char in url):
+            raise Refused(f"{url!r} is no URL that can be fetched.", hint=hint)
         host, port = split_authority(parts.netloc.rpartition("@")[2])
     except ValueError as error:
-        raise Refused(f"{url!r} is no URL: {error}.", hint="Write https://HOST/PATH.") from None
-    if parts.scheme not in _PORTS or "@" in parts.netloc or any(ord(char) <= 32 for char in url):
-        raise Refused(f"{url!r} is no URL that can be fetched.", hint="Write https://HOST/PATH, without a password.")
+        raise Refused(f"{url!r} is no URL: {error}.", hint=hint) from None
     return _Target(parts.scheme, host, _PORTS[parts.scheme] if port is None else port)

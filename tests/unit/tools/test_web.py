@@ -149,6 +149,10 @@ async def test_search_asks_the_endpoint_that_the_user_named(hands: Hands, server
     broken = search_tool(f"{server.url}/page?q={{query}}")
     assert "did not answer with JSON" in (await call_tool(broken, {"query": "x"}, hands.context)).text
     assert "No search is configured" in (await call_tool(search_tool(""), {"query": "x"}, hands.context)).text
+    fixed = await call_tool(search_tool("http://127.0.0.1:1/s"), {"query": "x"}, hands.context)
+    assert "search_url has no {query} in it" in fixed.text
+    file = await call_tool(fetch_tool([]), {"url": "file:///etc/passwd"}, hands.context)
+    assert "'file:///etc/passwd' is no URL that can be fetched. Write https://HOST/PATH" in file.text
 
 
 def test_answers_of_other_searches_are_understood() -> None:
