@@ -7,9 +7,8 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 from treadle.egress.allowed import Egress
@@ -17,17 +16,14 @@ from treadle.errors import SandboxUnavailable
 from treadle.ports.sandbox import ExecResult, Guarantee, Limits
 from treadle.sandboxes import _seccomp
 from treadle.sandboxes._bwrap_gate import BwrapGate
-from treadle.sandboxes._calls import Calls
 from treadle.sandboxes._cgroup import Controllers, call_group
 from treadle.sandboxes._disk import DiskWatch
-from treadle.sandboxes._files import WorkspaceFiles
 from treadle.sandboxes._git_mask import GitMask
-from treadle.sandboxes._outlet import PROGRAM, Outlet, no_way_out
-from treadle.sandboxes._process import Child, Command, Pipes, run_child
+from treadle.sandboxes._outlet import PROGRAM, Outlet
+from treadle.sandboxes._process import Child, Command, run_child
 from treadle.sandboxes._rlimits import limit_guarantees, rlimits
-from treadle.sandboxes._runtime import CERTIFICATES, ETC, Runtime, check_argv, environment, find_runtime
-from treadle.sandboxes._snapshot import FolderSnapshot
-from treadle.sandboxes._spawned import Spawned, without_end
+from treadle.sandboxes._runtime import CERTIFICATES, ETC, Runtime, environment, find_runtime
+from treadle.sandboxes._workspace import IN_NAMESPACES, Call, WorkspaceSandbox
 
 WORKSPACE = "/workspace"
 _HOME = "/tmp/home"
@@ -59,21 +55,7 @@ def find_bwrap() -> list[Bwrap]:
     return [Bwrap(path, _can_disable_userns(path)) for path in dict.fromkeys(paths) if path]
 
 
-@dataclass(frozen=True, slots=True)
-class _Call:
-    """One command, and what is around it."""
-
-    words: tuple[str, ...]
-    limits: Limits
-    variables: Mapping[str, str]
-    stdin: bytes = b""
-    folder: Path | None = None
-    """The workspace; None: it is not there."""
-    reads: tuple[Path, ...] = ()
-    pipes: Pipes | None = None
-
-
-class BubblewrapSandbox:
+class BubblewrapSandbox(WorkspaceSandbox):
     """Runs each call in new user, mount, PID, network, IPC, UTS and cgroup namespaces.
 
     The workspace is `/workspace` inside; `.git` in it is hidden and cannot be made. The network is a private loopback:
@@ -92,86 +74,20 @@ class BubblewrapSandbox:
         egress: Egress | None = None,
     ) -> None:
         """`egress`: the hosts that commands may reach; None: there is no network."""
-        self._workspace = workspace.resolve()
-        self._files = WorkspaceFiles(self._workspace)
+        super().__init__(workspace, limits=limits, egress=egress)
         self._bwrap = bwrap
-        self._limits = limits
         self._controllers = controllers
-        self._egress = egress
         self._runtime = find_runtime()
         self._filter = _seccomp.program(_seccomp.COMMON + _seccomp.OWN_NETWORK)
-        self._calls = Calls()
-
-    @property
-    def workspace(self) -> Path:
-        return self._workspace
-
-    @property
-    def files(self) -> WorkspaceFiles:
-        return self._files
 
     @property
     def guarantees(self) -> frozenset[Guarantee]:
-        held = {
-            Guarantee.NO_NETWORK if self._egress is None else Guarantee.ALLOW_LIST,
-            Guarantee.FILES_CONFINED,
-            Guarantee.GIT_PROTECTED,
-            Guarantee.PROCESSES_HIDDEN,
-            Guarantee.NO_CAPABILITIES,
-            Guarantee.TREE_KILLED,
-        }
+        held = {*IN_NAMESPACES, Guarantee.NO_NETWORK if self._egress is None else Guarantee.ALLOW_LIST}
         if self._filter is not None:
             held.add(Guarantee.SYSCALL_FILTER)
         return frozenset(held) | limit_guarantees(self._controllers)
 
-    async def exec(
-        self,
-        argv: Sequence[str],
-        *,
-        limits: Limits | None = None,
-        env: Mapping[str, str] | None = None,
-        stdin: bytes = b"",
-    ) -> ExecResult:
-        """Run one command; see the port."""
-        words, bounds = check_argv(argv), limits or self._limits
-        call = _Call(words, bounds, self._variables(env), stdin, folder=self._workspace)
-        return await self._calls.run(self._exec(call))
-
-    async def spawn(
-        self,
-        argv: Sequence[str],
-        *,
-        limits: Limits | None = None,
-        env: Mapping[str, str] | None = None,
-        reads: Sequence[Path] = (),
-        with_workspace: bool = True,
-    ) -> Spawned:
-        """Start one command and return; see the port."""
-        words, bounds = check_argv(argv), without_end(limits or self._limits)
-        folder = self._workspace if with_workspace else None
-        call = _Call(words, bounds, self._variables(env), folder=folder, reads=tuple(reads))
-        return Spawned(self._calls, lambda pipes: self._exec(replace(call, pipes=pipes)))
-
-    async def snapshot(self) -> FolderSnapshot:
-        """Keep what the workspace holds; see the port."""
-        return await FolderSnapshot.take(self._workspace)
-
-    async def close(self) -> None:
-        """End what is still running. Idempotent."""
-        await self._calls.close()
-
-    def _variables(self, env: Mapping[str, str] | None) -> dict[str, str]:
-        search_path = ((_ALIASES,) if self._runtime.interpreter else ()) + self._runtime.search_path
-        return environment(search_path, home=_HOME, tmp="/tmp", extra=env)
-
-    async def _exec(self, call: _Call) -> ExecResult:
-        if self._egress is None:
-            return await self._run(call)
-        async with Outlet(self._egress) as outlet:
-            result = await self._run(call, outlet)
-        return replace(result, contacts=outlet.contacts)
-
-    async def _run(self, call: _Call, outlet: Outlet | None = None) -> ExecResult:
+    async def _start(self, call: Call, outlet: Outlet | None) -> ExecResult:
         limits = call.limits
         bounds = rlimits(limits, self._controllers, own_user_namespace=True)
         disk = await DiskWatch.begun(call.folder, limits) if call.folder else None
@@ -206,19 +122,16 @@ class BubblewrapSandbox:
                 )
             except OSError as error:
                 raise SandboxUnavailable(f"bubblewrap could not be started: {error}.") from error
-            result = gate.judge(finished)
-        if outlet is not None and not (outlet.is_open or finished.timed_out):
-            raise no_way_out(finished.stderr, finished.exit_code)
-        return result
+            return gate.judge(finished)
 
-    def _words(self, gate: BwrapGate, call: _Call, outlet: Outlet | None) -> tuple[str, ...]:
+    def _words(self, gate: BwrapGate, call: Call, outlet: Outlet | None) -> tuple[str, ...]:
         """The command; with an allow-list, after what makes the socket of its proxy."""
         if outlet is None:
             return call.words
         python = self._runtime.interpreter or sys.executable
         return (python, "-I", "-S", _LISTEN, gate.adopt(outlet.lend()), outlet.direct, *call.words)
 
-    def _options(self, gate: BwrapGate, call: _Call, git: Path | None) -> list[str]:
+    def _options(self, gate: BwrapGate, call: Call, git: Path | None) -> list[str]:
         """Order matters: a later mount covers an earlier one, and a read-only root takes no more files."""
         options = _NAMESPACES.split()
         options += ["--uid", str(_USER), "--gid", str(_USER)]
@@ -238,7 +151,8 @@ class BubblewrapSandbox:
         # writable without any capability. / and /dev: memory of the host without a bound of its own.
         options += ["--remount-ro", "/proc", "--remount-ro", "/dev", "--remount-ro", "/"]
         options += ["--chdir", WORKSPACE if git else _EMPTY, "--clearenv"]
-        for name, value in call.variables.items():
+        search_path = ((_ALIASES,) if self._runtime.interpreter else ()) + self._runtime.search_path
+        for name, value in environment(search_path, home=_HOME, tmp="/tmp", extra=call.env).items():
             options += ["--setenv", name, value]
         if self._filter is not None:
             options += ["--seccomp", gate.lend(self._filter)]

@@ -10,27 +10,24 @@ import secrets
 import shlex
 import sys
 import tempfile
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable
 from contextlib import nullcontext
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 from treadle.egress.allowed import Egress
 from treadle.errors import SandboxUnavailable
 from treadle.ports.sandbox import ExecResult, Guarantee, Limits
 from treadle.sandboxes import _seccomp
-from treadle.sandboxes._calls import Calls
 from treadle.sandboxes._engine import Engine, engine_environment, new_name
-from treadle.sandboxes._files import WorkspaceFiles
 from treadle.sandboxes._git_mask import GitMask
 from treadle.sandboxes._launched import Launch, launch
 from treadle.sandboxes._oci_seccomp import profile
-from treadle.sandboxes._outlet import PROGRAM, Outlet, no_way_out
+from treadle.sandboxes._outlet import PROGRAM, Outlet
 from treadle.sandboxes._process import Pipes
 from treadle.sandboxes._rlimits import RLIMIT_NAMES, Rlimits, limit_guarantees, rlimits
-from treadle.sandboxes._runtime import CERTIFICATES, ETC, check_argv, environment, find_runtime
-from treadle.sandboxes._snapshot import FolderSnapshot
-from treadle.sandboxes._spawned import Spawned, without_end
+from treadle.sandboxes._runtime import CERTIFICATES, ETC, environment, find_runtime
+from treadle.sandboxes._workspace import IN_NAMESPACES, Call, WorkspaceSandbox
 
 WORKSPACE = "/workspace"
 _HOME = "/tmp/home"
@@ -62,21 +59,7 @@ exit "$code"
 """The container's first process. With it goes everything else; and it tells the command's end from the engine's."""
 
 
-@dataclass(frozen=True, slots=True)
-class _Call:
-    """One command, and what is around it."""
-
-    words: tuple[str, ...]
-    limits: Limits
-    env: Mapping[str, str] | None
-    stdin: bytes = b""
-    folder: Path | None = None
-    """The workspace; None: it is not there."""
-    reads: tuple[Path, ...] = ()
-    pipes: Pipes | None = None
-
-
-class ContainerSandbox:
+class ContainerSandbox(WorkspaceSandbox):
     """Runs each call in a new container without a network, whose only writable places are the workspace and `/tmp`.
 
     The workspace is `/workspace` inside; `.git` in it is hidden and cannot be made. Without an image of the user's, the
@@ -99,84 +82,21 @@ class ContainerSandbox:
 
         `egress`: the hosts that commands may reach; None: there is no network.
         """
-        self._workspace = workspace.resolve()
-        self._files = WorkspaceFiles(self._workspace)
+        super().__init__(workspace, limits=limits, egress=egress)
         self._engine = engine
         self._image = image
         self._runtime = find_runtime() if of_host else None
-        self._limits = limits
-        self._egress = egress
         self._filter = profile(_seccomp.COMMON + _seccomp.OWN_NETWORK)
-        self._calls = Calls()
-
-    @property
-    def workspace(self) -> Path:
-        return self._workspace
-
-    @property
-    def files(self) -> WorkspaceFiles:
-        return self._files
 
     @property
     def guarantees(self) -> frozenset[Guarantee]:
-        held = {
-            Guarantee.NO_NETWORK if self._egress is None else Guarantee.ALLOW_LIST,
-            Guarantee.FILES_CONFINED,
-            Guarantee.GIT_PROTECTED,
-            Guarantee.PROCESSES_HIDDEN,
-            Guarantee.NO_CAPABILITIES,
-            Guarantee.TREE_KILLED,
-        }
+        held = {*IN_NAMESPACES, Guarantee.NO_NETWORK if self._egress is None else Guarantee.ALLOW_LIST}
         if self._filter is not None:
             held.add(Guarantee.SYSCALL_FILTER)
         limits = limit_guarantees(self._engine.controllers)
         return frozenset(held) | (limits if "pids" in self._engine.limits else limits - {Guarantee.PROCESS_LIMIT})
 
-    async def exec(
-        self,
-        argv: Sequence[str],
-        *,
-        limits: Limits | None = None,
-        env: Mapping[str, str] | None = None,
-        stdin: bytes = b"",
-    ) -> ExecResult:
-        """Run one command; see the port."""
-        call = _Call(check_argv(argv), limits or self._limits, _checked(env), stdin, folder=self._workspace)
-        return await self._calls.run(self._exec(call))
-
-    async def spawn(
-        self,
-        argv: Sequence[str],
-        *,
-        limits: Limits | None = None,
-        env: Mapping[str, str] | None = None,
-        reads: Sequence[Path] = (),
-        with_workspace: bool = True,
-    ) -> Spawned:
-        """Start one command and return; see the port."""
-        folder = self._workspace if with_workspace else None
-        bounds = without_end(limits or self._limits)
-        call = _Call(check_argv(argv), bounds, _checked(env), folder=folder, reads=tuple(reads))
-        return Spawned(self._calls, lambda pipes: self._exec(replace(call, pipes=pipes)))
-
-    async def snapshot(self) -> FolderSnapshot:
-        """Keep what the workspace holds; see the port."""
-        return await FolderSnapshot.take(self._workspace)
-
-    async def close(self) -> None:
-        """End what is still running. Idempotent."""
-        await self._calls.close()
-
-    async def _exec(self, call: _Call) -> ExecResult:
-        if self._egress is None:
-            return await self._launch(call)
-        async with Outlet(self._egress) as outlet:
-            result = await self._launch(call, outlet)
-        if not (outlet.is_open or result.timed_out or result.disk_full):
-            raise no_way_out(result.stderr, result.exit_code)
-        return replace(result, contacts=outlet.contacts)
-
-    async def _launch(self, call: _Call, outlet: Outlet | None = None) -> ExecResult:
+    async def _start(self, call: Call, outlet: Outlet | None) -> ExecResult:
         name, mark = new_name(), secrets.token_hex(8)
         with (
             GitMask(call.folder) if call.folder else nullcontext() as mask,
@@ -187,7 +107,10 @@ class ContainerSandbox:
                 call = self._through(outlet, call, private)
             (private / "run").write_text(self._script(call, mark))
             (private / "empty").mkdir(0o555)
-            words = [*self._run(call, name, private), *self._mounts(call, private, mask.path if mask else None)]
+            words = [
+                *self._engine_words(call, name, private),
+                *self._mounts(call, private, mask.path if mask else None),
+            ]
             what = Launch(
                 (*words, self._image, _RUN),
                 engine_environment(),
@@ -200,7 +123,7 @@ class ContainerSandbox:
             bounds = replace(call.limits, output_bytes=call.limits.output_bytes + _MARKS)
             return _judge(await launch(what, bounds, None), mark)
 
-    def _through(self, outlet: Outlet, call: _Call, private: Path) -> _Call:
+    def _through(self, outlet: Outlet, call: Call, private: Path) -> Call:
         """The call, begun by what makes the socket of its proxy."""
         (private / "listen.py").write_bytes(PROGRAM.read_bytes())
         try:
@@ -211,7 +134,7 @@ class ContainerSandbox:
         words = (python, "-I", "-S", f"{_OUT}/listen.py", f"{_OUT}/way", outlet.direct, *call.words)
         return replace(call, words=words)
 
-    def _script(self, call: _Call, mark: str) -> str:
+    def _script(self, call: Call, mark: str) -> str:
         aliases = (_ALIASES,) if self._runtime and self._runtime.interpreter else ()
         path = (*aliases, *self._runtime.search_path) if self._runtime else (_IMAGE_PATH,)
         variables = environment(path, home=_HOME, tmp="/tmp", extra=call.env)
@@ -227,7 +150,7 @@ class ContainerSandbox:
             words=shlex.join(call.words),
         )
 
-    def _run(self, call: _Call, name: str, private: Path) -> list[str]:
+    def _engine_words(self, call: Call, name: str, private: Path) -> list[str]:
         limits, engine = call.limits, self._engine
         words = [engine.path, "--log-level", "error", "run", "--rm", "--interactive", "--pull", "never", "--name", name]
         words += _WALLS.split()
@@ -249,7 +172,7 @@ class ContainerSandbox:
         words += ["--cgroups", "disabled"] if engine.is_podman and not engine.limits else []
         return words + _ulimits(rlimits(limits, engine.controllers, own_user_namespace=False))
 
-    def _mounts(self, call: _Call, private: Path, git: Path | None) -> list[str]:
+    def _mounts(self, call: Call, private: Path, git: Path | None) -> list[str]:
         words = _mount(private / "run", _RUN)
         for name in ("listen.py", "way") if self._egress is not None else ():
             words += _mount(private / name, f"{_OUT}/{name}")
@@ -280,11 +203,6 @@ def _mount(source: Path, target: str, *, writable: bool = False) -> list[str]:
             f"{source} cannot be mounted into a container: its name has a comma or a quote; the command did not run."
         )
     return ["--mount", f"type=bind,source={source},target={target}" + ("" if writable else ",readonly")]
-
-
-def _checked(env: Mapping[str, str] | None) -> Mapping[str, str] | None:
-    environment((), home="", tmp="", extra=env)
-    return env
 
 
 class _Unmarked:
