@@ -148,6 +148,23 @@ async def test_a_listener_that_was_cut_off_listens_again(server: Server, monkeyp
         await there.close()
 
 
+async def test_whoever_is_stopped_while_it_begins_to_listen_hangs_up(
+    server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begun: asyncio.Future[asyncpg.Connection] = asyncio.get_running_loop().create_future()
+
+    async def never(connection: asyncpg.Connection, *_: object) -> None:
+        begun.set_result(connection)
+        await asyncio.Event().wait()
+
+    monkeypatch.setattr(asyncpg.Connection, "add_listener", never)
+    opening = asyncio.ensure_future(PostgresStore(server.dsn(), schema=next(schemas)).open())
+    connection = await begun
+    opening.cancel()
+    await asyncio.gather(opening, return_exceptions=True)
+    assert connection.is_closed()
+
+
 async def test_a_cancelled_claim_leaves_no_task_behind(server: Server) -> None:
     store = PostgresStore(server.dsn(), schema=next(schemas))
     await store.open()

@@ -110,11 +110,13 @@ class Wake(wake.Wake):
             listener = await connect(self._pool.where, self._pool.where.listens_at)
             listener.add_termination_listener(self._lost)
             await listener.add_listener(self._channel, self._heard)
-        except (TreadleError, *ERRORS) as error:
-            level = logging.DEBUG if again else logging.WARNING
-            logger.log(level, "Cannot LISTEN; changes by others are looked for instead: %s", error)
+        except BaseException as error:
             if listener is not None:
                 listener.terminate()
+            if not isinstance(error, (TreadleError, *ERRORS)):  # cancelled
+                raise
+            level = logging.DEBUG if again else logging.WARNING
+            logger.log(level, "Cannot LISTEN; changes by others are looked for instead: %s", error)
             self._keep("listen", self._listen_again)
             return
         self._listener = listener
