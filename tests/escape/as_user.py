@@ -15,6 +15,8 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 NOBODY = 65534
+_PLUGINS = ("-p", "pytest_asyncio.plugin", "-p", "pytest_timeout")
+"""Others may need more than is installed beside a Python of everybody."""
 is_root_only = pytest.mark.skipif(
     os.name != "posix" or os.getuid() != 0, reason="these tests run as an ordinary user already"
 )
@@ -27,11 +29,12 @@ def run_as_nobody(files: Sequence[Path], words: str = "", seconds: float = 600) 
         os.chown(folder, NOBODY, NOBODY)
         report = folder / "report.xml"
         argv = [_python_of_everybody(), "-m", "pytest", "-c", str(ROOT / "pyproject.toml"), "-v", "--tb=short"]
-        argv += ["-p", "no:cacheprovider", f"--basetemp={folder}/pytest", f"--junit-xml={report}"]
+        argv += [*_PLUGINS, "-p", "no:cacheprovider", f"--basetemp={folder}/pytest", f"--junit-xml={report}"]
         argv += [*(["-k", words] if words else []), *map(str, files)]
         search = [str(ROOT / "src"), *(path for path in sys.path if path.endswith("site-packages"))]
         env = {"PATH": os.environ["PATH"], "HOME": str(folder), "PYTHONPATH": ":".join(search)}
-        done = _as_nobody(argv, env={**env, "PYTHONDONTWRITEBYTECODE": "1"}, timeout=seconds)
+        env |= {"PYTHONDONTWRITEBYTECODE": "1", "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"}
+        done = _as_nobody(argv, env=env, timeout=seconds)
         said = done.stdout[-8000:] + done.stderr[-2000:]
         assert report.exists(), said
         return dict(map(_outcome, ElementTree.parse(report).iter("testcase"))), said
