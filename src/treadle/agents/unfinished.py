@@ -59,6 +59,17 @@ def find_unfinished(failure: Failure, output: str, texts: Mapping[str, str]) -> 
     return Unfinished(path, texts.get(path, ""), tuple(dict.fromkeys(wanted)), shown[:_MOST_OF_TESTS])
 
 
+def tests_of(path: str, texts: Mapping[str, str]) -> list[str]:
+    """Return the test files that take something from a file."""
+    tests = [test for test in texts if is_test(test) and test.endswith(".py")]
+    stem = path.rpartition("/")[2].removesuffix(".py")
+    return [
+        test
+        for test in tests
+        if any(_file_of(module, test, texts) == path or module == stem for module in _imports(texts[test]))
+    ]
+
+
 def is_unfinished(source: str) -> bool:
     """Tell whether at least half of what a source defines is empty: `pass`, `...`, a docstring, NotImplementedError.
 

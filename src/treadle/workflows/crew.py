@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import operator
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypedDict, TypeVar
 
 from treadle.agents.ask import Asker
 from treadle.agents.brief import Brief
+from treadle.agents.climbing import Climb, climb
 from treadle.agents.coverage import measure
 from treadle.agents.estimator import TierChoice
 from treadle.agents.prompt import Prompts
@@ -90,6 +91,10 @@ class Crew:
         """Tell how much of a file its tests run: see `agents.coverage.measure`."""
         limits = replace(self.settings.limits, wall_seconds=2 * self.settings.test_seconds)
         return await measure(self.sandbox, brief.test_file, brief.file, limits)
+
+    async def climb(self, file: str, source: str, tests: Sequence[str]) -> Climb:
+        """Search near a version of a file of the workspace: see `agents.climbing.climb`."""
+        return await climb(self.sandbox, file, source, tests, self.settings.limits, seconds=self.settings.test_seconds)
 
     async def run_command(self, command: str, *, seconds: float = 0.0) -> dict[str, Any]:
         """Run a command of the user's in the workspace: see `agents.trial.run_command`."""

@@ -25,6 +25,7 @@ from treadle.agents.repo_map import RepoMap
 from treadle.agents.source import Flaw, find_flaw
 from treadle.agents.splice import recombined, splice
 from treadle.agents.suite import Suite
+from treadle.agents.unfinished import tests_of
 from treadle.ports.context import NodeContext
 from treadle.workflows.amend import Amend, to_amend
 from treadle.workflows.change import Change, stop
@@ -168,8 +169,37 @@ class Repair:
         update: Update = {"move": {"action": "reflect", "problem": read_failure(done["output"], []).essence}}
         if 0 < after < before:
             ctx.log(f"{after} tests fail still.")
-            update |= {"tree": done["tree"], "brief": {**state["brief"], "output": done["output"]}}
-        return await self._recombine(ctx, state, update, done["output"])
+            update |= _as_best(state["brief"], done)
+        update = await self._recombine(ctx, state, update, done["output"])
+        if update["move"]["action"] == "commit" or "unfinished" not in state["brief"]:
+            return update
+        is_first = len(state["candidates"]) == 1
+        return await self._climb(ctx, state, update, done) if "tree" in update or is_first else update
+
+    async def _climb(self, ctx: NodeContext, state: WorkState, update: Update, done: dict[str, Any]) -> Update:
+        """Look among the versions near a good one for one that passes more of the tests that were given."""
+        crew, path, tree = self.crew, state["candidates"][-1]["path"], update.get("tree") or done["tree"]
+        before = _failing(read_failure(update.get("brief", done)["output"], []))
+        if not 0 < before < float("inf"):
+            return update
+        texts = await self._texts(ctx, tree)
+        tests = tests_of(path, texts)
+
+        async def search() -> dict[str, Any]:
+            await crew.workspace.restore(tree)
+            return asdict(await crew.climb(path, texts[path], tests))
+
+        found = await ctx.step("near", search, kind="tool", request={"tool": "climb", "tree": tree, "tests": tests})
+        if not found["edits"]:
+            return update
+        ctx.log(f"{found['edits']} small edits: {found['failed']} tests fail, of {found['tried']} versions tried.")
+        files: dict[str, str | None] = {path: found["source"]}
+        done = await self._run_check(ctx, "near_check", tree, state["check"], files, state)
+        if done["ok"]:
+            return update | {"tree": done["tree"], "move": {"action": "commit", "problem": ""}}
+        if 0 < _failing(read_failure(done["output"], [])) < before:
+            return update | _as_best(state["brief"], done)
+        return update
 
     async def _recombine(self, ctx: NodeContext, state: WorkState, update: Update, output: str) -> Update:
         """Take single functions over from the other of two versions that each pass what the other fails."""
@@ -189,8 +219,7 @@ class Repair:
                 ctx.log("A function of another version makes it whole.")
                 return update | {"tree": done["tree"], "move": {"action": "commit", "problem": ""}}
             if 0 < _failing(read_failure(done["output"], [])) < _failing(read_failure(state["brief"]["output"], [])):
-                update |= {"tree": done["tree"], "brief": {**state["brief"], "output": done["output"]}}
-                return update
+                return update | _as_best(state["brief"], done)
         return update
 
     async def reflect(self, state: WorkState, ctx: NodeContext) -> Update:
@@ -257,6 +286,11 @@ def _hints(goal: str, texts: dict[str, str]) -> dict[str, int]:
     """What the words of a goal say of files: up to `_MOST_HINTED` for the one that is nearest to it."""
     ranked = RepoMap({path: text for path, text in texts.items() if path.endswith(".py")}).rank(goal)
     return {entry.path: round(_MOST_HINTED * entry.score / ranked[0].score) for entry in ranked}
+
+
+def _as_best(brief: Update, done: dict[str, Any]) -> Update:
+    """Build on a version from now on, given the run of the check on it."""
+    return {"tree": done["tree"], "brief": {**brief, "output": done["output"]}}
 
 
 def _failing(failure: Failure) -> float:

@@ -80,3 +80,12 @@ async def test_two_versions_that_each_solve_a_part_make_a_whole(tmp_path: Path) 
     assert (report["solved"], len(model.requests)) == (True, 2)
     assert "text.upper()" in git(repo, "show", "treadle/r1:loud.py")
     assert "text.lower()" in git(repo, "show", "treadle/r1:loud.py")
+
+
+async def test_a_small_mistake_is_mended_without_asking_again(tmp_path: Path) -> None:
+    repo = folder_with(tmp_path, {"loud.py": STUB, "loud_test.py": TEST})
+    wrong = WHOLE.replace("'!' in", "'!' not in")
+    model = ScriptedModel([fenced(wrong.replace("return", "# Loud.\n    return"))])
+    report = (await build(await make_crew(tmp_path, model, repo=repo), GOAL, CHECK))["report"]
+    assert (report["solved"], len(model.requests)) == (True, 1)
+    assert "# Loud." in git(repo, "show", "treadle/r1:loud.py")
