@@ -91,7 +91,8 @@ async def test_workflow(treadle: Commands, over: str) -> None:
         assert (await call("cancel_run", run=other, reason="enough"))["status"] == "cancelled"
         assert {one["run_id"] for one in (await call("list_runs"))["runs"]} == {run, other}
         assert (await call("run_status"))["run_id"] == other
-        assert "asks nothing" in await call.refused("answer_run", run=run, value=1)
+        nothing = await call.refused("answer_run", run=run, value=1)
+        assert "asks nothing" in nothing and "shows what it asks" in nothing
         assert "no workflow 'graphs:plain'" in await call.refused("start_workflow", name="graphs:plain")
         assert "No run begins with" in await call.refused("run_status", run="zzz")
         assert "waits for" not in await call.refused("cancel_run", run=other)

@@ -30,8 +30,10 @@ def clean_path(name: str) -> str:
     clean = "/".join(parts)
     if clean != clean.strip() or clean.startswith("~") or _is_no_name(clean):
         raise refused_path(f"The path {name[:200]!r} is not a relative file name.")
-    if not parts or len(parts) > MAX_DEPTH or _bytes(text) > MAX_PATH_BYTES or max(map(_bytes, parts)) > MAX_NAME_BYTES:
-        raise refused_path(f"The path {name[:200]!r} is empty, too deep or too long.")
+    if not parts:
+        raise refused_path(f"The path {name[:200]!r} is the folder itself, and names no file in it.")
+    if len(parts) > MAX_DEPTH or _bytes(text) > MAX_PATH_BYTES or max(map(_bytes, parts)) > MAX_NAME_BYTES:
+        raise refused_path(f"The path {name[:200]!r} is too deep or too long.")
     for part in parts:
         if part == ".." or ":" in part or is_of_git(part):
             raise refused_path(f"The path {name!r} leaves the workspace or names git's own files.")

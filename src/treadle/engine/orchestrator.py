@@ -344,7 +344,8 @@ class Orchestrator:
         open_ = [q for q in await self.interrupts(run_id) if interrupt in (None, q.activation)]
         if not open_:
             raise NotFound(
-                f"Run {run_id!r} asks nothing{f' at {interrupt!r}' if interrupt else ''}; nothing was answered."
+                f"Run {run_id!r} asks nothing{f' at {interrupt!r}' if interrupt else ''}; nothing was answered.",
+                hint=f"`treadle status {run_id}` shows what it asks, if anything.",
             )
         if len(open_) > 1:
             names = ", ".join(question.activation for question in open_)

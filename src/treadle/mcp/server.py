@@ -13,19 +13,52 @@ from typing import Any
 from mcp import MCPError
 from mcp.server import MCPServer
 from mcp.server.context import CallNext, HandlerResult, ServerRequestContext
+from mcp.server.mcpserver import Context
 from mcp.server.mcpserver.exceptions import ToolError
-from mcp_types import INVALID_PARAMS, CallToolResult, ContentBlock, TextContent, ToolAnnotations
+from mcp_types import (
+    INVALID_PARAMS,
+    CallToolResult,
+    ContentBlock,
+    InputRequiredResult,
+    TextContent,
+    ToolAnnotations,
+)
+from pydantic import ValidationError
 
+from treadle.domain.messages import ToolDefinition
 from treadle.errors import TreadleError
+from treadle.tools.arguments import signature
 
 log = logging.getLogger(__name__)
 _TRACEPARENT = re.compile("[0-9a-f]{2}-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}")
 _trace: ContextVar[str] = ContextVar("trace", default="")
 
 
+class _Server(MCPServer[Any]):
+    """Tells wrong arguments as our other tools do; the SDK shows classes of ours and addresses of its own."""
+
+    async def call_tool(
+        self, name: str, arguments: dict[str, Any], context: Context[Any, Any] | None = None
+    ) -> CallToolResult | InputRequiredResult:
+        try:
+            return await super().call_tool(name, arguments, context)
+        except ToolError as error:
+            if not isinstance(error.__cause__, ValidationError):
+                raise
+            tool = next(tool for tool in await self.list_tools() if tool.name == name)
+            takes = signature(ToolDefinition(name, "", tool.input_schema))
+            wrong = [f"{_place(one['loc'])}{one['msg']}" for one in error.__cause__.errors(include_url=False)]
+            said = f"{name} was not called. Wrong arguments: {'; '.join(wrong)}. It takes {takes}."
+            raise ToolError(said) from error
+
+
+def _place(keys: tuple[int | str, ...]) -> str:
+    return f"{'.'.join(map(str, keys))}: " if keys else ""
+
+
 def new_server(name: str, instructions: str) -> MCPServer[Any]:
     """Make a server without tools."""
-    return MCPServer(
+    return _Server(
         f"treadle-{name}",
         instructions=instructions,
         version=version("treadle"),

@@ -116,7 +116,7 @@ class Folders:
             # A large file takes a while.
             after, _ = await asyncio.to_thread(make_changes, before, [Change(old, new) for old, new in edits])
         except Refused as error:
-            hint = "Nothing was changed. Quote in oldText, as it stands, enough to fit one place only."
+            hint = "Quote in oldText, as it stands, enough to fit one place only."
             raise Refused(f"{place.shown}: {error}", hint=hint) from None
         diff = await asyncio.to_thread(_diff, before, after, place.path)
         if not dry_run and after != before:

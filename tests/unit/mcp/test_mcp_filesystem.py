@@ -131,6 +131,13 @@ async def test_an_edit_that_fits_nowhere_or_twice_changes_nothing(tmp_path: Path
         assert file.read_text() == "same\nother\nsame\n"
 
 
+async def test_it_is_said_once_that_nothing_was_changed(tmp_path: Path) -> None:
+    async with serving(tmp_path / "root") as files:
+        await files("write_file", path="a", content="one\n")
+        said = await files.refused("edit_file", path="a", edits=[{"oldText": "two", "newText": "2"}])
+        assert said.count("Nothing was changed.") == 1 and "Quote in oldText" in said
+
+
 async def test_folders_are_made_listed_and_searched(tmp_path: Path) -> None:
     async with serving(tmp_path / "root") as files:
         await files("create_directory", path="src/deep")
@@ -231,7 +238,8 @@ async def test_a_folder_that_becomes_a_link_is_not_followed(tmp_path: Path) -> N
 async def test_wrong_arguments_are_told_to_the_model(tmp_path: Path, tool: str, args: dict[str, Any]) -> None:
     async with serving(tmp_path / "root") as files:
         said = await files.refused(tool, **args)
-        assert "validation error" in said
+        assert f"{tool} was not called. Wrong arguments: " in said and "It takes " in said
+        assert "pydantic" not in said and "Arguments\n" not in said
 
 
 def test_what_is_no_folder_is_not_served(tmp_path: Path) -> None:

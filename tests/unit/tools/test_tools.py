@@ -34,6 +34,12 @@ async def test_file_is_no_folder_to_list(hands: Hands) -> None:
     assert "'a.py' in 'a.py' is a file, not a folder" in (await hands("ls_dir", path="a.py")).text
 
 
+async def test_workspace_itself_is_no_file(hands: Hands) -> None:
+    for path in (".", "a/.."):
+        assert (await hands("write_file", path=path, content="")).is_error
+    assert "'.' is the folder itself" in (await hands("read_file", path=".")).text
+
+
 async def test_path_as_the_sandbox_shows_it_is_understood(hands: Hands) -> None:
     await hands("write_file", path="a.py", content="x\n")
     for path in ("/workspace/a.py", f"{hands.folder}/a.py"):
