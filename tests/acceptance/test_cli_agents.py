@@ -84,6 +84,19 @@ def test_an_approval_is_answered_from_another_process(project: Commands) -> None
     assert all(said in story for said in ("You keep notes.", "Milk.", "note.txt was made", "| +milk"))
 
 
+@pytest.mark.usefixtures("sandboxed")
+def test_what_a_tool_said_at_length_can_be_read_whole(project: Commands) -> None:
+    project.write("agents/counter.md", "---\nname: counter\ntools: [bash, done]\n---\nYou count.\n")
+    rules = [
+        {"when": "left out ...]", "reply": tagged("done", message="Counted.")},
+        {"when": "You count", "reply": tagged("bash", command="seq 20000")},
+    ]
+    project.write("script.json", json.dumps(rules))
+    ran = project("run", "agent:counter", "--state", '{"message": "Count."}', "--provider", "scripted:script.json")
+    assert ran.code == 0 and "Counted." in ran.out
+    assert "| 10000\n" in project("debug", "--full").out and "| 10000\n" not in project("debug").out
+
+
 def test_what_cannot_be_run_is_refused(project: Commands) -> None:
     unknown = project("run", "agent:nobody")
     assert unknown.code == 2 and "There is no agent 'nobody'" in unknown.err

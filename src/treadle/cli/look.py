@@ -134,6 +134,7 @@ async def _each_event(run: str | None, follow: bool, store: str | None, show: An
 def debug(
     task: str | None = typer.Argument(None, metavar="[TASK]", help="A task, e.g. write#2; all tasks if left out."),
     run: str | None = typer.Option(None, "--run", metavar="RUN", help="The run; the latest if left out."),
+    full: bool = typer.Option(False, "--full", help="Show long outputs of tools whole, not as models saw them."),
     json: bool = JSON,
     store: str | None = STORE,
 ) -> None:
@@ -145,7 +146,7 @@ def debug(
 
     async def work() -> None:
         async with session.looking(store) as application:
-            told = await application.stories.find(run, task)
+            told = await application.stories.find(run, task, whole=full)
             summary = await application.runs.summary(told.run)
         if json:
             for story in told.tasks:

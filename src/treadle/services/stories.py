@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from treadle.domain import codec
 from treadle.domain.events import Event, LogWritten, ModelReplied, NodeFailed, StepRecorded, ToolReturned
 from treadle.domain.task import RunRow
-from treadle.errors import TreadleError, UnknownName
+from treadle.errors import NotFound, TreadleError, UnknownName
 from treadle.ports.store import Store
 from treadle.services.runs import Runs
 from treadle.services.timeline import TaskView, Timeline, passed_over, usage_of
@@ -64,8 +64,11 @@ class Stories:
         self._store = store
         self._snapshots = snapshots
 
-    async def find(self, run: str | None, task: str | None) -> RunStory:
+    async def find(self, run: str | None, task: str | None, *, whole: bool = False) -> RunStory:
         """Tell the story of a run (None: the latest), or of one task of it. A `task` that names a run means that run.
+
+        Args:
+            whole: Long outputs of tools as they were kept, not as models were shown them.
 
         Raises:
             NotFound: There is no such run.
@@ -74,10 +77,10 @@ class Stories:
         runs = Runs(self._store)
         if run is None and task is not None and await self._store.runs(prefix=task, limit=1):
             run, task = task, None
-        return await self.of_run(await runs.find(run), task)
+        return await self.of_run(await runs.find(run), task, whole=whole)
 
-    async def of_run(self, row: RunRow, task: str | None = None) -> RunStory:
-        """Tell the story of a run's tasks, or of those that `task` means: see `Timeline.named`.
+    async def of_run(self, row: RunRow, task: str | None = None, *, whole: bool = False) -> RunStory:
+        """Tell the story of a run's tasks, or of those that `task` means: see `Timeline.named`, and `find`.
 
         Raises:
             UnknownName: The run has no such task.
@@ -91,7 +94,20 @@ class Stories:
                 f"task in run {row.run_id!r} called", task, [view.name for view in timeline.tasks.values()]
             )
         diffs = await self._diffs(events, self._snapshots(row.run_id))
-        return RunStory(row, [Story(view, list(_happenings(events, view.activation, diffs))) for view in chosen])
+        stories = [Story(view, list(_happenings(events, view.activation, diffs))) for view in chosen]
+        if whole:
+            stories = [Story(one.task, [await self._whole(what) for what in one.happenings]) for one in stories]
+        return RunStory(row, stories)
+
+    async def _whole(self, what: Happening) -> Happening:
+        """The call of a tool with all of its output that was kept."""
+        if what.kind != "tool" or not isinstance(what.result, dict) or not what.result.get("full"):
+            return what
+        try:
+            text = (await self._store.get_blob(what.result["full"])).decode(errors="replace")
+        except NotFound as error:  # it was removed with what else is old
+            text = f"{what.result.get('text', '')}\n({error})"
+        return replace(what, result={**what.result, "text": text})
 
     async def _diffs(self, events: Sequence[Event], snapshots: Snapshots) -> dict[int, str]:
         """Diffs by the number of the event that left a new tree."""

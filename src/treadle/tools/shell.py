@@ -58,6 +58,8 @@ def told(result: ExecResult, wall_seconds: float) -> str:
     parts = [result.stdout.rstrip("\n")] if result.stdout.strip() else []
     if result.stderr.strip():
         parts.append(f"[stderr]\n{result.stderr.rstrip()}")
+    if result.truncated:
+        parts.append("[of an output as long as this the middle was not kept: write it to a file instead]")
     why = limit_of(result)
     end = f"exit code {result.exit_code}{f': {why}' if why else ''}"
     if result.timed_out:

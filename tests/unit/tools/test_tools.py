@@ -165,6 +165,12 @@ async def test_long_output_is_shown_head_and_tail_and_kept_whole(hands: Hands) -
     assert whole.splitlines()[:-1] == [str(number) for number in range(1, 20001)]
 
 
+async def test_output_that_is_not_kept_whole_is_told(hands: Hands) -> None:
+    said = (await hands("bash", command="head -c 3000000 /dev/zero | tr '\\0' x")).text
+    assert "the middle was not kept: write it to a file" in said
+    assert "not kept" not in (await hands("bash", command="head -c 30000 /dev/zero | tr '\\0' x")).text
+
+
 async def test_terminal_escapes_do_not_reach_whoever_looks(hands: Hands) -> None:
     command = r"printf '\033[31mred\033[0m \033]0;title\007\033]52;c;AAAA\033\\bell\007 10%%\r100%%\n'"
     assert (await hands("bash", command=command)).text == "100%\n[exit code 0]"
