@@ -28,6 +28,7 @@ def test_a_tool_is_found_looked_at_and_called(treadle: Commands) -> None:
         (("call", "raed_file"), 2, "Did you mean 'read_file'?"),
         (("call", "read_file", "{}"), 2, "'path' is a required property"),
         (("call", "read_file", "path=a"), 2, "is no JSON"),
+        (("call", "ls_dir", '{"pth": "a"}'), 2, "it has no argument 'pth'"),
         (("call", "read_file", '{"path": "a"}', "--folder", "absent"), 4, "is not a folder"),
         (("show", "nothing"), 2, "There is no tool 'nothing'"),
     ],

@@ -18,6 +18,7 @@ from treadle.services.tool_sources import add_sources, asking, offer_of
 from treadle.settings import McpServer, Settings
 from treadle.tools import BUILT_IN, ToolRegistry, call_tool
 from treadle.tools.arguments import problems_of, signature
+from treadle.tools.define import FunctionTool
 from treadle.tools.web import fetch_tool, search_tool
 from treadle.workspace.baseline import commit_baseline
 
@@ -128,7 +129,10 @@ async def try_tool(
     """
     source = registry.source_of(name)
     if source is None:
-        _check(args, registry.get(name).definition)
+        known = registry.get(name)
+        _check(args, known.definition)
+        if isinstance(known, FunctionTool):
+            known.refuse_unknown(args)
     async with asking(registry, folder, settings) as sandbox:
         tool = registry.get(name) if source is None else source.tool(await offer_of(registry, name, sandbox))
         _check(args, tool.definition)

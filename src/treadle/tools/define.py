@@ -61,12 +61,16 @@ class FunctionTool:
             return ToolResult(f"{self.name} failed: {type(error).__name__}: {error}", is_error=True)
         return _result(returned)
 
-    def _given(self, args: Mapping[str, Any]) -> dict[str, Any]:
+    def refuse_unknown(self, args: Mapping[str, Any]) -> None:
+        """Raise UsageError if there are arguments that the function does not have. Its schema does not say so."""
         unknown = [name for name in args if name not in self._parameters]
         if unknown:
             takes = ", ".join(self._parameters) or "no arguments"
             what = f"{self.name} was not called: it has no argument {unknown[0]!r}."
             raise UsageError(what, hint=f"It takes {takes}.")
+
+    def _given(self, args: Mapping[str, Any]) -> dict[str, Any]:
+        self.refuse_unknown(args)
         try:
             kinds = {name: self._parameters[name].annotation for name in args}
             # They fit the schema already: not strict, for there 1.0 is a whole number too.
