@@ -35,6 +35,7 @@ _DEFAULT = re.compile(
 _TEXTS = {"file", "text", "path", "input", "filename", "string", "message", "words"}
 _REAL = {"amount", "price", "value", "rate", "factor", "temperature", "weight", "height", "radius", "ratio", "percent"}
 _WHOLE = {"n", "k", "num", "number", "count", "index", "id", "bytes", "size", "lines", "width", "limit", "port", "year"}
+_WHOLE |= {"seconds", "minutes", "hours", "days", "times", "depth", "length", "quantity", "page", "level"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -273,7 +274,7 @@ def _pairs(words: tuple[str, ...]) -> Iterator[tuple[str, str]]:
 def _argument(word: str, before: Iterable[Argument], *, is_optional: bool = False) -> Argument:
     if _PLACEHOLDER.match(word):
         name = identifier(word.strip("<>"))
-        kind = "float" if name in _REAL else "int" if name in _WHOLE else "str"
+        kind = "float" if name in _REAL else "int" if name.rstrip("_") in _WHOLE else "str"
     elif re.fullmatch(r"-?\d+(\.\d+)?", word):
         name, kind = "number", "float" if "." in word else "int"
     else:

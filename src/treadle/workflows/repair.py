@@ -173,14 +173,15 @@ class Repair:
         update = await self._recombine(ctx, state, update, done["output"])
         if update["move"]["action"] == "commit" or "unfinished" not in state["brief"]:
             return update
-        is_first = len(state["candidates"]) == 1
-        return await self._climb(ctx, state, update, done) if "tree" in update or is_first else update
+        return await self._climb(ctx, state, update, done)
 
     async def _climb(self, ctx: NodeContext, state: WorkState, update: Update, done: dict[str, Any]) -> Update:
-        """Look among the versions near a good one for one that passes more of the tests that were given."""
+        """Look near a version for one that passes more of the tests that were given than the best one so far.
+
+        What is near the best one alone is not enough: the right one may be near one that passes less.
+        """
         crew, path, tree = self.crew, state["candidates"][-1]["path"], update.get("tree") or done["tree"]
-        before = _failing(read_failure(update.get("brief", done)["output"], []))
-        if not 0 < before < float("inf"):
+        if not 0 < _failing(read_failure(done["output"], [])) < float("inf"):
             return update
         texts = await self._texts(ctx, tree)
         tests = tests_of(path, texts)
@@ -197,7 +198,8 @@ class Repair:
         done = await self._run_check(ctx, "near_check", tree, state["check"], files, state)
         if done["ok"]:
             return update | {"tree": done["tree"], "move": {"action": "commit", "problem": ""}}
-        if 0 < _failing(read_failure(done["output"], [])) < before:
+        best = read_failure({**state["brief"], **update.get("brief", {})}["output"], [])
+        if 0 < _failing(read_failure(done["output"], [])) < _failing(best):
             return update | _as_best(state["brief"], done)
         return update
 

@@ -76,6 +76,16 @@ def test_switch_that_shows_something_makes_arguments_superfluous() -> None:
 
 
 @pytest.mark.parametrize(
+    ("word", "kind"), [("N", "int"), ("BYTES", "int"), ("DAYS", "int"), ("PRICE", "float"), ("NAME", "str")]
+)
+def test_what_stands_for_a_value_tells_its_kind(word: str, kind: str) -> None:
+    usage = read_usage(f"a CLI: `python find.py FOLDER [--least {word}]`.")
+    assert usage is not None
+    (option,) = usage.commands[0].options
+    assert option.value is not None and option.value.kind == kind
+
+
+@pytest.mark.parametrize(
     "goal",
     [
         "a CLI with an option for the size",
