@@ -219,7 +219,7 @@ class Snapshots:
         with tempfile.TemporaryDirectory(dir=kept.parent, prefix="index-") as scratch:
             index = Path(scratch) / "index"
             if _intact(kept):
-                shutil.copyfile(kept, index)
+                shutil.copy2(kept, index)  # its time tells git which file times to doubt
             yield index
             if index.exists():
                 os.replace(index, kept)
