@@ -123,6 +123,8 @@ def _(node: ast.BinOp, names: Sequence[str]) -> Iterator[ast.expr]:
         yield ast.BinOp(node.left, other(), node.right)
     if isinstance(node.right, ast.Constant):
         yield node.left
+    if isinstance(node.left, ast.BinOp):
+        yield ast.BinOp(node.left.left, node.left.op, ast.BinOp(node.left.right, node.op, node.right))
     if isinstance(node.op, ast.Sub | ast.Div | ast.FloorDiv | ast.Mod):
         yield ast.BinOp(node.right, node.op, node.left)
 
@@ -200,6 +202,17 @@ def _(node: ast.Call, names: Sequence[str]) -> Iterator[ast.expr]:
         yield ast.Call(node.func, node.args, [*others, *turned])
     if isinstance(node.func, ast.Attribute) and not node.args and not node.keywords:
         yield node.func.value
+    for index, inner in enumerate(node.args):
+        for at in range(len(inner.args)) if isinstance(inner, ast.Call) else ():
+            yield _turned_inside_out(node, index, at)
+
+
+def _turned_inside_out(outer: ast.Call, index: int, at: int) -> ast.Call:
+    """`outer(inner(a, b), c)` becomes `inner(outer(a, c), b)`: what is done first is done last."""
+    inner = outer.args[index]
+    assert isinstance(inner, ast.Call)
+    first = ast.Call(outer.func, [*outer.args[:index], inner.args[at], *outer.args[index + 1 :]], outer.keywords)
+    return ast.Call(inner.func, [*inner.args[:at], first, *inner.args[at + 1 :]], inner.keywords)
 
 
 def _with_other_statements(lines: Sequence[str], function: _Function) -> Iterator[str]:

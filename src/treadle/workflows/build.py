@@ -154,7 +154,7 @@ def _change_graph(nodes: _Nodes) -> Graph:
     graph.add_conditional_edge("locate", next_move, {"fix": "fix", "amend": "amend"}).add_edge("fix", "check_syntax")
     graph.add_conditional_edge("check_syntax", next_move, {"verify": "verify", "reflect": "reflect"})
     graph.add_conditional_edge("verify", next_move, {"commit": "review", "reflect": "reflect"})
-    graph.add_conditional_edge("reflect", next_move, {"fix": "fix", "stop": "abandon"})
+    graph.add_conditional_edge("reflect", next_move, {"fix": "fix", "commit": "review", "stop": "abandon"})
     _add_change(nodes, graph)
     nodes.add(graph, Amend, "amend", "judge")
     graph.add_edge("amend", "judge")

@@ -92,9 +92,10 @@ class Crew:
         limits = replace(self.settings.limits, wall_seconds=2 * self.settings.test_seconds)
         return await measure(self.sandbox, brief.test_file, brief.file, limits)
 
-    async def climb(self, file: str, source: str, tests: Sequence[str]) -> Climb:
+    async def climb(self, file: str, source: str, tests: Sequence[str], *, within: Sequence[str] = ()) -> Climb:
         """Search near a version of a file of the workspace: see `agents.climbing.climb`."""
-        return await climb(self.sandbox, file, source, tests, self.settings.limits, seconds=self.settings.test_seconds)
+        seconds, limits = self.settings.test_seconds, self.settings.limits
+        return await climb(self.sandbox, file, source, tests, limits, seconds=seconds, within=within)
 
     async def run_command(self, command: str, *, seconds: float = 0.0) -> dict[str, Any]:
         """Run a command of the user's in the workspace: see `agents.trial.run_command`."""

@@ -25,20 +25,18 @@ from treadle.agents.repo_map import RepoMap
 from treadle.agents.source import Flaw, find_flaw
 from treadle.agents.splice import recombined, splice
 from treadle.agents.suite import Suite
-from treadle.agents.unfinished import tests_of
 from treadle.ports.context import NodeContext
 from treadle.workflows.amend import Amend, to_amend
 from treadle.workflows.change import Change, stop
 from treadle.workflows.completion import complete, to_complete
 from treadle.workflows.crew import Crew, WorkState, spent
 from treadle.workflows.escalation import authorship, climb, of_this_tier, rounds_in_tier
-from treadle.workflows.suites import is_all_tests, run_suite
+from treadle.workflows.near import search_near
+from treadle.workflows.suites import is_all_tests, python_texts, run_check, run_suite
 from treadle.workflows.task import outcome, trailers
 
 Update = dict[str, Any]
 _NO_SUCH_COMMAND = (126, 127)
-_ENOUGH_SECONDS = 15.0
-"""What a version may take beyond five times what the check took before it."""
 _MOST_HINTED = 4
 _NEAR = 0.7
 """Share of the best suspect's score from which another file is tried in turn with it."""
@@ -76,7 +74,7 @@ class Repair:
             if not (before.failed or before.broken):
                 return start | change
             is_about = given or _is_about(goal, tuple(before.failed), texts)
-        done = await self._run_check(ctx, "check", state["tree"], check)
+        done = await run_check(self.crew, ctx, "check", state["tree"], check)
         if done["exit_code"] in _NO_SUCH_COMMAND:
             return start | stop(f"The check cannot be run in the sandbox: {done['output'][-200:]}")
         unfinished = to_complete(done["output"], texts)
@@ -90,7 +88,7 @@ class Repair:
 
     async def locate(self, state: WorkState, ctx: NodeContext) -> Update:
         """Find the files that the failure is about."""
-        texts = await self._texts(ctx, state["tree"])
+        texts = await python_texts(self.crew, state["tree"])
         unfinished = to_complete(state["brief"]["output"], texts)
         if unfinished:
             ctx.log(f"To be written: {unfinished['path']}")
@@ -118,7 +116,7 @@ class Repair:
             return {"candidates": [*state["candidates"], nothing]}
         attempt = len(of_this_tier(state))
         suspect = suspects[_turn(attempt, len(suspects))]
-        texts = await self._texts(ctx, state["tree"])
+        texts = await python_texts(self.crew, state["tree"])
         asker = self.crew.asker(ctx, state)
         source, tier = texts[suspect.path], self.crew.tiers[state.get("tier", 0)]
         focus = None if takes_blocks(tier.model_name, tier.name) else _focus(suspect, source, attempt)
@@ -161,7 +159,7 @@ class Repair:
         """Run the check on the changed tree. A change that leaves fewer tests failing is kept to build on."""
         last = state["candidates"][-1]
         files = {last["path"]: last["source"]}
-        done = await self._run_check(ctx, "check", state["tree"], state["check"], files, state)
+        done = await run_check(self.crew, ctx, "check", state["tree"], state["check"], files, state)
         if done["ok"]:
             return {"tree": done["tree"], "move": {"action": "commit", "problem": ""}}
         before = _failing(read_failure(state["brief"]["output"], []))
@@ -180,27 +178,17 @@ class Repair:
 
         What is near the best one alone is not enough: the right one may be near one that passes less.
         """
-        crew, path, tree = self.crew, state["candidates"][-1]["path"], update.get("tree") or done["tree"]
         if not 0 < _failing(read_failure(done["output"], [])) < float("inf"):
             return update
-        texts = await self._texts(ctx, tree)
-        tests = tests_of(path, texts)
-
-        async def search() -> dict[str, Any]:
-            await crew.workspace.restore(tree)
-            return asdict(await crew.climb(path, texts[path], tests))
-
-        found = await ctx.step("near", search, kind="tool", request={"tool": "climb", "tree": tree, "tests": tests})
-        if not found["edits"]:
+        path, tree = state["candidates"][-1]["path"], update.get("tree") or done["tree"]
+        found = await search_near(self.crew, ctx, "near", tree, Suspect(path, (), 1), state)
+        if found is None:
             return update
-        ctx.log(f"{found['edits']} small edits: {found['failed']} tests fail, of {found['tried']} versions tried.")
-        files: dict[str, str | None] = {path: found["source"]}
-        done = await self._run_check(ctx, "near_check", tree, state["check"], files, state)
-        if done["ok"]:
-            return update | {"tree": done["tree"], "move": {"action": "commit", "problem": ""}}
+        if found["ok"]:
+            return update | _mended(state, found)
         best = read_failure({**state["brief"], **update.get("brief", {})}["output"], [])
-        if 0 < _failing(read_failure(done["output"], [])) < _failing(best):
-            return update | _as_best(state["brief"], done)
+        if 0 < _failing(read_failure(found["output"], [])) < _failing(best):
+            return update | _as_best(state["brief"], found)
         return update
 
     async def _recombine(self, ctx: NodeContext, state: WorkState, update: Update, output: str) -> Update:
@@ -216,7 +204,7 @@ class Repair:
             return update
         for number, source in enumerate(recombined(best, other)):
             files: dict[str, str | None] = {path: source}
-            done = await self._run_check(ctx, f"mix.{number}", state["tree"], state["check"], files, state)
+            done = await run_check(self.crew, ctx, f"mix.{number}", state["tree"], state["check"], files, state)
             if done["ok"]:
                 ctx.log("A function of another version makes it whole.")
                 return update | {"tree": done["tree"], "move": {"action": "commit", "problem": ""}}
@@ -230,10 +218,20 @@ class Repair:
         if not state["brief"]["suspects"]:
             return stop(problem or "The check still fails.")
         if rounds_in_tier(state) >= self.crew.settings.max_rounds:
+            for number, suspect in enumerate(self._near(state)):
+                found = await search_near(self.crew, ctx, f"near.{number}", state["tree"], suspect, state)
+                if found is not None and found["ok"]:
+                    return _mended(state, found)
             climbed = climb(self.crew, state, ctx, problem)
             if not climbed:
                 return stop(problem or "The check still fails.")
         return {"round": state["round"] + 1, "move": {"action": "fix", "problem": problem}, **climbed}
+
+    def _near(self, state: WorkState) -> list[Suspect]:
+        """Where finished code may be a small edit from right; what is written anew was searched near at once."""
+        if "unfinished" in state["brief"] or "output" not in state["brief"] or state.get("review"):
+            return []
+        return [_suspect(plain) for plain in state["brief"]["suspects"][:2]]
 
     async def finish(self, state: WorkState, ctx: NodeContext) -> Update:
         """Say what came of it: a tree on which the check passes, and what its commit will tell."""
@@ -243,7 +241,7 @@ class Repair:
         changed = await self.crew.workspace.snapshots.changed(state["base"], state["tree"])
         note = {
             "subject": f"Fix {', '.join(changed)}: {state['goal']}",
-            "body": f"The check failed before and passes now: {state['check']}",
+            "body": f"The check failed before and passes now: {state['check']}" + _origin(state["brief"]),
             "trailers": trailers(state, self.crew),
         }
         return {"outcomes": [outcome(state, self.crew, ok=True) | {"note": note, "files": changed}]}
@@ -257,32 +255,6 @@ class Repair:
         files = sorted({candidate["path"] for candidate in state["candidates"]} - {""})
         return {"outcomes": [outcome(state, self.crew, ok=False) | {"files": files}]}
 
-    async def _run_check(
-        self,
-        ctx: NodeContext,
-        key: str,
-        tree: str,
-        command: str,
-        files: dict[str, str | None] | None = None,
-        state: WorkState | None = None,
-    ) -> dict[str, Any]:
-        """Run the check on a tree with some files laid over it. A version that hangs is stopped soon."""
-        workspace, before = self.crew.workspace, (state or {}).get("brief", {}).get("seconds")
-        seconds = _ENOUGH_SECONDS + 5 * before if before else 0.0
-
-        async def run() -> dict[str, Any]:
-            left = await workspace.write(tree, files or {})
-            return {"tree": left, **await self.crew.run_command(command, seconds=seconds)}
-
-        request = {"tool": "run_command", "command": command, "tree": tree, "files": files or {}}
-        done: dict[str, Any] = await ctx.step(key, run, kind="tool", request=request)
-        return done
-
-    async def _texts(self, ctx: NodeContext, tree: str) -> dict[str, str]:
-        """Read the Python files and the README of a tree. Not journaled: a tree never changes."""
-        texts = await self.crew.workspace.snapshots.texts(tree)
-        return {path: text for path, text in texts.items() if path.endswith(".py") or path.upper().startswith("README")}
-
 
 def _hints(goal: str, texts: dict[str, str]) -> dict[str, int]:
     """What the words of a goal say of files: up to `_MOST_HINTED` for the one that is nearest to it."""
@@ -293,6 +265,17 @@ def _hints(goal: str, texts: dict[str, str]) -> dict[str, int]:
 def _as_best(brief: Update, done: dict[str, Any]) -> Update:
     """Build on a version from now on, given the run of the check on it."""
     return {"tree": done["tree"], "brief": {**brief, "output": done["output"]}}
+
+
+def _mended(state: WorkState, found: dict[str, Any]) -> Update:
+    """Hand over a version that `search_near` found."""
+    brief = {**state["brief"], "edits": found["edits"]}
+    return {"tree": found["tree"], "brief": brief, "move": {"action": "commit", "problem": ""}}
+
+
+def _origin(brief: Update) -> str:
+    """What a commit tells of a version that no model wrote as it is."""
+    return f"\nSmall edits that were found by running versions: {brief['edits']}" if "edits" in brief else ""
 
 
 def _failing(failure: Failure) -> float:

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from builds import build, build_with_log, fenced, make_crew, scripted
 from test_build import BAD, GOAL, GOOD, TESTS
-from test_repair import CHECK, FIXED, TEST, git, repo  # noqa: F401
+from test_repair import CART, CHECK, FIXED, TEST, git, repo  # noqa: F401
 
 from treadle.domain.messages import ModelReply, ModelRequest, Usage
 from treadle.models.adapters.scripted import ScriptedModel
@@ -84,6 +84,8 @@ async def test_what_is_solved_in_the_first_tier_never_asks_the_second(tmp_path: 
 
 
 async def test_a_repair_climbs_as_well(tmp_path: Path, repo: Path) -> None:  # noqa: F811
+    (repo / "shop" / "cart.py").write_text(CART.replace("len(self.lines) + 1", "'many'"))
+    git(repo, "commit", "-qam", "Break it so that no small edit mends it")
     tiny, small = scripted([], [], ["I do not know."]), scripted([], [], [fenced(FIXED)])
     crew = await make_crew(tmp_path, tiny, repo=repo, above=above(small), max_rounds=1)
     state, lines = await build_with_log(crew, "fix the cart", CHECK)

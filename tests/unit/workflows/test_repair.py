@@ -56,12 +56,28 @@ async def test_failing_check_becomes_a_branch_on_which_it_passes(tmp_path: Path,
 
 
 async def test_useless_answers_are_rounds_and_the_reason_is_said(tmp_path: Path, repo: Path) -> None:
-    answers = ["I do not know.", fenced(CART), fenced("def count(:\n"), fenced(FIXED.replace("lines)", "lines) + 2"))]
+    hopeless = CART.replace("len(self.lines) + 1", "'many'")
+    (repo / "shop" / "cart.py").write_text(hopeless)
+    git(repo, "commit", "-qam", "Break it")
+    answers = [
+        "I do not know.",
+        fenced(hopeless),
+        fenced("def count(:\n"),
+        fenced(FIXED.replace("lines)", "lines) + 2")),
+    ]
     report = (await build(await make_crew(tmp_path, scripted([], [], answers), repo=repo), "fix it", CHECK))["report"]
     assert not report["solved"]
     assert report["rounds"] == 3
     assert "assert 2 == 0" in report["reason"]
     assert git(repo, "branch", "--list") == "* trunk"
+
+
+async def test_slip_is_mended_though_no_answer_is_of_use(tmp_path: Path, repo: Path) -> None:
+    crew = await make_crew(tmp_path, scripted([], [], ["I do not know."] * 9), repo=repo)
+    report = (await build(crew, "fix it", CHECK))["report"]
+    assert (report["solved"], report["files"]) == (True, ["shop/cart.py"])
+    assert "        return len(self.lines)\n" in git(repo, "show", "treadle/r1:shop/cart.py") + "\n"
+    assert "found by running versions: 1" in git(repo, "log", "-1", "--format=%B", "treadle/r1")
 
 
 async def test_later_answer_may_be_the_right_one(tmp_path: Path, repo: Path) -> None:
