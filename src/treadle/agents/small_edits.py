@@ -32,6 +32,7 @@ _COMPUTED: dict[type[ast.operator], tuple[type[ast.operator], ...]] = {
     ast.FloorDiv: (ast.Div, ast.Mod),
     ast.Mod: (ast.FloorDiv,),
 }
+_SCALING = (ast.Mult, ast.Div, ast.FloorDiv, ast.Mod)
 _TWINS = (
     ("min", "max"),
     ("any", "all"),
@@ -50,6 +51,7 @@ _UNWRAPPED = ("sorted", "list", "set", "reversed", "int", "str", "abs", "round",
 _TEXTS = ("", " ", ",", ", ")
 _MOST_OF_TEXT = 3
 """Characters of a string that may be exchanged; longer ones say something."""
+_OF_STATEMENTS, _OF_NAMES, _OF_TEXTS = 1, 2, 3
 _Function = ast.FunctionDef | ast.AsyncFunctionDef
 _Edit = tuple[int, int, list[str]]
 """Lines from, to (not included), and what stands there instead."""
@@ -58,35 +60,58 @@ _Edit = tuple[int, int, list[str]]
 def small_edits(source: str, within: Collection[str] = ()) -> Iterator[str]:
     """Yield versions of a Python source, each with one edit, each once; only in functions `within`, if any are named.
 
-    Methods are named `Class.method`.
+    Methods are named `Class.method`. The likelier slip comes first: comparisons, signs, bounds, order of operations;
+    then statements, then names and larger numbers, then texts.
 
     Raises:
         SyntaxError: It is no Python.
     """
     tree, seen = ast.parse(source), {source}
     lines = source.splitlines(keepends=True)
+    found: list[tuple[int, str]] = []
     for function in _functions(tree, within):
-        for text in (*_with_other_expressions(source, function), *_with_other_statements(lines, function)):
-            if text not in seen and _meaning(text):
-                seen.add(text)
-                yield text
+        found += _with_other_expressions(source, function)
+        found += ((_OF_STATEMENTS, text) for text in _with_other_statements(lines, function))
+    for _, text in sorted(found, key=lambda one: one[0]):
+        if text not in seen and _meaning(text):
+            seen.add(text)
+            yield text
+
+
+def rewritten(before: str, after: str) -> list[str]:
+    """Name the functions and methods of a source that another has not, or not like this. Both are Python."""
+    there = {name: ast.dump(node) for name, node in _named(ast.parse(before))}
+    return [name for name, node in _named(ast.parse(after)) if there.get(name) != ast.dump(node)]
 
 
 def _functions(tree: ast.Module, within: Collection[str]) -> Iterator[_Function]:
+    return (node for name, node in _named(tree) if not within or name in within)
+
+
+def _named(tree: ast.Module) -> Iterator[tuple[str, _Function]]:
     for node in tree.body:
         owner = f"{node.name}." if isinstance(node, ast.ClassDef) else ""
         for child in node.body if isinstance(node, ast.ClassDef) else [node]:
-            if isinstance(child, _Function) and (not within or owner + child.name in within):
-                yield child
+            if isinstance(child, _Function):
+                yield owner + child.name, child
 
 
-def _with_other_expressions(source: str, function: _Function) -> Iterator[str]:
+def _with_other_expressions(source: str, function: _Function) -> Iterator[tuple[int, str]]:
     names = _local_names(function)
     lines = [line.encode() for line in source.splitlines(keepends=True)]
     for statement in function.body:
         for node in ast.walk(statement):
             if isinstance(node, ast.expr) and not _is_text(statement):
-                yield from (_replaced(lines, node, new) for new in _instead(node, names))
+                yield from ((_rank(node, new), _replaced(lines, node, new)) for new in _instead(node, names))
+
+
+def _rank(node: ast.expr, new: ast.expr) -> int:
+    if isinstance(node, ast.Constant):
+        is_small = isinstance(node.value, int) and abs(node.value) <= 1
+        return _OF_TEXTS if isinstance(node.value, str) else 0 if is_small else _OF_NAMES
+    if isinstance(node, ast.BinOp) and isinstance(new, ast.BinOp) and isinstance(node.op, _SCALING):
+        return 0 if type(new.op) is type(node.op) else _OF_NAMES
+    return _OF_NAMES if isinstance(node, ast.Name | ast.Attribute) else 0
 
 
 def _replaced(lines: Sequence[bytes], node: ast.expr, new: ast.expr) -> str:
@@ -149,7 +174,7 @@ def _(node: ast.Constant, names: Sequence[str]) -> Iterator[ast.expr]:
     if isinstance(value, bool):
         yield ast.Constant(not value)
     elif isinstance(value, int):
-        yield from (_number(other) for other in dict.fromkeys((value + 1, value - 1, 0, 1)) if other != value)
+        yield from (_number(other) for other in (value + 1, value - 1))
     elif isinstance(value, str) and len(value) <= _MOST_OF_TEXT:
         near = dict.fromkeys((*_TEXTS, value.strip(), value.strip() + " "))
         yield from (ast.Constant(other) for other in near if other != value)

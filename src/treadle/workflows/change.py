@@ -28,6 +28,7 @@ from treadle.ports.context import NodeContext
 from treadle.workflows.amend import to_amend
 from treadle.workflows.crew import Crew, WorkState, spent
 from treadle.workflows.escalation import authorship, climb, of_this_tier, rounds_in_tier
+from treadle.workflows.near import nearer
 from treadle.workflows.suites import run_suite
 from treadle.workflows.tactics import SAME_AGAIN, Candidate, Move, Standing, begin_anew, choose, decide
 from treadle.workflows.task import outcome, trailers
@@ -128,14 +129,22 @@ class Change:
             seen = Outcome.of(plain["outcome"]) if plain["outcome"] else None
             if plain["flaw"] or (seen and (seen.broken or names <= seen.passed | set(seen.failed))):
                 continue
-            tried = await self._try(ctx, f"test.{number}", state, plain["files"], cases)
-            found = {key: tried[key] for key in ("passed", "failed", "broken")}
-            candidates[number] = plain | {"outcome": found, "check": tried["check"]}
-        last = candidates[-1]["outcome"]
-        if last:
-            worse = " Others that passed before fail." if candidates[-1]["check"] else ""
-            ctx.log(f"{len(names & set(last['passed']))} of {len(names)} new tests pass.{worse}")
+            candidates[number] = await self._tested(ctx, f"test.{number}", state, plain, cases)
+        last = candidates[-1]
+        if state["brief"].get("is_tested") and last["outcome"] and (last["outcome"]["failed"] or last["check"]):
+            failing = {name.partition("::")[0] for name in names}
+            files = await nearer(self.crew, ctx, state["base"], last["files"], failing)
+            if files is not None:
+                new = {**last, "files": files, "origin": "fix"}
+                candidates.append(await self._tested(ctx, "near", state, new, cases))
         return {"candidates": candidates}
+
+    async def _tested(self, ctx: NodeContext, key: str, state: WorkState, plain: Update, cases: list[Case]) -> Update:
+        tried = await self._try(ctx, key, state, plain["files"], cases)
+        worse = " Others that passed before fail." if tried["check"] else ""
+        ctx.log(f"{len(tried['passed'])} of {len(cases)} new tests pass.{worse}")
+        found = {key: tried[key] for key in ("passed", "failed", "broken")}
+        return plain | {"outcome": found, "check": tried["check"]}
 
     async def weigh(self, state: WorkState, ctx: NodeContext) -> Update:
         """Decide what to do about the state of the change and its tests. By rule."""

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection, Mapping
 from dataclasses import asdict
 from typing import Any
 
-from treadle.agents.relevance import Suspect, read_failure
+from treadle.agents.answers import is_python
+from treadle.agents.relevance import Suspect, is_test, read_failure
+from treadle.agents.small_edits import rewritten
 from treadle.agents.unfinished import tests_of
 from treadle.ports.context import NodeContext
 from treadle.workflows.crew import Crew, WorkState
@@ -20,19 +23,58 @@ async def search_near(
     The result is that of the check, with the number of `edits`.
     Searched is with the tests that failed at first and those that take something from the file.
     """
-    path = suspect.path
     texts = await python_texts(crew, tree)
     failing = {test for test, _ in read_failure(state["brief"]["output"], texts).tests}
-    tests = sorted(failing & set(texts) | set(tests_of(path, texts)))
-
-    async def search() -> dict[str, Any]:
-        await crew.workspace.restore(tree)
-        return asdict(await crew.climb(path, texts[path], tests, within=suspect.names))
-
-    request = {"tool": "climb", "tree": tree, "tests": tests, "within": list(suspect.names)}
-    found = await ctx.step(key, search, kind="tool", request=request)
+    found = await _climb(crew, ctx, key, tree, {}, suspect, texts, failing)
     if not found["edits"]:
         return None
-    ctx.log(f"{found['edits']} small edits: {found['failed']} tests fail, of {found['tried']} versions tried.")
-    done = await run_check(crew, ctx, f"{key}.check", tree, state["check"], {path: found["source"]}, state)
+    done = await run_check(crew, ctx, f"{key}.check", tree, state["check"], {suspect.path: found["source"]}, state)
     return {**done, "edits": found["edits"]}
+
+
+async def nearer(
+    crew: Crew, ctx: NodeContext, base: str, files: Mapping[str, str | None], failing: Collection[str]
+) -> dict[str, str | None] | None:
+    """Return the files of a change with one of them a few small edits better, or None if no edits help.
+
+    Edited is what the change wrote or rewrote, and judged by the test files `failing` and those of the file.
+    """
+    before = await python_texts(crew, base)
+    texts = {**before, **{path: text for path, text in files.items() if text is not None}}
+    for number, (path, text) in enumerate(files.items()):
+        earlier = before.get(path, "")
+        if text is None or is_test(path) or not path.endswith(".py") or not (is_python(text) and is_python(earlier)):
+            continue
+        names = rewritten(earlier, text)
+        if not names:
+            continue
+        suspect = Suspect(path, tuple(names), 1)
+        found = await _climb(crew, ctx, f"near.{number}", base, files, suspect, texts, failing)
+        if found["edits"]:
+            return {**files, path: found["source"]}
+    return None
+
+
+async def _climb(
+    crew: Crew,
+    ctx: NodeContext,
+    key: str,
+    tree: str,
+    files: Mapping[str, str | None],
+    suspect: Suspect,
+    texts: Mapping[str, str],
+    failing: Collection[str],
+) -> dict[str, Any]:
+    """Search on a tree with files laid over it. Journaled."""
+    path = suspect.path
+    tests = sorted(set(failing) & set(texts) | set(tests_of(path, texts)))
+
+    async def search() -> dict[str, Any]:
+        await crew.workspace.write(tree, files)
+        return asdict(await crew.climb(path, texts[path], tests, within=suspect.names))
+
+    request = {"tool": "climb", "tree": tree, "files": files, "tests": tests, "within": list(suspect.names)}
+    found: dict[str, Any] = await ctx.step(key, search, kind="tool", request=request)
+    if found["edits"]:
+        ctx.log(f"{found['edits']} small edits: {found['failed']} tests fail, of {found['tried']} versions tried.")
+    return found

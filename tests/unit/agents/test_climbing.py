@@ -58,3 +58,9 @@ async def test_versions_that_end_the_process_or_say_that_all_is_well_pass_nothin
     source = "import os\nprint('[[9, 0]]')\nos._exit(0)\n\n\ndef total(values):\n    return 1 + 1\n"
     found = await climb(sandbox, "sums.py", source, ["test_sums.py"], Limits(), seconds=30)
     assert (found.passed, found.edits) == (0, 0)
+
+
+async def test_one_or_two_tests_are_too_few_to_go_by(sandbox: Sandbox, tmp_path: Path) -> None:
+    (tmp_path / "test_few.py").write_text("from sums import total\n\n\ndef test_it():\n    assert total([1]) == 1\n")
+    found = await climb(sandbox, "sums.py", ONE_WRONG, ["test_few.py"], Limits(), seconds=30)
+    assert (found.source, found.failed, found.tried) == (ONE_WRONG, 1, 1)

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from treadle.agents.small_edits import small_edits
+from treadle.agents.small_edits import rewritten, small_edits
 
 
 def edits(source: str, *within: str) -> set[str]:
@@ -65,12 +65,32 @@ def test_a_small_mistake_is_one_edit_away(wrong: str, right: str) -> None:
 REST = "    def get(self):\n        return 7\n\n\ndef put():\n    return 3\n"
 
 
+def test_likelier_slips_come_first() -> None:
+    found = list(small_edits("def f(a, b):\n    n = len(a) // 2\n    return a[n + 1] if b < n else 'x'\n"))
+    order = [
+        "a[n - 1] if b < n",
+        "if b <= n",
+        "    return a[n + 1] if b < n else 'x'\n    n = len",
+        "len(a) // 3",
+        "'x '",
+    ]
+    places = [next(place for place, text in enumerate(found) if part in text) for part in order]
+    assert places[1] < places[2] < places[3] < places[4] and places[0] < places[2]
+
+
 def test_only_the_functions_that_are_named_are_touched() -> None:
     source = "class Box:\n    def put(self, n):\n        return n + 1\n\n" + REST
     for found in edits(source, "Box.put"):
         assert found.startswith("class Box:\n    def put(self, n):\n") and found.endswith(REST)
     assert any("return 8" in found for found in edits(source, "Box.get"))
     assert edits(source, "nobody") == set()
+
+
+def test_functions_that_are_new_or_other_are_named() -> None:
+    before = "class Box:\n    def put(self):\n        return 1\n\n" + REST.replace("return 3", "pass")
+    after = before.replace("return 7", "return 8").replace("pass", "pass  # as before") + "\n\ndef two():\n    pass\n"
+    assert rewritten(before, after) == ["Box.get", "two"]
+    assert rewritten("", "x = 1\n") == []
 
 
 def test_comments_and_layout_stay() -> None:

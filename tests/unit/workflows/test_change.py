@@ -185,6 +185,15 @@ async def test_failing_tests_of_the_user_show_when_the_goal_is_met(tmp_path: Pat
     assert "def test_even" in model.requests[0].messages[-1].content
 
 
+async def test_slip_in_a_change_is_mended_by_the_tests_that_the_user_gave(tmp_path: Path) -> None:
+    tests = TESTS + "\n\ndef test_four():\n    assert median([4, 1, 3, 2]) == 2.5\n"
+    repo = make_repo(tmp_path / "repo", FILES | {"tests/test_median.py": tests})
+    model = answers([fenced(MEDIAN.replace("middle - 1", "middle + 1"))], ["not asked for"])
+    report = (await build(await make_crew(tmp_path, model, repo=repo), GOAL, "python -m pytest -q"))["report"]
+    assert (report["solved"], report["files"], len(model.requests)) == (True, ["figures/stats.py"], 1)
+    assert "ordered[middle - 1] + ordered[middle]" in git(repo, "show", "treadle/r1:figures/stats.py")
+
+
 async def test_several_files_change_in_one_go(tmp_path: Path) -> None:
     repo = make_repo(tmp_path / "repo", FILES)
     cli = CLI.partition("def main")[2].partition("\n\n\nif")[0].replace("mean(args", "median(args")

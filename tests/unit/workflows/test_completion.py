@@ -83,7 +83,8 @@ async def test_two_versions_that_each_solve_a_part_make_a_whole(tmp_path: Path) 
 
 
 async def test_a_small_mistake_is_mended_without_asking_again(tmp_path: Path) -> None:
-    repo = folder_with(tmp_path, {"loud.py": STUB, "loud_test.py": TEST})
+    more = "\n\ndef test_nothing():\n    assert shout('') == ''\n"
+    repo = folder_with(tmp_path, {"loud.py": STUB, "loud_test.py": TEST + more})
     wrong = WHOLE.replace("'!' in", "'!' not in")
     model = ScriptedModel([fenced(wrong.replace("return", "# Loud.\n    return"))])
     report = (await build(await make_crew(tmp_path, model, repo=repo), GOAL, CHECK))["report"]

@@ -73,6 +73,8 @@ async def test_useless_answers_are_rounds_and_the_reason_is_said(tmp_path: Path,
 
 
 async def test_slip_is_mended_though_no_answer_is_of_use(tmp_path: Path, repo: Path) -> None:
+    (repo / "tests" / "test_cart.py").write_text(TEST + TEST.replace("_count", "_one") + TEST.replace("_count", "_two"))
+    git(repo, "commit", "-qam", "Test it more")
     crew = await make_crew(tmp_path, scripted([], [], ["I do not know."] * 9), repo=repo)
     report = (await build(crew, "fix it", CHECK))["report"]
     assert (report["solved"], report["files"]) == (True, ["shop/cart.py"])
