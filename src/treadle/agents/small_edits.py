@@ -192,6 +192,8 @@ def _(node: ast.Name, names: Sequence[str]) -> Iterator[ast.expr]:
 @_instead.register
 def _(node: ast.Attribute, names: Sequence[str]) -> Iterator[ast.expr]:
     yield from (ast.Attribute(node.value, twin, node.ctx) for twin in _twins(node.attr))
+    if isinstance(node.ctx, ast.Load):
+        yield from (ast.Name(name, node.ctx) for name in names)
 
 
 @_instead.register

@@ -154,6 +154,8 @@ def essence(output: str, *, lines: int = 12) -> str:
     return "\n".join(_shorten(line) for line in kept[-lines:])
 
 
+_ADDRESS = re.compile(r"(?<= object) at 0x[0-9a-fA-F]{6,}")
+"""Of no use to whoever reads it, and another one in each run."""
 _BLOCKS = re.MULTILINE | re.DOTALL
 _GO: dict[str, State] = {"pass": "passed", "fail": "failed", "skip": "skipped"}
 _CARGO: dict[str, State] = {"ok": "passed", "FAILED": "failed", "ignored": "skipped"}
@@ -223,4 +225,5 @@ def _json_object(line: str) -> dict[str, object]:
 
 
 def _shorten(line: str, width: int = 200) -> str:
+    line = _ADDRESS.sub("", line)
     return line if len(line) <= width else line[: width - 20] + " … " + line[-15:]

@@ -35,6 +35,7 @@ def edits(source: str, *within: str) -> set[str]:
         ("return min(a)", "return max(a)"),
         ("return a.lower()", "return a.upper()"),
         ("return a.strip()", "return a"),
+        ("return a.due + 21", "return b + 21"),
         ("return sorted(a)", "return sorted(a, reverse=True)"),
         ("return ','.join(a)", "return ', '.join(a)"),
         ("return min(f(a, b), 9)", "return f(min(a, 9), b)"),

@@ -92,6 +92,11 @@ async def test_command_tells_how_it_ended(sandbox: Sandbox) -> None:
     assert "did not end within 1 seconds" in slow["output"]
 
 
+def test_essence_is_the_same_in_each_run() -> None:
+    said = "E   assert <a.Box object at 0x7f34ab0df890>.n == 3, at 0x12"
+    assert essence(said) == "assert <a.Box object>.n == 3, at 0x12"
+
+
 def test_essence_is_short() -> None:
     output = "noise\n" * 100 + "E   assert 1 == 2\nE    +  where 1 = f()\n" + "more noise\n" * 100
     assert essence(output) == "assert 1 == 2\n+  where 1 = f()"
