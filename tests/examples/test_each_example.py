@@ -11,7 +11,7 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 PROMISED = {
-    "01_tracer_bullet": ["done: It says: Hello from the sandbox", "write_file: hello.py was made: 1 lines."],
+    "01_tracer_bullet": ["done: It says: Hello from the sandbox", "write_file: hello.py was made: 1 line."],
     "02_single_agent": [
         "May it order {'part': 'nuts', 'number': 10}?",
         "answered: Done: 10 nuts ordered. There are 13 now.",
