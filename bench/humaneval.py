@@ -70,7 +70,7 @@ async def answer_once(problem: Problem, model: Model, name: str) -> tuple[str, i
     """Ask once, greedily, and return code, tokens and seconds."""
     skeleton = read_goal(goal_of(problem)).skeleton
     text = Prompts.load()["write_skeleton"].render(skeleton=skeleton)
-    messages = (Message("system", SYSTEM), Message("user", text))
+    messages = (Message("system", SYSTEM), Message("user", str(text)))
     reply = await model.reply(ModelRequest(name, messages, max_tokens=MAX_TOKENS))
     return code_block(reply.text), reply.usage.total, reply.seconds
 
