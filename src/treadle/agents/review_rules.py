@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 from treadle.agents.diffs import FileDiff
 from treadle.agents.examples import Example
+from treadle.agents.source import functions
 
 _TEST_FILE = re.compile(r"(?:^|/)(?:test_[^/]*|[^/]*_test|conftest)\.py$|(?:^|/)tests?/")
 _LEFT = re.compile(
@@ -149,7 +150,7 @@ def _in_source(diff: FileDiff, source: str, examples: Sequence[Example]) -> Iter
     except (SyntaxError, ValueError, RecursionError) as error:
         yield Finding("syntax", f"{diff.path} is no Python: {error}.")
         return
-    for name, node, owner in _functions(tree):
+    for name, node, owner in functions(tree):
         if not _touches(diff, node):
             continue
         if _is_empty(node) and not _may_be_empty(node, owner, tree):
@@ -158,16 +159,6 @@ def _in_source(diff: FileDiff, source: str, examples: Sequence[Example]) -> Iter
         if len(answered) >= 2 and 2 * len(answered) > sum(1 for e in examples if _called(e)[0] == node.name):
             shown = "; ".join(f"{example.call} gives {example.expected}" for example in answered[:2])
             yield Finding("hard_coded", f"{diff.path}:{node.lineno}: {name} only knows the examples: {shown}.")
-
-
-def _functions(tree: ast.Module) -> Iterator[tuple[str, _Function, ast.ClassDef | None]]:
-    for node in tree.body:
-        if isinstance(node, _Function):
-            yield node.name, node, None
-        elif isinstance(node, ast.ClassDef):
-            for child in node.body:
-                if isinstance(child, _Function):
-                    yield f"{node.name}.{child.name}", child, node
 
 
 def _touches(diff: FileDiff, node: _Function) -> bool:

@@ -12,6 +12,8 @@ import warnings
 from collections.abc import Collection, Iterator, Sequence
 from functools import singledispatch
 
+from treadle.agents.source import functions
+
 _COMPARED: dict[type[ast.cmpop], tuple[type[ast.cmpop], ...]] = {
     ast.Lt: (ast.LtE, ast.Gt, ast.GtE),
     ast.LtE: (ast.Lt, ast.GtE, ast.Gt),
@@ -69,7 +71,9 @@ def small_edits(source: str, within: Collection[str] = ()) -> Iterator[str]:
     tree, seen = ast.parse(source), {source}
     lines = source.splitlines(keepends=True)
     found: list[tuple[int, str]] = []
-    for function in _functions(tree, within):
+    for name, function, _ in functions(tree):
+        if within and name not in within:
+            continue
         found += _with_other_expressions(source, function)
         found += ((_OF_STATEMENTS, text) for text in _with_other_statements(lines, function))
     for _, text in sorted(found, key=lambda one: one[0]):
@@ -80,20 +84,8 @@ def small_edits(source: str, within: Collection[str] = ()) -> Iterator[str]:
 
 def rewritten(before: str, after: str) -> list[str]:
     """Name the functions and methods of a source that another has not, or not like this. Both are Python."""
-    there = {name: ast.dump(node) for name, node in _named(ast.parse(before))}
-    return [name for name, node in _named(ast.parse(after)) if there.get(name) != ast.dump(node)]
-
-
-def _functions(tree: ast.Module, within: Collection[str]) -> Iterator[_Function]:
-    return (node for name, node in _named(tree) if not within or name in within)
-
-
-def _named(tree: ast.Module) -> Iterator[tuple[str, _Function]]:
-    for node in tree.body:
-        owner = f"{node.name}." if isinstance(node, ast.ClassDef) else ""
-        for child in node.body if isinstance(node, ast.ClassDef) else [node]:
-            if isinstance(child, _Function):
-                yield owner + child.name, child
+    there = {name: ast.dump(node) for name, node, _ in functions(ast.parse(before))}
+    return [name for name, node, _ in functions(ast.parse(after)) if there.get(name) != ast.dump(node)]
 
 
 def _with_other_expressions(source: str, function: _Function) -> Iterator[tuple[int, str]]:

@@ -26,7 +26,8 @@ _KNOWN_NAMES = {
 _HOMES = {name: module for module, names in _KNOWN_NAMES.items() for name in names.split()}
 _MODULE_NAMES = {"__file__", "__name__", "__doc__", "__package__", "__spec__"}
 _RAISE = "raise NotImplementedError"
-_Definition = ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef
+_Function = ast.FunctionDef | ast.AsyncFunctionDef
+_Definition = _Function | ast.ClassDef
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,6 +91,17 @@ def _scopes(table: symtable.SymbolTable) -> Iterator[symtable.SymbolTable]:
 def public_names(tree: ast.Module) -> list[str]:
     """List the functions and classes that a module defines at its top level, in order, without private ones."""
     return [node.name for node in tree.body if isinstance(node, _Definition) and not node.name.startswith("_")]
+
+
+def functions(tree: ast.Module) -> Iterator[tuple[str, _Function, ast.ClassDef | None]]:
+    """The functions at the top of a module, and the methods of its classes as `Class.method`, each with its class."""
+    for node in tree.body:
+        if isinstance(node, _Function):
+            yield node.name, node, None
+        elif isinstance(node, ast.ClassDef):
+            for child in node.body:
+                if isinstance(child, _Function):
+                    yield f"{node.name}.{child.name}", child, node
 
 
 def interface(source: str) -> str:

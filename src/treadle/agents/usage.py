@@ -34,8 +34,10 @@ _DEFAULT = re.compile(
 )
 _TEXTS = {"file", "text", "path", "input", "filename", "string", "message", "words"}
 _REAL = {"amount", "price", "value", "rate", "factor", "temperature", "weight", "height", "radius", "ratio", "percent"}
-_WHOLE = {"n", "k", "num", "number", "count", "index", "id", "bytes", "size", "lines", "width", "limit", "port", "year"}
-_WHOLE |= {"seconds", "minutes", "hours", "days", "times", "depth", "length", "quantity", "page", "level"}
+_WHOLE = {
+    "n", "k", "num", "number", "count", "index", "id", "bytes", "size", "lines", "width", "limit", "port", "year",
+    "seconds", "minutes", "hours", "days", "times", "depth", "length", "quantity", "page", "level",
+}  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)

@@ -28,7 +28,7 @@ from treadle.ports.context import NodeContext
 from treadle.workflows.amend import to_amend
 from treadle.workflows.crew import Crew, WorkState, spent
 from treadle.workflows.escalation import authorship, climb, of_this_tier, rounds_in_tier
-from treadle.workflows.near import nearer
+from treadle.workflows.near import nearer, origin
 from treadle.workflows.suites import run_suite
 from treadle.workflows.tactics import SAME_AGAIN, Candidate, Move, Standing, begin_anew, choose, decide
 from treadle.workflows.task import outcome, trailers
@@ -133,9 +133,9 @@ class Change:
         last = candidates[-1]
         if state["brief"].get("is_tested") and last["outcome"] and (last["outcome"]["failed"] or last["check"]):
             failing = {name.partition("::")[0] for name in names}
-            files = await nearer(self.crew, ctx, state["base"], last["files"], failing)
-            if files is not None:
-                new = {**last, "files": files, "origin": "fix"}
+            better = await nearer(self.crew, ctx, state["base"], last["files"], failing)
+            if better is not None:
+                new = {**last, "files": better[0], "edits": better[1], "origin": "fix"}
                 candidates.append(await self._tested(ctx, "near", state, new, cases))
         return {"candidates": candidates}
 
@@ -314,7 +314,8 @@ def _assumptions(state: WorkState) -> list[str]:
 def _body(state: WorkState) -> str:
     tests, task = len(state["cases"]), Task.of(state["brief"]["layout"])
     if state["brief"].get("is_tested"):
-        return f"{tests} tests failed without the change; all pass with it.\nThe check passes: {state['check']}"
+        said = f"{tests} tests failed without the change; all pass with it.\nThe check passes: {state['check']}"
+        return said + origin(state["candidates"][state["proved"]].get("edits", 0))
     one = tests == 1
     said = f"{tests} new test{'' if one else 's'} in {task.place.path} fail{'s' if one else ''} without the change and "
     said += f"pass{'es' if one else ''} with it."

@@ -11,9 +11,9 @@ from typing import Annotated, Any, Literal, TypedDict, TypeVar
 
 from treadle.agents.ask import Asker
 from treadle.agents.brief import Brief
-from treadle.agents.climbing import Climb, climb
 from treadle.agents.coverage import measure
 from treadle.agents.estimator import TierChoice
+from treadle.agents.local_search import Found, local_search
 from treadle.agents.prompt import Prompts
 from treadle.agents.suite import Suite, run_suite
 from treadle.agents.trial import Outcome, run_command, run_tests
@@ -92,10 +92,10 @@ class Crew:
         limits = replace(self.settings.limits, wall_seconds=2 * self.settings.test_seconds)
         return await measure(self.sandbox, brief.test_file, brief.file, limits)
 
-    async def climb(self, file: str, source: str, tests: Sequence[str], *, within: Sequence[str] = ()) -> Climb:
-        """Search near a version of a file of the workspace: see `agents.climbing.climb`."""
+    async def local_search(self, file: str, source: str, tests: Sequence[str], *, within: Sequence[str] = ()) -> Found:
+        """Search near a version of a file of the workspace: see `agents.local_search`."""
         seconds, limits = self.settings.test_seconds, self.settings.limits
-        return await climb(self.sandbox, file, source, tests, limits, seconds=seconds, within=within)
+        return await local_search(self.sandbox, file, source, tests, limits, seconds=seconds, within=within)
 
     async def run_command(self, command: str, *, seconds: float = 0.0) -> dict[str, Any]:
         """Run a command of the user's in the workspace: see `agents.trial.run_command`."""

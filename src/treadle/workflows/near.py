@@ -20,12 +20,12 @@ async def search_near(
 ) -> dict[str, Any] | None:
     """Run the check on the best version of a file within a few small edits; None if none passes more tests.
 
-    The result is that of the check, with the number of `edits`.
-    Searched is with the tests that failed at first and those that take something from the file.
+    The result is that of the check, with the number of `edits`. Versions are judged by the tests that failed at first,
+    and by those that take something from the file.
     """
     texts = await python_texts(crew, tree)
     failing = {test for test, _ in read_failure(state["brief"]["output"], texts).tests}
-    found = await _climb(crew, ctx, key, tree, {}, suspect, texts, failing)
+    found = await _searched(crew, ctx, key, tree, {}, suspect, texts, failing)
     if not found["edits"]:
         return None
     done = await run_check(crew, ctx, f"{key}.check", tree, state["check"], {suspect.path: found["source"]}, state)
@@ -34,10 +34,10 @@ async def search_near(
 
 async def nearer(
     crew: Crew, ctx: NodeContext, base: str, files: Mapping[str, str | None], failing: Collection[str]
-) -> dict[str, str | None] | None:
-    """Return the files of a change with one of them a few small edits better, or None if no edits help.
+) -> tuple[dict[str, str | None], int] | None:
+    """Return the files of a change with one of them better by a few small edits, and how many; None if no edits help.
 
-    Edited is what the change wrote or rewrote, and judged by the test files `failing` and those of the file.
+    What the change wrote or rewrote is edited, and judged by the test files `failing` and by those of the file.
     """
     before = await python_texts(crew, base)
     texts = {**before, **{path: text for path, text in files.items() if text is not None}}
@@ -49,13 +49,18 @@ async def nearer(
         if not names:
             continue
         suspect = Suspect(path, tuple(names), 1)
-        found = await _climb(crew, ctx, f"near.{number}", base, files, suspect, texts, failing)
+        found = await _searched(crew, ctx, f"near.{number}", base, files, suspect, texts, failing)
         if found["edits"]:
-            return {**files, path: found["source"]}
+            return {**files, path: found["source"]}, found["edits"]
     return None
 
 
-async def _climb(
+def origin(edits: int) -> str:
+    """What a commit tells of a version that no model wrote as it is; empty without edits."""
+    return f"\nSmall edits that were found by running versions: {edits}" if edits else ""
+
+
+async def _searched(
     crew: Crew,
     ctx: NodeContext,
     key: str,
@@ -71,9 +76,9 @@ async def _climb(
 
     async def search() -> dict[str, Any]:
         await crew.workspace.write(tree, files)
-        return asdict(await crew.climb(path, texts[path], tests, within=suspect.names))
+        return asdict(await crew.local_search(path, texts[path], tests, within=suspect.names))
 
-    request = {"tool": "climb", "tree": tree, "files": files, "tests": tests, "within": list(suspect.names)}
+    request = {"tool": "local_search", "tree": tree, "files": files, "tests": tests, "within": list(suspect.names)}
     found: dict[str, Any] = await ctx.step(key, search, kind="tool", request=request)
     if found["edits"]:
         ctx.log(f"{found['edits']} small edits: {found['failed']} tests fail, of {found['tried']} versions tried.")

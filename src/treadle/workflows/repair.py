@@ -31,7 +31,7 @@ from treadle.workflows.change import Change, stop
 from treadle.workflows.completion import complete, to_complete
 from treadle.workflows.crew import Crew, WorkState, spent
 from treadle.workflows.escalation import authorship, climb, of_this_tier, rounds_in_tier
-from treadle.workflows.near import search_near
+from treadle.workflows.near import origin, search_near
 from treadle.workflows.suites import is_all_tests, python_texts, run_check, run_suite
 from treadle.workflows.task import outcome, trailers
 
@@ -171,9 +171,9 @@ class Repair:
         update = await self._recombine(ctx, state, update, done["output"])
         if update["move"]["action"] == "commit" or "unfinished" not in state["brief"]:
             return update
-        return await self._climb(ctx, state, update, done)
+        return await self._nearer(ctx, state, update, done)
 
-    async def _climb(self, ctx: NodeContext, state: WorkState, update: Update, done: dict[str, Any]) -> Update:
+    async def _nearer(self, ctx: NodeContext, state: WorkState, update: Update, done: dict[str, Any]) -> Update:
         """Look near a version for one that passes more of the tests that were given than the best one so far.
 
         What is near the best one alone is not enough: the right one may be near one that passes less.
@@ -241,7 +241,8 @@ class Repair:
         changed = await self.crew.workspace.snapshots.changed(state["base"], state["tree"])
         note = {
             "subject": f"Fix {', '.join(changed)}: {state['goal']}",
-            "body": f"The check failed before and passes now: {state['check']}" + _origin(state["brief"]),
+            "body": f"The check failed before and passes now: {state['check']}"
+            + origin(state["brief"].get("edits", 0)),
             "trailers": trailers(state, self.crew),
         }
         return {"outcomes": [outcome(state, self.crew, ok=True) | {"note": note, "files": changed}]}
@@ -271,11 +272,6 @@ def _mended(state: WorkState, found: dict[str, Any]) -> Update:
     """Hand over a version that `search_near` found."""
     brief = {**state["brief"], "edits": found["edits"]}
     return {"tree": found["tree"], "brief": brief, "move": {"action": "commit", "problem": ""}}
-
-
-def _origin(brief: Update) -> str:
-    """What a commit tells of a version that no model wrote as it is."""
-    return f"\nSmall edits that were found by running versions: {brief['edits']}" if "edits" in brief else ""
 
 
 def _failing(failure: Failure) -> float:

@@ -192,6 +192,7 @@ async def test_slip_in_a_change_is_mended_by_the_tests_that_the_user_gave(tmp_pa
     report = (await build(await make_crew(tmp_path, model, repo=repo), GOAL, "python -m pytest -q"))["report"]
     assert (report["solved"], report["files"], len(model.requests)) == (True, ["figures/stats.py"], 1)
     assert "ordered[middle - 1] + ordered[middle]" in git(repo, "show", "treadle/r1:figures/stats.py")
+    assert "found by running versions: 1" in git(repo, "log", "-1", "--format=%B", "treadle/r1")
 
 
 async def test_several_files_change_in_one_go(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""Hill climbing: of the versions that are one small edit away, take the one that passes most tests; and so on.
+"""Local search: of the versions that are one small edit away, take the one that passes most tests; and so on.
 
 Nobody is asked, so it costs no tokens (after GenProg). It is for tests that somebody gave, which say truly when a
 version is right, and not for those that a model made up.
@@ -17,7 +17,7 @@ from treadle.agents.small_edits import small_edits
 from treadle.ports.sandbox import Limits, Sandbox
 
 _RUNNER = """
-import io, json, os, signal, sys, time
+import json, os, signal, sys, time
 
 word, file, seconds, whole, options = sys.argv[1], sys.argv[2], float(sys.argv[3]), float(sys.argv[4]), sys.argv[5:]
 sys.dont_write_bytecode = True
@@ -83,7 +83,7 @@ _FEWEST_TESTS = 3
 
 
 @dataclass(frozen=True, slots=True)
-class Climb:
+class Found:
     """Where a search ended."""
 
     source: str
@@ -95,7 +95,7 @@ class Climb:
     """Between the source at the end and that at the beginning."""
 
 
-async def climb(
+async def local_search(
     sandbox: Sandbox,
     file: str,
     source: str,
@@ -104,7 +104,7 @@ async def climb(
     *,
     seconds: float,
     within: Collection[str] = (),
-) -> Climb:
+) -> Found:
     """Look for a version of a file of the workspace that passes more of the `tests`, options and files for pytest.
 
     It is searched for at most `seconds`, in the functions `within` if any are named. What was tried last is left in the
@@ -118,8 +118,8 @@ async def climb(
 
     first = await run([source])
     if not first:
-        return Climb(source, 0, 0, 0, 0)
-    best, tried = Climb(source, *first[0], tried=1, edits=0), 1
+        return Found(source, 0, 0, 0, 0)
+    best, tried = Found(source, *first[0], tried=1, edits=0), 1
     while best.failed and best.passed + best.failed >= _FEWEST_TESTS and best.edits < _LEVELS:
         versions = list(small_edits(best.source, within))
         found = await run(versions)
@@ -128,7 +128,7 @@ async def climb(
         top = max(range(len(found)), key=counted.__getitem__, default=None)
         if top is None or counted[top] <= (best.passed, -best.failed):
             break
-        best = Climb(versions[top], *found[top], tried=tried, edits=best.edits + 1)
+        best = Found(versions[top], *found[top], tried=tried, edits=best.edits + 1)
     return replace(best, tried=tried)
 
 
@@ -136,7 +136,7 @@ async def _run(
     sandbox: Sandbox, file: str, sources: Sequence[str], tests: Sequence[str], limits: Limits, seconds: float
 ) -> list[tuple[int, int]]:
     """How many tests each source passes and fails, of as many sources as time allows."""
-    word = f"climbed-{secrets.token_hex(8)}"
+    word = f"searched-{secrets.token_hex(8)}"
     argv = ["python", "-c", _RUNNER, word, file, str(_SECONDS_EACH), str(seconds), *tests]
     env = {"PYTHONDONTWRITEBYTECODE": "1", "NO_COLOR": "1", "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"}
     bounds = replace(limits, wall_seconds=seconds + 2 * _SECONDS_EACH)
