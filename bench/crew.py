@@ -2,6 +2,8 @@
 
     python -m bench crew --out results.jsonl [--model qwen2.5-coder:1.5b] [--size function] [--peer aider]
 
+With `--exercises CLONE`, on the exercises of a clone of github.com/exercism/python instead, whose tests are given.
+
 Solved means: handed over as done, and accepted by tests that no agent saw. Interrupted, it goes on where it stopped.
 """
 
@@ -18,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from bench.building import Built, add_model_options, append, build, open_model, read_records
-from bench.crew_goals import SIZES, DevGoal, dev_goals, judge
+from bench.crew_goals import EXERCISE, SIZES, DevGoal, dev_goals, exercises, judge
 from bench.goals import make_repository
 from treadle.errors import TreadleError
 from treadle.ports.model import Model
@@ -119,7 +121,8 @@ def each_goal(records: Iterable[Record]) -> str:
 async def run(options: argparse.Namespace) -> None:
     """Attempt what the results do not hold yet."""
     done = {(r["goal"], r["model"], r["who"], r["seed"]) for r in read_records(options.out)}
-    goals = [g for g in dev_goals(tuple(options.size or SIZES)) if not options.goal or g.name in options.goal]
+    asked = exercises(options.exercises, options.nth) if options.exercises else dev_goals(tuple(options.size or SIZES))
+    goals = [goal for goal in asked if not options.goal or goal.name in options.goal]
     model = open_model(options)
     attempting = _peer(options) if options.peer else attempt
     slots = asyncio.Semaphore(options.concurrency)
@@ -152,6 +155,8 @@ def main(argv: list[str]) -> int:
     add_model_options(parser)
     parser.add_argument("--out", type=Path, required=True, help="JSONL that results are appended to")
     parser.add_argument("--size", action="append", choices=SIZES, help="only goals of this size; repeatable")
+    parser.add_argument("--exercises", type=Path, metavar="CLONE", help="of exercism/python; they replace the 30 goals")
+    parser.add_argument("--nth", type=int, default=1, help="only each Nth exercise, by name")
     parser.add_argument("--goal", action="append", help="only this goal; repeatable")
     parser.add_argument("--seed", action="append", type=int, help="repeatable; default: 0")
     parser.add_argument("--temperature", type=float, default=0.0, help="of first versions; later ones are warmer")
@@ -165,8 +170,9 @@ def main(argv: list[str]) -> int:
     if not options.show:
         asyncio.run(run(options))
     records = [r for r in read_records(options.out) if not options.goal or r["goal"] in options.goal]
-    records = [r for r in records if r["size"] in (options.size or SIZES)]
+    sizes = (EXERCISE,) if options.exercises else tuple(options.size or SIZES)
+    records = [r for r in records if r["size"] in sizes]
     if options.each:
         print(each_goal(records), end="\n\n")
-    print(summary(records, SIZES))
+    print(summary(records, sizes))
     return 0

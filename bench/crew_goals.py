@@ -1,12 +1,16 @@
-"""The 30 goals of `bench/dev_goals`, and how a result is judged by tests that no agent sees.
+"""The 30 goals of `bench/dev_goals`, exercises of exercism.org, and how a result is judged.
 
 `SIZE/NAME/` holds `goal.md` (what is asked), `accept.py` (run beside the result; must exit with 0), `reference/` or
 `reference.patch` (one solution), and what the user has already: `given/`, `repo` (the name of a folder of `repos/`),
 both (`given/` over the repository), or nothing. Where something is given, its tests are the check, and are judged too.
+
+An exercise comes from a clone of github.com/exercism/python: its instructions are the goal, its stub and its tests are
+given. Nothing of it is hidden, so what passes the given tests, as they were, is accepted.
 """
 
 from __future__ import annotations
 
+import json
 import subprocess
 import tempfile
 from collections.abc import Mapping
@@ -16,6 +20,7 @@ from pathlib import Path
 from bench.building import run_hidden
 
 SIZES = ("function", "module", "cli", "service", "change")
+EXERCISE = "exercise"
 FOLDER = Path(__file__).parent / "dev_goals"
 CHECK = "python -m pytest -q"
 _SKIPPED = ("__pycache__", ".pytest_cache")
@@ -61,6 +66,12 @@ def dev_goals(sizes: tuple[str, ...] = SIZES) -> list[DevGoal]:
     return [_read(place.parent) for size in sizes for place in sorted((FOLDER / size).glob("*/goal.md"))]
 
 
+def exercises(clone: Path, each: int = 1) -> list[DevGoal]:
+    """Each `each`th practice exercise of a clone of exercism/python, by name."""
+    places = sorted(path.parent.parent for path in clone.glob("exercises/practice/*/.meta/config.json"))
+    return [_exercise(place) for place in places[::each]]
+
+
 async def judge(goal: DevGoal, files: Mapping[str, str]) -> tuple[bool, str]:
     """Run the given tests, as they were, and the hidden ones on a result, and say whether both pass."""
     whole = {**files, **goal.tests}
@@ -100,6 +111,15 @@ def _read(folder: Path) -> DevGoal:
     given = read_files(FOLDER / "repos" / repo.read_text(encoding="utf-8").strip()) if repo.exists() else {}
     text = (folder / "goal.md").read_text(encoding="utf-8").strip()
     return DevGoal(size, folder.name, text, given | read_files(folder / "given"), hidden, folder)
+
+
+def _exercise(folder: Path) -> DevGoal:
+    config = json.loads((folder / ".meta/config.json").read_text(encoding="utf-8"))
+    names = [name for kind in ("solution", "test", "editor") for name in config["files"].get(kind, ())]
+    given = {name: (folder / name).read_text(encoding="utf-8") for name in names}
+    parts = [folder / ".docs" / f"{part}.md" for part in ("introduction", "instructions", "instructions.append")]
+    text = "\n\n".join(part.read_text(encoding="utf-8").strip() for part in parts if part.exists())
+    return DevGoal(EXERCISE, folder.name, text, given, {"accept.py": ""}, folder)
 
 
 def _is_test(path: str) -> bool:

@@ -65,7 +65,7 @@ class BwrapGate:
     def arguments(self, options: Sequence[str]) -> list[str]:
         """The options in a descriptor: bwrap's command line can be read inside, and would tell the host's paths."""
         words = [*options, "--block-fd", str(self._wait_gate), "--json-status-fd", str(self._write_status)]
-        return ["--args", self.lend(b"".join(os.fsencode(word) + b"\0" for word in words))]
+        return ["--args", self.lend(os.fsencode("\0".join(words) + "\0"))]
 
     async def release(self, child: Child) -> None:
         """Wait for the namespaces, set the limits, let the command start.

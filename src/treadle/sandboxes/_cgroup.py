@@ -18,6 +18,9 @@ from treadle.ports.sandbox import Limits
 _PREFIX = f"treadle-{os.getpid()}-{secrets.token_hex(4)}"
 _NUMBERS = itertools.count()
 _REMOVE_SECONDS = 2.0
+_PAUSE_SECONDS = 0.0002
+"""Most groups are empty at once or in as long as a process takes to go."""
+_LONGEST_PAUSE_SECONDS = 0.005
 _KINDS = ("memory", "pids", "cpu")
 _PERIOD_MICROSECONDS = 100_000
 
@@ -96,10 +99,12 @@ class Group:
         """Kill what is still inside and remove the group. Idempotent; waits up to two seconds for the last to go."""
         deadline = time.monotonic() + _REMOVE_SECONDS
         for folder in self.folders:
+            pause = _PAUSE_SECONDS
             while not _removed(folder) and time.monotonic() < deadline:
                 for pid in _members(folder):
                     _kill(pid)
-                time.sleep(0.002)
+                time.sleep(pause)
+                pause = min(2 * pause, _LONGEST_PAUSE_SECONDS)
 
 
 @contextlib.contextmanager

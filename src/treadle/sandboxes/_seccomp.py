@@ -7,6 +7,7 @@ untrusted code away from the parts of the kernel where holes in those walls have
 from __future__ import annotations
 
 import errno
+import functools
 import os
 import struct
 from dataclasses import dataclass
@@ -142,6 +143,7 @@ BEFORE_SIGNAL_SCOPE = (
 """Landlock before ABI 6: signals reach every process of the user."""
 
 
+@functools.cache
 def program(rules: tuple[Rule, ...], machine: str = "") -> bytes | None:
     """The filter as an array of `struct sock_filter`; None for a machine whose call numbers we do not have."""
     machine = machine or os.uname().machine

@@ -12,7 +12,7 @@ import pytest
 from treadle.errors import SandboxUnavailable
 from treadle.sandboxes._git_mask import GitMask
 from treadle.sandboxes._process import Drain
-from treadle.sandboxes._runtime import find_runtime
+from treadle.sandboxes._runtime import find_runtime, parts_of
 from treadle.sandboxes._set_aside import SetAside
 
 SOURCE = Path(__file__).parents[3] / "src"
@@ -49,6 +49,19 @@ def test_the_runtime_holds_this_python_and_not_the_folders_around_it() -> None:
         assert any(Path(needed).is_relative_to(path) for path in visible), needed
     for hidden in (Path.home(), Path("/etc"), Path("/tmp"), Path("/root"), Path("/home")):
         assert not any(hidden.is_relative_to(path) for path in visible), hidden
+
+
+def test_a_prefix_is_shown_whole_only_if_nothing_but_python_is_in_it(tmp_path: Path) -> None:
+    for name in ("bin", "lib", "share/man"):
+        (tmp_path / name).mkdir(parents=True)
+    (tmp_path / "pyvenv.cfg").touch()
+    assert parts_of(str(tmp_path)) == [str(tmp_path)]
+    (tmp_path / "share/keyrings").mkdir()
+    in_part = parts_of(str(tmp_path))
+    assert str(tmp_path) not in in_part
+    assert {f"{tmp_path}/bin", f"{tmp_path}/lib", f"{tmp_path}/pyvenv.cfg"} <= set(in_part)
+    assert f"{tmp_path}/share" not in in_part
+    assert parts_of(str(tmp_path / "none")) == []
 
 
 def test_the_launcher_imports_nothing_that_is_slow_to_import() -> None:
