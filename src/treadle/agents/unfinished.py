@@ -6,18 +6,21 @@ import ast
 import re
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from treadle.agents.answers import code_block, complete_prefix, is_python
-from treadle.agents.ask import Asker
+from treadle.agents.ask import Asker, Question
 from treadle.agents.coder import Sampling
+from treadle.agents.plain_tests import plain_tests
 from treadle.agents.prompt import Prompts
 from treadle.agents.relevance import Failure, failing_tests, is_test
 from treadle.agents.source import find_flaw, mend
 
 MAX_TOKENS = 1200
-_MOST_OF_TESTS = 5000
+_MOST_OF_TESTS = 1600
 """Characters of the tests that a model is shown; small models lose the thread in more."""
+_ENDS = ("\nimport unittest", "\nclass Test", "\ndef test_", "\nif __name__")
+"""Where an answer has gone on to tests, or has copied the given ones."""
 _MOST_OF_TEXT = 3000
 _SHORT_GOAL = 300
 """A goal of fewer characters may leave to a file what is to be done."""
@@ -36,6 +39,7 @@ class Unfinished:
     needed: tuple[str, ...]
     """What the tests take from it."""
     tests: str
+    """What they demand, as bare statements."""
 
 
 def find_unfinished(failure: Failure, output: str, texts: Mapping[str, str]) -> Unfinished | None:
@@ -55,8 +59,8 @@ def find_unfinished(failure: Failure, output: str, texts: Mapping[str, str]) -> 
     if len(found) != 1:
         return None
     ((path, wanted),) = found.items()
-    shown = "\n\n".join(_shortened(texts[test]) for test in tests if path.rpartition("/")[2][:-3] in texts[test])
-    return Unfinished(path, texts.get(path, ""), tuple(dict.fromkeys(wanted)), shown[:_MOST_OF_TESTS])
+    shown = plain_tests([texts[test] for test in tests if path.rpartition("/")[2][:-3] in texts[test]], _MOST_OF_TESTS)
+    return Unfinished(path, texts.get(path, ""), tuple(dict.fromkeys(wanted)), shown)
 
 
 def tests_of(path: str, texts: Mapping[str, str]) -> list[str]:
@@ -94,7 +98,7 @@ async def complete_file(
     text = prompts["complete"].render(
         goal=goal, file=unfinished.path, source=unfinished.source.strip(), tests=unfinished.tests
     )
-    return finished(unfinished, code_block(await asker.ask(key, sampling.of(text, MAX_TOKENS))))
+    return finished(unfinished, code_block(await asker.ask(key, _question(text, sampling))))
 
 
 async def correct_file(
@@ -110,7 +114,11 @@ async def correct_file(
 ) -> str:
     """Return a corrected version, given what is wrong with the best one so far."""
     text = prompts["fix"].render(goal=goal[:_MOST_OF_TEXT], file=unfinished.path, source=source, problem=problem)
-    return finished(unfinished, code_block(await asker.ask(key, sampling.of(text, MAX_TOKENS))))
+    return finished(unfinished, code_block(await asker.ask(key, _question(text, sampling))))
+
+
+def _question(text: str, sampling: Sampling) -> Question:
+    return replace(sampling.of(text, MAX_TOKENS), stop=_ENDS)
 
 
 def finished(unfinished: Unfinished, answer: str) -> str:
@@ -148,7 +156,7 @@ def what_is_wanted(goal: str, texts: Mapping[str, str]) -> str:
 
 def shown_failure(failure: Failure, texts: Mapping[str, str]) -> str:
     """Show the first failing tests and what they say."""
-    tests = failing_tests(failure, texts)
+    tests = plain_tests([failing_tests(failure, texts)], _MOST_OF_TESTS)
     return (f"```python\n{tests}\n```\n\n" if tests else "") + f"```\n{failure.essence}\n```"
 
 
@@ -194,18 +202,6 @@ def _bound(tree: ast.Module) -> set[str]:
         elif isinstance(node, ast.Assign | ast.AnnAssign | ast.AugAssign):
             names |= {child.id for child in ast.walk(node) if isinstance(child, ast.Name)}
     return names
-
-
-def _shortened(source: str) -> str:
-    """The beginning of a test file that fits, cut between definitions."""
-    if len(source) <= _MOST_OF_TESTS or not is_python(source):
-        return source.strip()
-    lines, end = source.splitlines(), 0
-    for node in ast.walk(ast.parse(source)):
-        stop = getattr(node, "end_lineno", 0) or 0
-        if isinstance(node, _Function | ast.ClassDef) and len("\n".join(lines[:stop])) <= _MOST_OF_TESTS:
-            end = max(end, stop)
-    return "\n".join(lines[:end]).strip() if end else source[:_MOST_OF_TESTS]
 
 
 def _as_used(source: str, tests: str) -> str:

@@ -38,7 +38,7 @@ async def test_stub_is_written_whole_and_tests_are_shown_from_the_start(tmp_path
     report = (await build(await make_crew(tmp_path, model, repo=repo), GOAL, CHECK))["report"]
     assert (report["solved"], report["files"]) == (True, ["loud.py"])
     shown = [request.messages[-1].content for request in model.requests]
-    assert "def test_mark" in shown[0] and "def test_mark" in shown[1]
+    assert "assert shout(" in shown[0] and shown[0] == shown[1]
     assert "It is wrong:" in shown[2] and "return text.upper()" in shown[2]
     assert "LIMIT = 3" in git(repo, "show", "treadle/r1:loud.py")
     assert git(repo, "show", "treadle/r1:loud_test.py") == TEST.strip()
