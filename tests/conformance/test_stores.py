@@ -36,4 +36,5 @@ class TestSqliteStoreThatWritesInAThread(TestSqliteStore):
 
     @pytest.fixture(autouse=True)
     def slow_disk(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr("treadle.stores.sqlite.writer.QUICK_SECONDS", 0.0)
+        for bound in ("QUICK_SECONDS", "TURN_SECONDS"):
+            monkeypatch.setattr(f"treadle.stores.sqlite.writer.{bound}", 0.0)

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
+import threading
 from collections.abc import AsyncIterator
 from pathlib import Path
+from types import SimpleNamespace
 
 import apsw
 import pytest
@@ -66,6 +69,34 @@ async def test_a_task_alone_in_writing_leaves_others_their_turn(writer: Writer) 
     running.cancel()
     assert turns >= 2
     assert await writer.submit(rows) == 2000
+
+
+LOOP, THREAD = "MainThread", "treadle-sqlite-writer"
+
+
+@pytest.mark.parametrize(
+    ("seconds", "tasks", "where"),
+    [
+        (0.0003, 1, LOOP),
+        (0.0003, 5, LOOP),
+        (0.0015, 1, LOOP),
+        (0.0015, 5, THREAD),
+        (0.004, 1, THREAD),
+        (0.004, 5, THREAD),
+    ],
+)
+async def test_who_waits_for_the_disk_depends_on_its_speed_and_on_who_writes(
+    writer: Writer, monkeypatch: pytest.MonkeyPatch, seconds: float, tasks: int, where: str
+) -> None:
+    clock = itertools.count(0.0, seconds)
+    monkeypatch.setattr("treadle.stores.sqlite.writer.time", SimpleNamespace(perf_counter=clock.__next__))
+
+    async def several() -> str:
+        for _ in range(100):
+            await writer.submit(put)
+        return await writer.submit(lambda _: threading.current_thread().name)
+
+    assert set(await asyncio.gather(*[several() for _ in range(tasks)])) == {where}
 
 
 async def test_what_cannot_be_begun_is_told_to_whoever_asked(writer: Writer) -> None:

@@ -2,7 +2,8 @@
 
 A disk that syncs in less than a thread switch costs (many SSDs, most test machines) is written from the event loop
 itself; any other from a thread, where what arrives meanwhile shares the next transaction. Either way nothing waits for
-company, so an idle system pays no delay. A task that is alone in writing does not even wait for the turn to end.
+company, so an idle system pays no delay. A task that is alone in writing does not even wait for the turn to end, and
+has its writes done in the event loop on slower disks, too: nobody would share a transaction with it.
 """
 
 from __future__ import annotations
@@ -26,11 +27,11 @@ Operation = Callable[[apsw.Connection], Any]
 MOST = 256
 """Operations in one transaction, so that other processes get their turn."""
 QUICK_SECONDS = 0.0006
-"""A transaction that takes less, on average, may hold up the event loop."""
-SLOW_SECONDS = 4 * QUICK_SECONDS
-"""What a transaction counts at most in the average, so that a disk that stalls for once is quick again soon."""
+"""A transaction that takes less, on average, may hold up the event loop when several tasks write."""
 TURN_SECONDS = 0.002
-"""After so long a task that is alone in writing lets others have the event loop."""
+"""For so long a task that is alone in writing may hold up a turn of the event loop."""
+SLOW_SECONDS = 2 * TURN_SECONDS
+"""What a transaction counts at most in the average, so that a disk that stalls for once is quick again soon."""
 QUICK_BUSY_MS = 2
 
 
@@ -60,9 +61,9 @@ class _Turn:
         """Jobs that were written as they were submitted."""
         self.is_over = before is None
 
-    def is_alone(self, task: asyncio.Task[Any] | None) -> bool:
-        """Whether nobody but this task is likely to submit anything in this turn."""
-        self.crowded = self.crowded or task is not self.first
+    @property
+    def is_lone(self) -> bool:
+        """Whether nobody but its first task is likely to submit anything in it."""
         return not (self.crowded or self.was_crowded)
 
 
@@ -75,7 +76,7 @@ class Writer:
         self._submitted: list[_Job] = []
         self._in_thread = 0
         """Jobs that the thread has; while there are any, the connection is its own."""
-        self._seconds = SLOW_SECONDS
+        self._seconds = TURN_SECONDS
         """What a transaction takes: a moving average."""
         self._turn = _Turn(None)
         """The turn of the event loop in which something was submitted last."""
@@ -120,7 +121,8 @@ class Writer:
         if turn.is_over:
             turn = self._turn = _Turn(task, turn)
             self._loop.call_soon(self._end_turn)
-        if turn.is_alone(task) and turn.at_once * self._seconds < TURN_SECONDS:
+        turn.crowded = turn.crowded or task is not turn.first
+        if turn.is_lone and (turn.at_once + 1) * self._seconds <= TURN_SECONDS:
             turn.at_once += 1
             self._flush()
         return job.future
@@ -133,7 +135,8 @@ class Writer:
         """Write what has been submitted."""
         if not self._submitted:
             return
-        if self._in_thread or self._seconds > QUICK_SECONDS or len(self._submitted) > MOST:
+        bearable = TURN_SECONDS if self._turn.is_lone else QUICK_SECONDS
+        if self._in_thread or self._seconds > bearable or len(self._submitted) > MOST:
             self._hand_over()
             return
         batch, self._submitted = self._submitted, []
