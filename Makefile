@@ -7,6 +7,8 @@ SHELL := /bin/sh
 PY := .venv/bin/python
 # What the tests marked `model` talk to: the smallest of the catalogue, and the smallest that writes code that works.
 TEST_MODELS ?= smollm2:135m qwen2.5-coder:0.5b
+# Processes share the test files out, one for each core; one alone: ARGS="-n 0".
+SHARED := -n logical --maxprocesses 4 --dist loadfile
 # More words for the tool behind a target, e.g. make test ARGS="-k lease -x"
 ARGS ?=
 
@@ -22,10 +24,10 @@ demo: ## build a small real project with a local model
 	@$(PY) scripts/demo.py $(ARGS)
 
 test: test-model ## run all tests
-	@$(PY) -m pytest $(ARGS)
+	@$(PY) -m pytest $(SHARED) $(ARGS)
 
 test-fast: setup ## run the tests that need neither a model nor patience
-	@$(PY) -m pytest -m "not slow and not model" $(ARGS)
+	@$(PY) -m pytest $(SHARED) -m "not slow and not model" $(ARGS)
 
 test-model: setup
 	@for model in $(TEST_MODELS); do \
