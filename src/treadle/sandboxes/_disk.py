@@ -176,7 +176,10 @@ class DiskWatch:
         return cls(folder, limits, await asyncio.to_thread(measure, folder, without=git))
 
     async def exceeded(self, pid: Callable[[], int | None]) -> None:
-        """Return once the call, whose processes are below `pid()`, has added too much. Cancel it when it ended."""
+        """Return once the call, whose processes are below `pid()`, has added too much. Cancel it when it ended.
+
+        `pid` is called in a thread.
+        """
         measured, taken = time.monotonic(), 0.0
         used, names = self._used()
         while True:
@@ -186,7 +189,7 @@ class DiskWatch:
             fills = used_now - used > self._left // 2 or names_now - names > self._left_files // 2
             if now - measured < (_REST * taken if fills else max(_MEASURE_SECONDS, _REST * taken)):
                 continue
-            await asyncio.to_thread(self.look, pid())
+            await asyncio.to_thread(lambda: self.look(pid()))
             if self.is_full:
                 return
             measured = time.monotonic()

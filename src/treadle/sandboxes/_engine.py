@@ -55,6 +55,13 @@ class Engine:
         """
         return _ask(self.path, *words, stdin=stdin)
 
+    def first_process(self, name: str) -> int | None:
+        """The process of this machine that is the first in a container; None if there is none, or if none of ours."""
+        try:
+            return int(self.ask("inspect", "--format", "{{.State.Pid}}", name)) or None
+        except (SandboxUnavailable, ValueError):
+            return None
+
 
 def find_engines() -> list[str]:
     """Programs that exist; whether they work is another question."""
@@ -140,9 +147,16 @@ def _archive(runtime: Runtime, user: str) -> bytes:
         links |= {f".treadle/bin/{alias}": runtime.interpreter for alias in ("python", "python3")}
     buffer = io.BytesIO()
     with tarfile.open(fileobj=buffer, mode="w") as archive:
-        for path in ("tmp", "workspace", ".treadle", ".treadle/bin", "etc"):
+        # runc gives a tmpfs the mode of the folder that it covers, whatever was asked for.
+        for path, mode in {
+            "tmp": 0o1777,
+            "workspace": 0o755,
+            ".treadle": 0o755,
+            ".treadle/bin": 0o755,
+            "etc": 0o755,
+        }.items():
             folder = tarfile.TarInfo(path)
-            folder.type, folder.mode = tarfile.DIRTYPE, 0o755
+            folder.type, folder.mode = tarfile.DIRTYPE, mode
             archive.addfile(folder)
         for path, target in sorted(links.items()):
             link = tarfile.TarInfo(path)

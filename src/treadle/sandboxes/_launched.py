@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import errno
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -36,6 +36,8 @@ class Launch:
     """A program of ours, to which only the limits of time, output and disk apply."""
     at_end: tuple[str, ...] = ()
     """Run, with the same environment, when it had to be stopped: what it leaves behind may be no child of it."""
+    elsewhere: Callable[[], int | None] | None = None
+    """See `run_child`."""
 
 
 async def launch(what: Launch, limits: Limits, controllers: Controllers | None) -> ExecResult:
@@ -65,6 +67,7 @@ async def launch(what: Launch, limits: Limits, controllers: Controllers | None) 
                 keep=limits.output_bytes,
                 stop=lambda _: launcher.pull(),
                 disk=disk,
+                elsewhere=what.elsewhere,
             )
         except OSError as error:
             raise SandboxUnavailable(f"The launcher could not be started: {error}.") from error

@@ -277,6 +277,7 @@ async def run_child(
     stop: Callable[[Child], None],
     prepare: Callable[[Child], Awaitable[None]] | None = None,
     disk: DiskWatch | None = None,
+    elsewhere: Callable[[], int | None] | None = None,
 ) -> Finished:
     """Run one child to its end, to a limit, or to the cancellation of the caller.
 
@@ -284,6 +285,7 @@ async def run_child(
         stop: Ends the child and everything it started; called at a limit, on cancellation and on failure.
         prepare: Awaited once it is started; what it raises ends the child and is raised here.
         disk: Looks at what it writes, while it runs and when it has ended.
+        elsewhere: Where it has somebody else start what writes: the process above that, called in a thread.
 
     Raises:
         OSError: The program could not be started.
@@ -294,7 +296,7 @@ async def run_child(
         async with asyncio.timeout(wall_seconds):
             if prepare is not None:
                 await prepare(child)
-            await _end_or_full(child, disk)
+            await _end_or_full(child, disk, elsewhere or (lambda: child.pid))
     except TimeoutError:
         timed_out = True
     finally:
@@ -317,12 +319,12 @@ async def run_child(
     )
 
 
-async def _end_or_full(child: Child, disk: DiskWatch | None) -> None:
+async def _end_or_full(child: Child, disk: DiskWatch | None, above: Callable[[], int | None]) -> None:
     """Wait for the end of a child, or until it has filled the disk."""
     if disk is None:
         await child.wait()
         return
-    watching = asyncio.ensure_future(disk.exceeded(lambda: child.pid))
+    watching = asyncio.ensure_future(disk.exceeded(above))
     waiting = asyncio.ensure_future(child.wait())
     try:
         done, _ = await asyncio.wait((watching, waiting), return_when=asyncio.FIRST_COMPLETED)

@@ -13,6 +13,7 @@ import tempfile
 from collections.abc import Callable
 from contextlib import nullcontext
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 from treadle.egress.allowed import Egress
@@ -35,6 +36,8 @@ _ALIASES = "/.treadle/bin"
 _RUN = "/.treadle/run"
 _OUT = "/.treadle/out"
 _IMAGE_PATH = "${PATH}"
+_MOST_SAID = 300
+"""Characters of what the engine says: it may repeat all of its options."""
 _PROCESSES = 32768
 """Where a cgroup is the limit: by itself podman asks for more than it may have in many places, and fails."""
 _OTHER_PROCESSES = 4096
@@ -118,6 +121,7 @@ class ContainerSandbox(WorkspaceSandbox):
                 call.stdin,
                 pipes=_Unmarked(call.pipes, mark) if call.pipes else None,
                 at_end=(self._engine.path, "rm", "--force", name),
+                elsewhere=partial(self._engine.first_process, name),
                 is_trusted=True,
             )
             bounds = replace(call.limits, output_bytes=call.limits.output_bytes + _MARKS)
@@ -241,5 +245,6 @@ def _judge(result: ExecResult, mark: str) -> ExecResult:
         return replace(result, exit_code=result.exit_code if stopped else code, stderr=text, out_of_memory=killed > 0)
     if stopped or mark in result.stderr:
         return replace(result, stderr=text)
-    why = (noise.strip().splitlines() or [f"it ended with code {result.exit_code}"])[-1]
-    raise SandboxUnavailable(f"The container could not be started: {why}. The command did not run.")
+    said = [line for line in noise.splitlines() if line.strip() and not line.startswith("Run 'docker")]
+    why = said[-1][:_MOST_SAID] if said else f"it ended with code {result.exit_code}"
+    raise SandboxUnavailable(f"The container could not be started: {why.rstrip('.')}. The command did not run.")
