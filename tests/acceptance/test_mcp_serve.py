@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -206,3 +207,16 @@ def _until(holds: Callable[[], bool]) -> None:
     while not holds():
         assert time.monotonic() < deadline, "it did not happen in time"
         time.sleep(0.02)
+
+
+def test_by_hand_on_a_terminal_it_says_what_it_waits_for(treadle: Commands) -> None:
+    ours, theirs = os.openpty()
+    command = [sys.executable, "-m", "treadle", "mcp", "serve", "filesystem", "."]
+    with subprocess.Popen(
+        command, cwd=treadle.folder, stdin=theirs, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
+    ) as process:
+        os.close(theirs)
+        assert process.stderr is not None
+        assert "waits on stdin for a client" in process.stderr.readline()
+        os.close(ours)  # the terminal is gone
+        process.wait(30)

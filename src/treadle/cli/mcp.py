@@ -97,6 +97,10 @@ def serve(
         stops = session.Stops()
         async with opened as server:
             if not http:
+                if sys.stdin.isatty():
+                    output.note(
+                        f"{name} waits on stdin for a client, which starts it itself; --http lets clients come."
+                    )
                 await transport.serve_stdio(server, stops.first)
                 return
             where = transport.PORT if port is None else port
