@@ -131,7 +131,7 @@ class BuildSettings:
     """USD, for models that cost something. 0: only those that cost nothing."""
     budget_seconds: float = field(default=math.inf, metadata=_about(flag="budget_seconds", low=1))
     """Seconds that models may take to answer, all answers together."""
-    max_rounds: int = field(default=6, metadata=_about(flag="max_rounds", low=1, high=100))
+    max_rounds: int = field(default=10, metadata=_about(flag="max_rounds", low=1, high=100))
     """Attempts at one task: the first answer and its repairs."""
     review: Review = field(default="auto", metadata=_about())
     """Whether a model takes part in reviews of tasks; auto: in the tiers large and frontier. Rules always apply."""

@@ -27,7 +27,7 @@ from treadle.workspace import Publisher, Workspace
 class BuildSettings:
     """How hard a build tries."""
 
-    max_rounds: int = 6
+    max_rounds: int = 10
     """Times that a failure is reflected on in one tier, before the build climbs or stops."""
     seed: int = 0
     temperature: float = 0.0
