@@ -181,7 +181,10 @@ def _inlined(body: _Body) -> _Body:
             continue
         name, value = stmt.targets[0].id, stmt.value
         rest = body[number + 1 :]
-        uses = [node for later in rest for node in ast.walk(later) if isinstance(node, ast.Name) and node.id == name]
+        nodes = [node for later in rest for node in ast.walk(later)]
+        uses = [node for node in nodes if isinstance(node, ast.Name) and node.id == name]
+        # A text cannot be put into an f-string everywhere: before Python 3.12 it must have no backslash there.
+        uses += [use for node in nodes if isinstance(node, ast.JoinedStr) for use in ast.walk(node) if use in uses]
         is_next = bool(rest) and isinstance(rest[0], ast.Assert) and name in ast.unparse(rest[0])
         if len(uses) == 1 and isinstance(uses[0].ctx, ast.Load) and (_is_value(value) or is_next):
             put = _Put(name, value)

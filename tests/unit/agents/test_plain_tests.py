@@ -83,3 +83,8 @@ def test_of_tests_that_are_alike_the_first_are_shown_and_each_kind_has_its_turn(
 def test_what_cannot_be_read_is_shown_as_it_is() -> None:
     assert plain_tests(["def test(:\n", "x = 1\n"], 3) == "def\n\nx ="
     assert plain_tests([], 100) == ""
+
+
+def test_a_text_with_a_backslash_stays_out_of_f_strings() -> None:
+    test = "def test_it():\n    end = '\\n'\n    assert f(1) == f'{end}1'\n"
+    assert plain_tests([test], 100).splitlines() == ["end = '\\n'", "assert f(1) == f'{end}1'"]
