@@ -22,6 +22,9 @@ from treadle.ports.model import Model, Pricing, free
 from treadle.ports.sandbox import Limits, Sandbox
 from treadle.workspace import Publisher, Workspace
 
+_SEARCH_SECONDS = 10.0
+"""Near one version: enough for all single edits of a page of code; on a processor, an answer takes as long."""
+
 
 @dataclass(frozen=True, slots=True)
 class BuildSettings:
@@ -94,7 +97,7 @@ class Crew:
 
     async def local_search(self, file: str, source: str, tests: Sequence[str], *, within: Sequence[str] = ()) -> Found:
         """Search near a version of a file of the workspace: see `agents.local_search`."""
-        seconds, limits = self.settings.test_seconds, self.settings.limits
+        seconds, limits = min(self.settings.test_seconds, _SEARCH_SECONDS), self.settings.limits
         return await local_search(self.sandbox, file, source, tests, limits, seconds=seconds, within=within)
 
     async def run_command(self, command: str, *, seconds: float = 0.0) -> dict[str, Any]:
