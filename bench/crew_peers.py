@@ -60,7 +60,7 @@ def peer(name: str) -> Callable[[DevGoal, Model, argparse.Namespace, int], Await
             "who": options.label,
             "seed": seed,
             "version": VERSIONS[name][1],
-            "claimed": not door.is_shut,
+            "claimed": not door.is_shut and (name == "aider" or "'exit_status': 'Submitted'" in said),
             "accepted": accepted,
             "solved": accepted,
             "seconds": round(seconds, 1),
